@@ -1,0 +1,42 @@
+"""The composition root of the web process: makes its parts and puts them together."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from flask import Flask
+
+from trigger import api, logs
+from trigger.auth import Guard
+from trigger.config import Settings
+from trigger.inforce import redis_url, watch
+from trigger.queueing import Submitter, connect
+from trigger.service import Service, Shapes
+
+
+def create_app(environ: Mapping[str, str] | None = None) -> Flask:
+    """The Flask app for the config that `environ` (the process's own by default) names.
+
+    Raises ConfigError when the config can't be used and no earlier version of it is known to be good.
+    """
+    environ = os.environ if environ is None else environ
+    settings = Settings.from_environ(environ)
+    logs.configure(settings.log)
+    watcher = watch(settings, environ)
+    watcher.start()
+    redis = connect(redis_url(settings, watcher.current))
+    service = Service(
+        watcher=watcher,
+        redis=redis,
+        submitter=Submitter(redis),
+        guard=Guard(lambda: watcher.current.server.auth_failures),
+        shapes=Shapes(),
+    )
+    app = Flask("trigger", static_folder=None)
+    app.url_rule_class = api.AnyVerb
+    app.url_map.merge_slashes = False
+    app.url_map.strict_slashes = True
+    app.register_blueprint(api.blueprint(service))
+    api.register_errors(app)
+    return app

@@ -1,0 +1,278 @@
+"""The HTTP interface. All routes in one glance:
+
+    GET|POST <prefix>/<module>/<method>/async   start the API's workflow: 202 and the execution's uid
+    GET      /v1/executions/<uid>               the record of an execution
+    GET      /healthz                           this process is alive
+    GET      /readyz                            the config in force, Redis, the workers; 503 when no call can be taken
+
+Every answer is JSON; a refusal is always {"response": {"error": {"code", "message"}}}.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from flask import Blueprint, Flask, Response, g, request
+from gunicorn.http.errors import ParseException
+from redis.exceptions import RedisError
+from werkzeug.exceptions import HTTPException
+from werkzeug.routing import Rule
+
+from trigger import executions, readiness
+from trigger.auth import Credentials
+from trigger.config.model import Api
+from trigger.errors import (
+    ApiNotEnabled,
+    ApiNotFound,
+    BadRequest,
+    BodyTooLarge,
+    ExecutionNotFound,
+    InternalError,
+    MethodNotAllowed,
+    PathNotFound,
+    QueueUnavailable,
+    RequestError,
+)
+from trigger.inputs import parse_body, parse_query, read_body
+from trigger.queueing import Call
+from trigger.service import Service
+
+logger = logging.getLogger("trigger.api")
+
+# What the server's stream raises, besides OSError, where a chunked body breaks the rules.
+STREAM_ERRORS = (ParseException,)
+
+
+class AnyVerb(Rule):
+    """A route that takes every verb to its view: which ones an API accepts is the config's to say, after other checks.
+
+    werkzeug itself would answer HEAD like GET, and start a workflow with it.
+    """
+
+    def __init__(self, string: str, **options: Any) -> None:
+        super().__init__(string, **options | {"methods": None})
+
+
+def answer(content: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """The one way an answer is made: {"response": …} as JSON, never cached and never guessed to be something else."""
+    body = json.dumps({"response": content}, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+    response = Response(body + b"\n", status, mimetype="application/json")
+    response.headers["Cache-Control"] = "no-store"
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    for name, value in (headers or {}).items():
+        response.headers[name] = value
+    return response
+
+
+def refusal(error: RequestError) -> Response:
+    """The answer to a call that is refused."""
+    content: dict[str, Any] = {"code": error.code, "message": error.message}
+    if error.details:
+        content["details"] = error.details
+    g.refused = error
+    return answer({"error": content}, error.status, error.headers)
+
+
+def blueprint(service: Service) -> Blueprint:
+    """The routes above, working with `service`."""
+    routes = Blueprint("api", __name__)
+
+    def resolved(view: Callable[[Api], Response]) -> Callable[..., Response]:
+        """Finds the API in the route table and makes the checks that need no credential, in the contract's order."""
+
+        @functools.wraps(view)
+        def wrapper(prefix: str, module: str, method: str) -> Response:
+            config = service.watcher.current
+            g.body = _checked_size(config.server.max_body)
+            if prefix != config.server.prefix[1:]:
+                raise PathNotFound("There is nothing at this path")
+            api = config.apis.get((module, method))
+            if api is None or _has_escapes():
+                raise ApiNotFound("There is no such API")
+            verb = request.method
+            if verb not in api.verbs:
+                allow = {"Allow": ", ".join(api.verbs)}
+                if verb == "OPTIONS":
+                    return answer({"verbs": list(api.verbs)}, headers=allow)
+                raise MethodNotAllowed(f"The API accepts {' and '.join(api.verbs)}", headers=allow)
+            if not api.enabled:
+                raise ApiNotEnabled("API is not enabled")
+            if "prefetch" in request.headers.get("Sec-Purpose", ""):
+                raise BadRequest("A browser's prefetch starts nothing")
+            g.api = api
+            return view(api)
+
+        return wrapper
+
+    def authenticated(view: Callable[[Api, str | None], Response]) -> Callable[[Api], Response]:
+        """Enforces the API's configured authentication; the view gets who the caller is."""
+
+        @functools.wraps(view)
+        def wrapper(api: Api) -> Response:
+            g.caller = service.guard.admit(api, Credentials.of(request.environ), client())
+            return view(api, g.caller)
+
+        return wrapper
+
+    def client() -> str:
+        """The caller's address: the peer's, or what as many proxies as are configured have passed on."""
+        proxies = service.watcher.current.server.proxies
+        if proxies:
+            hops = request.headers.get("X-Forwarded-For", "").split(",")
+            if len(hops) >= proxies and (address := hops[-proxies].strip()):
+                return address
+        return request.remote_addr or "unix"
+
+    @routes.route("/<path:prefix>/<module>/<method>/async")
+    @resolved
+    @authenticated
+    def trigger(api: Api, caller: str | None) -> Response:
+        config = service.watcher.current
+        shape = service.shapes.of(config, api)
+        query = parse_query(request.environ.get("QUERY_STRING", "").encode("latin-1"))
+        if request.method == "GET":
+            body: Any = {}
+        else:
+            body = _parsed_body(config.server.max_body)
+        value = shape.apply(body, query)
+        call = Call(api, value, caller, shape.secrets)
+        uid = service.submitter.submit(call, retention=config.retention, backlog=config.server.backlog)
+        g.uid = uid
+        return answer({"uid": uid}, 202, {"Location": f"/v1/executions/{uid}"})
+
+    @routes.route("/v1/executions/<uid>")
+    def execution(uid: str) -> Response:
+        _only_get()
+        record = _find(uid)
+        if record is None:
+            raise ExecutionNotFound("There is no such execution, or it is not yours to read")
+        return answer(record)
+
+    def _find(uid: str) -> dict[str, Any] | None:
+        """The record as whoever calls may see it; None when it is not there or not theirs, which look the same."""
+        if not executions.is_uid(uid):
+            return None
+        try:
+            record = executions.read(service.redis, uid)
+        except RedisError as error:
+            raise QueueUnavailable("Records can't be read now; try again", headers={"Retry-After": "1"}) from error
+        if record is None:
+            return None
+        config = service.watcher.current
+        credentials = Credentials.of(request.environ)
+        try:
+            if service.guard.operator(config.operators, credentials, client()):
+                return record.as_json(operator=True)
+            api = config.apis.get((record.module, record.method))
+            if api is None:
+                return None
+            service.guard.admit(api, credentials, client())
+        except RequestError:
+            return None
+        return record.as_json(operator=False)
+
+    @routes.route("/healthz")
+    def healthz() -> Response:
+        _only_get()
+        return answer({"status": "alive"})
+
+    @routes.route("/readyz")
+    def readyz() -> Response:
+        _only_get()
+        state = readiness.state(service.redis, service.watcher)
+        return answer(state.as_json(), 200 if state.ready else 503)
+
+    @routes.before_app_request
+    def check_host() -> None:
+        g.started = time.perf_counter()
+        hosts = service.watcher.current.server.hosts
+        if hosts and request.environ.get("HTTP_HOST", "").rpartition(":")[0].lower() not in hosts:
+            host = request.environ.get("HTTP_HOST", "").lower()
+            if host not in hosts:
+                raise BadRequest("This host is not served here")
+
+    @routes.after_app_request
+    def log(response: Response) -> Response:
+        """One line per call with its outcome. Headers and queries are left out: they may hold a secret."""
+        if request.path in ("/healthz", "/readyz") and response.status_code < 400:
+            return response
+        fields = {
+            "method": request.method,
+            "path": request.path[:200],
+            "status": response.status_code,
+            "ms": round((time.perf_counter() - g.started) * 1000, 1),
+            "client": client()[:64],
+        }
+        if caller := g.get("caller"):
+            fields["caller"] = caller
+        if uid := g.get("uid"):
+            fields["uid"] = uid
+        refused: RequestError | None = g.get("refused")
+        if refused:
+            fields["error"] = f"{refused.code}: {refused.message}"
+        text = " ".join(f"{name}={value}" for name, value in fields.items())
+        logger.info(text, extra={"fields": fields})  # noqa: G004  # the text has no placeholder to fill
+        return response
+
+    return routes
+
+
+def register_errors(app: Flask) -> None:
+    """Gives every error of the app the one JSON shape."""
+
+    @app.errorhandler(RequestError)
+    def refused(error: RequestError) -> Response:
+        return refusal(error)
+
+    @app.errorhandler(HTTPException)
+    def http_error(error: HTTPException) -> Response:
+        if error.code == 404:
+            return refusal(PathNotFound("There is nothing at this path"))
+        return refusal(BadRequest(error.name, status=error.code or 400))
+
+    @app.errorhandler(Exception)
+    def failed(error: Exception) -> Response:
+        reference = secrets.token_hex(6)
+        logger.error("internal error %s at %s", reference, request.path, exc_info=error)
+        return refusal(InternalError(f"Something went wrong here; the log has it under {reference}"))
+
+
+def _only_get() -> None:
+    if request.method not in ("GET", "HEAD"):
+        raise MethodNotAllowed("Only GET is answered here", headers={"Allow": "GET, HEAD"})
+
+
+def _has_escapes() -> bool:
+    """Whether the path was sent with percent escapes: "/a%2Fb" is decoded to "/a/b", but it is not that path."""
+    return "%" in request.environ.get("RAW_URI", "").partition("?")[0]
+
+
+def _checked_size(limit: int) -> bytes | None:
+    """Refuses a body that is too large: by its declared length, or, where it has none, by reading it up to the limit.
+
+    Answers the body if it had to be read for that.
+    """
+    environ = request.environ
+    length = environ.get("CONTENT_LENGTH")
+    if length:
+        if int(length) > limit:
+            raise BodyTooLarge(f"The body may have at most {limit} bytes")
+        return None
+    if "chunked" in environ.get("HTTP_TRANSFER_ENCODING", "").lower():
+        return read_body(environ["wsgi.input"], None, limit, stream_errors=STREAM_ERRORS)
+    return b""
+
+
+def _parsed_body(limit: int) -> Any:
+    """The body of a POST as the value it stands for."""
+    environ = request.environ
+    body = g.body
+    if body is None:
+        body = read_body(environ["wsgi.input"], int(environ["CONTENT_LENGTH"]), limit, stream_errors=STREAM_ERRORS)
+    return parse_body(body, environ.get("CONTENT_TYPE", ""), environ.get("HTTP_CONTENT_ENCODING", ""))

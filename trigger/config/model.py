@@ -1,0 +1,153 @@
+"""The config as frozen values: what the rest of the program reads, already checked and converted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from trigger.config.files import Stamp
+from trigger.config.secret import Secret
+from trigger.errors import Mistake
+
+Verb = Literal["GET", "POST"]
+Unknown = Literal["reject", "drop", "keep"]
+FieldType = Literal[
+    "string", "integer", "number", "boolean", "date", "datetime", "email", "url", "uuid", "object", "list", "any"
+]
+
+
+class _Missing:
+    """The type of MISSING; a class of its own so that a default of null can be told from no default."""
+
+    def __repr__(self) -> str:
+        return "MISSING"
+
+
+MISSING = _Missing()
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One declared field of an API's input. Bounds that were not declared are None."""
+
+    name: str
+    type: FieldType
+    required: bool = False
+    default: Any = MISSING
+    enum: tuple[Any, ...] | None = None
+    min: float | int | None = None
+    max: float | int | None = None
+    min_length: int | None = None
+    max_length: int | None = None
+    pattern: str | None = None
+    nullable: bool = False
+    description: str = ""
+    secret: bool = False
+    fields: tuple[Field, ...] = ()  # of an object
+    unknown: Unknown = "reject"  # of an object
+    of: Field | None = None  # of a list: what each item is (its name is empty)
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """What an API accepts: its declared fields, and what is done with others."""
+
+    fields: tuple[Field, ...]
+    unknown: Unknown = "reject"
+
+
+@dataclass(frozen=True, slots=True)
+class NoAuth:
+    mode: Literal["none"] = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class TokenAuth:
+    """Any of the tokens opens the API; their names appear in records as the caller ("token" for the nameless one)."""
+
+    tokens: Mapping[str, Secret]
+    mode: Literal["token"] = "token"
+
+
+@dataclass(frozen=True, slots=True)
+class PasswordAuth:
+    users: Mapping[str, Secret]
+    mode: Literal["password"] = "password"
+
+
+Auth = NoAuth | TokenAuth | PasswordAuth
+
+
+@dataclass(frozen=True, slots=True)
+class Workflow:
+    """What an API starts. `timeout` is in seconds; `queue` is the RQ queue its executions wait in."""
+
+    name: str  # its key under `workflows:`, or "package.module:callable" itself where an API names one directly
+    python: str  # "package.module:callable"
+    description: str = ""
+    timeout: float = 600.0
+    queue: str = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    module: str
+    method: str
+    auth: Auth
+    workflow: Workflow
+    description: str = ""
+    enabled: bool = False
+    verbs: tuple[Verb, ...] = ("GET", "POST")
+    input: Input | None = None
+    debug: Any = MISSING  # a simulated request's input
+    line: int = 0  # of its key in the file, counted from 1
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    name: str
+    description: str = ""
+    methods: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Sizes in bytes, times in seconds.
+
+    `proxies` is how many reverse proxies in front of us may be believed about the client's address.
+    `hosts` are the Host headers answered, all when empty. `backlog` is how many executions may wait in one queue.
+    `auth_failures` is how many wrong credentials one client address may send to one API in a minute.
+    """
+
+    prefix: str = "/v1/api"
+    max_body: int = 1024 * 1024
+    proxies: int = 0
+    hosts: tuple[str, ...] = ()
+    backlog: int = 100_000
+    auth_failures: int = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """One version of the config file, whole and valid.
+
+    `apis` is the route table. `workflows` holds every workflow that may run, also those an API names directly.
+    `files` are all the files it was read from, which an edit may touch, the config itself first; `stamps` is the state
+    each was read in. `digest` tells versions apart.
+    `redis` is the URL of the Redis to use, kept as a Secret because it may hold a password; None for our private one.
+    """
+
+    path: Path
+    server: Server
+    retention: float  # seconds
+    operators: Mapping[str, Secret]
+    workflows: Mapping[str, Workflow]
+    modules: Mapping[str, Module]
+    apis: Mapping[tuple[str, str], Api]
+    files: tuple[Path, ...]
+    digest: str
+    redis: Secret | None = None
+    warnings: tuple[Mistake, ...] = field(default=())
+    stamps: Mapping[Path, Stamp | None] = field(default_factory=dict, repr=False, compare=False)

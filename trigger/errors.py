@@ -1,0 +1,169 @@
+"""Every error Trigger raises on purpose.
+
+    TriggerError
+    ├── ConfigError            the YAML has mistakes; carries all of them
+    ├── UsageError             a command or an environment variable is wrong
+    ├── StartError             the service can't start; says why and what to do
+    ├── WorkflowError          a workflow could not be run as the config says
+    └── RequestError           what a caller is answered instead of a uid
+        ├── BodyTooLarge            413
+        ├── ApiNotFound             404
+        ├── ExecutionNotFound       404
+        ├── PathNotFound            404
+        ├── MethodNotAllowed        405
+        ├── ApiNotEnabled           403
+        ├── CredentialMissing       401  requestError.invalidParams
+        ├── Unauthorized            401
+        ├── InvalidParams           400
+        ├── UnsupportedMediaType    415
+        ├── BadRequest              400 and other statuses the HTTP layer refuses with
+        ├── TooManyRequests         429
+        ├── QueueUnavailable        503
+        └── InternalError           500
+
+A RequestError's `code` and `message` are for the caller: they never hold a secret, a path or a traceback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+class TriggerError(Exception):
+    """The base of every error that Trigger raises on purpose."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """One mistake in the config: where it is, what is wrong, what would be right.
+
+    `line` and `column` count from 1; `key` is the dotted path of the value, empty for the file itself.
+    """
+
+    file: str
+    line: int
+    column: int
+    key: str
+    message: str
+
+    def __str__(self) -> str:
+        where = f"{self.file}:{self.line}:{self.column}: "
+        return f"{where}{self.key}: {self.message}" if self.key else f"{where}{self.message}"
+
+
+class ConfigError(TriggerError):
+    """The config can't be used; `mistakes` holds everything that is wrong with it, in the order of the file."""
+
+    def __init__(self, mistakes: Sequence[Mistake]) -> None:
+        self.mistakes = tuple(sorted(mistakes, key=lambda mistake: (mistake.line, mistake.column)))
+        super().__init__("\n".join(str(mistake) for mistake in self.mistakes))
+
+
+class UsageError(TriggerError):
+    """A command line or an environment variable can't be understood."""
+
+
+class StartError(TriggerError):
+    """The service can't start here; the message says why and what to do about it."""
+
+
+class WorkflowError(TriggerError):
+    """A workflow could not be run as the config says."""
+
+
+class RequestError(TriggerError):
+    """A refusal, as the caller is told it. Subclasses fix status and code; instances add message and details."""
+
+    status = 400
+    code = "requestError.badRequest"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        details: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.details = details
+        self.headers = dict(headers or {})
+
+
+class BodyTooLarge(RequestError):
+    status = 413
+    code = "requestError.bodyTooLarge"
+
+
+class ApiNotFound(RequestError):
+    status = 404
+    code = "requestError.apiNotFound"
+
+
+class ExecutionNotFound(RequestError):
+    status = 404
+    code = "requestError.executionNotFound"
+
+
+class PathNotFound(RequestError):
+    status = 404
+    code = "requestError.notFound"
+
+
+class MethodNotAllowed(RequestError):
+    status = 405
+    code = "requestError.methodNotAllowed"
+
+
+class ApiNotEnabled(RequestError):
+    status = 403
+    code = "requestError.apiNotEnabled"
+
+
+class CredentialMissing(RequestError):
+    status = 401
+    code = "requestError.invalidParams"
+
+
+class Unauthorized(RequestError):
+    status = 401
+    code = "requestError.unauthorized"
+
+
+class InvalidParams(RequestError):
+    """The input is unreadable or invalid; `details` maps each field's dotted path to its mistakes."""
+
+    status = 400
+    code = "requestError.invalidParams"
+
+
+class UnsupportedMediaType(RequestError):
+    status = 415
+    code = "requestError.unsupportedMediaType"
+
+
+class BadRequest(RequestError):
+    """The request breaks HTTP's rules; `status` may be any 4xx that no other class stands for."""
+
+    def __init__(self, message: str, *, status: int = 400, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(message, headers=headers)
+        self.status = status
+
+
+class TooManyRequests(RequestError):
+    status = 429
+    code = "requestError.tooManyRequests"
+
+
+class QueueUnavailable(RequestError):
+    status = 503
+    code = "serverError.queueUnavailable"
+
+
+class InternalError(RequestError):
+    """Our own fault; the message carries a reference that the log has too."""
+
+    status = 500
+    code = "serverError.internal"

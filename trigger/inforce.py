@@ -1,0 +1,107 @@
+"""The config in force in a long-running process: how it is loaded, taken up again after an edit, and kept for bad days.
+
+An edit with a mistake is refused, and the last good version goes on serving. So that this also holds for a process that
+is started anew while the file is broken, the text of the last good version is kept in the data folder.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from trigger.config import Config, Settings, Watcher, load
+from trigger.errors import ConfigError, Mistake, StartError
+from trigger.redis_server import private_redis_url
+from trigger.startup import refuse_public_demo
+from trigger.workflows.importing import ImportCheck
+
+logger = logging.getLogger("trigger.config")
+
+LAST_GOOD = "config.last-good.yaml"
+
+
+def redis_url(settings: Settings, config: Config) -> str:
+    """Where Redis is: as the environment says, else as the config does, else our private one under the data folder."""
+    for named in (settings.redis_url, config.redis):
+        if named is not None:
+            return named.reveal()
+    return private_redis_url(settings.data)
+
+
+def load_checked(settings: Settings, environ: Mapping[str, str]) -> Config:
+    """The config, with every check that can be made of it, imports included. Raises ConfigError."""
+    return _load(settings, environ, ImportCheck(_folder(settings.config)))
+
+
+def watch(settings: Settings, environ: Mapping[str, str]) -> Watcher:
+    """A watcher with the config in force: the file's, or the last good version where the file has mistakes.
+
+    Imports are tried for workflows that an edit brings in; those there at the start were checked by whoever started us.
+    Raises ConfigError when neither version can be used.
+    """
+    check = ImportCheck(_folder(settings.config))
+    keeper = _Keeper(settings.data)
+    try:
+        config = _load(settings, environ, None)
+        keeper.keep(config)
+    except ConfigError as error:
+        text = keeper.last_good()
+        if text is None:
+            raise
+        config = load(settings.config, environ, text=text)
+        _say_refused(error)
+    check.trust(workflow.python for workflow in config.workflows.values())
+
+    def on_change(new: Config) -> None:
+        keeper.keep(new)
+        logger.info("the edited config is in force: %d APIs, version %s", len(new.apis), new.digest[:12])
+
+    return Watcher(config, lambda: _load(settings, environ, check), on_change, _say_refused)
+
+
+def _folder(config: Path) -> Path:
+    return config.resolve().parent
+
+
+def _load(settings: Settings, environ: Mapping[str, str], check: ImportCheck | None) -> Config:
+    config = load(settings.config, environ, check)
+    try:
+        refuse_public_demo(settings, config)
+    except StartError as error:
+        raise ConfigError([Mistake(str(settings.config), 1, 1, "", str(error))]) from error
+    return config
+
+
+def _say_refused(error: ConfigError) -> None:
+    logger.error("the config has mistakes and is not taken up; the last good version goes on serving")
+    for mistake in error.mistakes:
+        logger.error("%s", mistake)
+
+
+class _Keeper:
+    """Keeps the text of the last good config in the data folder, for its owner only: it may hold secrets."""
+
+    def __init__(self, data: Path) -> None:
+        self._path = data / LAST_GOOD
+
+    def keep(self, config: Config) -> None:
+        try:
+            text = config.path.read_bytes()
+            if self.last_good() == text:
+                return
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            temporary = self._path.with_name(f"{LAST_GOOD}.{os.getpid()}")
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(text)
+            temporary.replace(self._path)
+        except OSError as error:
+            logger.warning("the last good config can't be kept in %s: %s", self._path.parent, error.strerror)
+
+    def last_good(self) -> bytes | None:
+        try:
+            return self._path.read_bytes()
+        except OSError:
+            return None

@@ -1,0 +1,213 @@
+"""Accepting an execution: one Lua script in Redis writes RQ's job, its queue entry, the ledger and the index at once.
+
+The script leaves exactly the keys and fields that RQ's own `Queue.enqueue` would (a test compares the two), so that
+`rq info`, rq-dashboard and RQ's classes see an ordinary job. It is written out here because RQ needs two round trips
+for it, the first of them outside the transaction.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import threading
+import time
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from redis import ConnectionPool, Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.retry import Retry
+from rq.job import Job as RqJob
+from rq.queue import Queue as RqQueue
+from rq.serializers import JSONSerializer
+
+from trigger import executions
+from trigger.config.model import Api
+from trigger.errors import QueueUnavailable, TooManyRequests
+
+# The function every job of ours names. No worker imports it: our Job class runs the workflow of the config instead.
+RUNNER = "trigger.worker.run"
+
+# A caller has its answer within 2 seconds, also when Redis hangs: one reply is waited for at most REPLY_TIMEOUT, and a
+# lost one is asked for again until ACCEPT_DEADLINE, both in seconds.
+REPLY_TIMEOUT = 0.7
+ACCEPT_DEADLINE = 1.5
+PAUSE = 0.05
+# After a deadline was missed, calls are refused at once for so many seconds: waiting threads would starve the others.
+BREAK = 0.5
+
+_ACCEPT = """
+-- KEYS: job, queue, rq:queues, waiting, index.  ARGV: uid, queue key, backlog, milliseconds, field, value, …
+if redis.call('EXISTS', KEYS[1]) == 1 then
+  -- Our own call, repeated after its reply was lost, finds the very fields it wrote; anything else is a collision.
+  if redis.call('HGET', KEYS[1], 'created_at') == ARGV[6] and redis.call('HGET', KEYS[1], 'data') == ARGV[8] then
+    return 'accepted'
+  end
+  return 'taken'
+end
+if redis.call('LLEN', KEYS[2]) >= tonumber(ARGV[3]) then
+  return 'full'
+end
+local now = redis.call('TIME')
+redis.call('HSET', KEYS[1], unpack(ARGV, 5))
+redis.call('RPUSH', KEYS[2], ARGV[1])
+redis.call('SADD', KEYS[3], ARGV[2])
+redis.call('ZADD', KEYS[4], now[1] * 1000 + math.floor(now[2] / 1000), ARGV[1])
+redis.call('ZADD', KEYS[5], ARGV[4], ARGV[1])
+return 'accepted'
+"""
+
+
+def connect(url: str, *, reply_timeout: float | None = REPLY_TIMEOUT) -> Redis:
+    """A Redis client for `url` that never retries by itself: who calls knows what may be repeated.
+
+    `reply_timeout`: how long a reply is waited for, in seconds.
+    """
+    pool = ConnectionPool.from_url(
+        url,
+        socket_timeout=reply_timeout,
+        socket_connect_timeout=REPLY_TIMEOUT,
+        retry=Retry(NoBackoff(), 0),
+        health_check_interval=0,
+    )
+    return Redis(connection_pool=pool)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of an API, checked and ready to be accepted. `secrets` are the paths of its input's secret fields."""
+
+    api: Api
+    input: Any
+    caller: str | None
+    secrets: Sequence[Sequence[str]] = ()
+    debug: bool = False
+
+
+class Submitter:
+    """Puts calls onto their workflow's RQ queue.
+
+    `retention`, how long records of ended executions are kept, is in seconds; `backlog` is how many may wait.
+    """
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._accept = redis.register_script(_ACCEPT)
+        self._lock = threading.Lock()
+        self._broken_until = 0.0
+
+    def submit(self, call: Call, *, retention: float, backlog: int) -> str:
+        """Accepts a call in one round trip and returns its execution's uid once Redis has confirmed it.
+
+        Raises QueueUnavailable when Redis can't take it within ACCEPT_DEADLINE, TooManyRequests when the queue is full.
+        """
+        now = time.monotonic()
+        if now < self._broken_until:
+            raise _unavailable()
+        deadline = now + ACCEPT_DEADLINE
+        while True:
+            uid = executions.new_uid()
+            queue = call.api.workflow.queue
+            keys = [
+                RqJob.key_for(uid),
+                RqQueue.redis_queue_namespace_prefix + queue,
+                RqQueue.redis_queues_keys,
+                executions.waiting_key(queue),
+                executions.INDEX,
+            ]
+            milliseconds = int(uid) >> 40
+            args = [uid, keys[1], backlog, milliseconds, *job_fields(call, retention=retention)]
+            match self._until(deadline, keys, args):
+                case b"accepted":
+                    return uid
+                case b"full":
+                    raise TooManyRequests(
+                        "Too many executions are waiting; try again later", headers={"Retry-After": "10"}
+                    )
+
+    def _until(self, deadline: float, keys: list[str], args: list[Any]) -> bytes:
+        """Runs the script, again with the same uid while its reply is lost and the deadline allows."""
+        while True:
+            try:
+                reply: bytes = self._accept(keys=keys, args=args)
+            except (RedisConnectionError, RedisTimeoutError) as error:
+                left = deadline - time.monotonic()
+                if left < PAUSE:
+                    self._break()
+                    raise _unavailable() from error
+                time.sleep(PAUSE)
+            except ResponseError as error:
+                # Out of memory, read-only, a full disk: Redis says no at once, and will again.
+                raise _unavailable() from error
+            except RedisError as error:
+                raise _unavailable() from error
+            else:
+                return reply
+
+    def _break(self) -> None:
+        with self._lock:
+            self._broken_until = time.monotonic() + BREAK
+
+
+def job_fields(call: Call, *, retention: float) -> list[Any]:
+    """The fields and values of the RQ job hash for a call, as `rq.job.Job.to_dict` orders and formats them.
+
+    `created_at` and `data` come first: the accept script looks at them to know its own job again.
+    """
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    workflow = call.api.workflow
+    meta: dict[str, Any] = {"module": call.api.module, "method": call.api.method, "caller": call.caller}
+    if call.secrets:
+        meta["secrets"] = call.secrets
+    if call.debug:
+        meta["debug"] = True
+    ttl = math.ceil(retention)
+    return [
+        "created_at",
+        now,
+        "data",
+        zlib.compress(JSONSerializer.dumps((RUNNER, None, (workflow.name, call.input), {}))),
+        "success_callback_name",
+        "",
+        "failure_callback_name",
+        "",
+        "stopped_callback_name",
+        "",
+        "started_at",
+        "",
+        "ended_at",
+        "",
+        "last_heartbeat",
+        "",
+        "worker_name",
+        "",
+        "group_id",
+        "",
+        "origin",
+        workflow.queue,
+        # RQ's default description holds the arguments, and its tools show and log it.
+        "description",
+        f"{call.api.module}/{call.api.method}",
+        "enqueued_at",
+        now,
+        "timeout",
+        math.ceil(workflow.timeout),
+        "result_ttl",
+        ttl,
+        "failure_ttl",
+        ttl,
+        "status",
+        "queued",
+        "meta",
+        json.dumps(meta).encode(),
+    ]
+
+
+def _unavailable() -> QueueUnavailable:
+    return QueueUnavailable("The queue can't take the call now; try again", headers={"Retry-After": "1"})

@@ -1,0 +1,97 @@
+"""How an execution ended, as it is written into Redis: RQ's result and our error."""
+
+from __future__ import annotations
+
+import json
+import traceback
+import zlib
+from base64 import b64encode
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+# Longest output, error message and traceback that a record keeps, in bytes and characters.
+MAX_OUTPUT = 1024 * 1024
+MAX_MESSAGE = 4_000
+MAX_TRACEBACK = 60_000
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """RQ's status ("finished", "failed" or "stopped") and what goes with it, encoded as RQ encodes it."""
+
+    status: str
+    return_value: str = ""
+    error: str = ""
+    exc_string: str = ""
+
+
+def succeeded(output: Any, secrets: Iterable[str] = ()) -> Outcome:
+    """The outcome of a workflow that returned `output`; failed if that is not JSON.
+
+    An output of more than MAX_OUTPUT bytes is replaced by a marker with its size and its beginning.
+    """
+    try:
+        text = json.dumps(output, allow_nan=False)
+        text.encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        return failed("OutputError", f"The workflow's output is not JSON: {error}", secrets=secrets)
+    text = _masked(text, [json.dumps(secret)[1:-1] for secret in secrets])
+    if len(text) > MAX_OUTPUT:
+        text = json.dumps({"truncated": True, "bytes": len(text), "beginning": text[:1000]})
+    return Outcome("finished", return_value="" if output is None else b64encode(text.encode()).decode())
+
+
+def failed(
+    kind: str, message: str, trace: str | None = None, *, secrets: Iterable[str] = (), status: str = "failed"
+) -> Outcome:
+    """The outcome of an execution that failed: the error's class and message, and for operators its traceback."""
+    secrets = list(secrets)
+    message = _masked(_printable(message), secrets)[:MAX_MESSAGE]
+    trace = _masked(_printable(trace or f"{kind}: {message}"), secrets)
+    if len(trace) > MAX_TRACEBACK:
+        trace = trace[: MAX_TRACEBACK // 2] + "\n… (shortened)\n" + trace[-MAX_TRACEBACK // 2 :]
+    return Outcome(
+        status,
+        error=json.dumps({"class": kind, "message": message}),
+        exc_string=b64encode(zlib.compress(trace.encode())).decode(),
+    )
+
+
+def raised(error: BaseException, secrets: Iterable[str] = ()) -> Outcome:
+    """The outcome of a workflow that raised."""
+    try:
+        message = str(error)
+    except Exception:  # noqa: BLE001  the operator's exception class may fail at anything
+        message = "(its message can't be shown)"
+    kind = type(error)
+    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    return failed(name, message, _trace(error), secrets=secrets)
+
+
+def timed_out(error: BaseException, timeout: int, secrets: Iterable[str] = ()) -> Outcome:
+    """The outcome of a workflow that was stopped after `timeout` seconds."""
+    return failed("Timeout", f"The workflow took longer than {timeout} s", _trace(error), secrets=secrets)
+
+
+def _trace(error: BaseException) -> str:
+    """The traceback as text, without our and RQ's frames above the workflow's own."""
+    trace = error.__traceback__
+    while trace is not None and _is_plumbing(trace.tb_frame.f_globals.get("__name__", "")):
+        trace = trace.tb_next
+    return "".join(traceback.format_exception(type(error), error, trace or error.__traceback__))
+
+
+def _is_plumbing(module: str) -> bool:
+    return module.startswith(("trigger.worker.", "rq."))
+
+
+def _masked(text: str, secrets: Iterable[str]) -> str:
+    for secret in secrets:
+        text = text.replace(secret, "***")
+    return text
+
+
+def _printable(text: str) -> str:
+    """The text without lone surrogates, which no encoding can write."""
+    return text.encode("utf-8", "replace").decode()

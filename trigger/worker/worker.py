@@ -1,0 +1,364 @@
+"""The worker process: RQ's worker as its tools know it, with a warm child that runs the executions.
+
+It keeps no job in its own hands. The child takes, runs and ends executions; the worker forks it, beats for whatever the
+child holds (Redis knows what that is), kills it when an execution overruns, is stopped or was taken over, frees what a
+dead child held, and reaps its queue. It has one thread, so that it may fork at any time.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import signal
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from redis import Redis
+from redis.client import PubSub
+from redis.exceptions import RedisError
+from rq.command import parse_payload
+from rq.serializers import JSONSerializer
+from rq.worker import Worker as RqWorker
+
+from trigger.config import Config, Watcher
+from trigger.worker import outcome, scripts
+from trigger.worker.child import Child, Limits
+from trigger.worker.job import Job
+
+logger = logging.getLogger("trigger.worker")
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """The worker's clocks, in seconds.
+
+    An execution whose worker and child are dead is free after at most `lease` + `reap`. `overrun` is how long a
+    workflow that ignores its timeout may go on before it is killed; `stop_grace` how long a running one is waited for
+    when the worker is told to stop.
+    """
+
+    lease: float = 10.0
+    beat: float = 2.5
+    reap: float = 2.5
+    tick: float = 0.25
+    overrun: float = 5.0
+    stop_grace: float = 25.0
+    worker_key: int = 30
+
+
+# After so many of its workers died an execution is failed instead of tried again.
+CRASHES = 5
+
+
+class Worker(RqWorker):
+    """Serves one queue until it is told to stop, whatever becomes of its child and of Redis.
+
+    Arguments: `queue`, its name; `watcher`, which has the config in force; `connect(reply_timeout)`, which makes Redis
+    clients; `timing` and `limits`, see there.
+    """
+
+    log_job_description = False
+
+    def __init__(
+        self,
+        queue: str,
+        watcher: Watcher,
+        connect: Callable[[float], Redis],
+        *,
+        timing: Timing | None = None,
+        limits: Limits | None = None,
+        crashes: int = CRASHES,
+    ) -> None:
+        self._timing = timing or Timing()
+        self._limits = limits or Limits()
+        self._watcher = watcher
+        self._connect = connect
+        self._crashes = crashes
+        # A name of its own for each life: RQ refuses one whose former bearer was killed and is not yet forgotten.
+        super().__init__(
+            [queue],
+            name=uuid.uuid4().hex,
+            connection=connect(2.0),
+            job_class=Job,
+            serializer=JSONSerializer,
+            worker_ttl=self._timing.worker_key,
+            prepare_for_work=False,
+        )
+        self.hostname = os.uname().nodename
+        self.pid = os.getpid()
+        self._queue = queue
+        self._beat = self.connection.register_script(scripts.BEAT)
+        self._release = self.connection.register_script(scripts.RELEASE)
+        self._finish_script = self.connection.register_script(scripts.FINISH)
+        self._reap_script = self.connection.register_script(scripts.REAP)
+        spent = outcome.failed("WorkerDied", f"its worker died {crashes} times")
+        self._spent = [spent.error, spent.exc_string]
+        self._commands: PubSub | None = None
+        self._registered = False
+        self._in_touch_since: float | None = None
+        self._stop_at: float | None = None
+        self._next_beat = 0.0
+        self._next_reap = 0.0
+
+    # --- the loop ---
+
+    def work(self, *args: Any, **kwargs: Any) -> bool:
+        """Works until SIGTERM or SIGINT. A second one does not wait for the running execution but puts it back."""
+        signal.signal(signal.SIGTERM, self._on_signal)
+        signal.signal(signal.SIGINT, self._on_signal)
+        self._fork()
+        while True:
+            self._collect_child()
+            if self._stop_at is not None:
+                if not self._horse_pid:
+                    break
+                if time.monotonic() >= self._stop_at:
+                    self._kill_child("stop")
+                    break
+            elif not self._horse_pid:
+                self._fork()
+            if self._watcher.poll():
+                self._signal_child(signal.SIGTERM)  # a fresh child, with the new config, follows it
+            self._keep_in_touch()
+        self._say_goodbye()
+        return True
+
+    def _on_signal(self, signum: int, frame: object) -> None:
+        now = time.monotonic()
+        if self._stop_at is None:
+            logger.info("stopping; waiting up to %.0f s for the running execution", self._timing.stop_grace)
+            self._stop_at = now + self._timing.stop_grace
+            self._signal_child(signal.SIGTERM)
+        elif now - (self._stop_at - self._timing.stop_grace) > 1:
+            # Ctrl-C and a supervisor may both signal at once; only what comes later is meant as "now".
+            self._stop_at = now
+
+    def _keep_in_touch(self) -> None:
+        """Beats, reaps and listens to commands as each is due; a Redis that can't be reached is tried again."""
+        try:
+            now = time.monotonic()
+            if not self._registered:
+                self._register()
+            if now >= self._next_beat:
+                self._next_beat = now + self._timing.beat
+                self._send_beat()
+            if now >= self._next_reap and self._stop_at is None:
+                self._next_reap = now + self._timing.reap
+                self._reap()
+            self._listen()
+        except RedisError as error:
+            if self._in_touch_since is not None:
+                logger.warning("Redis can't be reached: %s; trying again until it can", error)
+            self._in_touch_since = None
+            self._close_commands()
+            self._next_beat = 0.0
+            time.sleep(self._timing.tick)
+        else:
+            if self._in_touch_since is None:
+                logger.info("worker %s serves queue %s", self.name, self._queue)
+                self._in_touch_since = time.monotonic()
+
+    def _set_connection(self, connection: Redis) -> Redis:
+        """Keeps our reply timeout, which RQ would raise to that of a blocking wait for work: the child waits."""
+        return connection
+
+    def _register(self) -> None:
+        """Makes the worker known as RQ does; again when Redis has forgotten it."""
+        self.connection.delete(self.key)
+        self.register_birth()
+        self.set_state("idle")
+        self._registered = True
+
+    def _say_goodbye(self) -> None:
+        try:
+            self.register_death()
+        except RedisError as error:
+            logger.warning("Redis can't be told that the worker stops: %s", error)
+        self._close_commands()
+        logger.info("worker %s has stopped", self.name)
+
+    # --- the child ---
+
+    def _fork(self) -> None:
+        child_config: Config = self._watcher.current
+        parent = os.getpid()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        gc.freeze()  # what is there now is never garbage: leaving it alone keeps its pages shared
+        pid = os.fork()
+        if pid == 0:
+            Child(
+                self.name,
+                self._queue,
+                child_config,
+                lambda: self._connect(10.0),
+                lease=self._timing.lease,
+                limits=self._limits,
+            ).main(parent)
+        os.setpgid(pid, pid)  # the child does so too: whoever comes first, killing its group never meets ours
+        self._horse_pid = pid
+
+    def _signal_child(self, signum: signal.Signals) -> None:
+        if self._horse_pid:
+            try:
+                os.kill(self._horse_pid, signum)
+            except ProcessLookupError:
+                pass
+
+    def _collect_child(self) -> None:
+        """Notices a child that has ended, and frees what it still held."""
+        if not self._horse_pid:
+            return
+        pid, status = os.waitpid(self._horse_pid, os.WNOHANG)
+        if pid:
+            self._horse_pid = 0
+            if status:
+                logger.warning("the worker's child died: %s", _death(status))
+            self._free_held("crash")
+
+    def _kill_child(self, why: str) -> None:
+        """Kills the child with all it started, and frees what it held: 'crash' counts against it, 'stop' does not."""
+        if not self._horse_pid:
+            return
+        self.kill_horse(signal.SIGKILL)
+        os.waitpid(self._horse_pid, 0)
+        self._horse_pid = 0
+        self._free_held(why)
+
+    def _held(self) -> list[tuple[str, str]]:
+        """The executions this worker holds, as Redis knows them: (uid, id of the run)."""
+        members = self.connection.smembers(self.executions_key)
+        pairs = (member.decode().partition(":") for member in members)
+        return [(uid, execution) for uid, _, execution in pairs]
+
+    def _free_held(self, why: str) -> None:
+        try:
+            for uid, execution in self._held():
+                answer = self._release(
+                    keys=[Job.key_for(uid)],
+                    args=[self._queue, uid, execution, why, self._crashes, *self._spent],
+                )
+                logger.warning("execution %s was interrupted (%s): %s", uid, why, answer.decode())
+        except RedisError as error:
+            # Its lease runs out, and whoever reaps then frees it.
+            logger.warning("what the child held can't be freed now: %s", error)
+
+    # --- beats, reaping, commands ---
+
+    def _send_beat(self) -> None:
+        known, *held = self._beat(
+            keys=[self.key, self.executions_key],
+            args=[self._queue, int(self._timing.lease * 1000), self._timing.worker_key],
+        )
+        if not known:
+            self._register()
+        for composite, ours, milliseconds, timeout in held:
+            uid, _, execution = composite.decode().partition(":")
+            if not ours:
+                logger.warning("execution %s was taken over by another worker", uid)
+                self._kill_child("crash")
+            elif milliseconds / 1000 > timeout + self._timing.overrun:
+                self._end_overrun(uid, execution, timeout)
+
+    def _end_overrun(self, uid: str, execution: str, timeout: int) -> None:
+        """Kills a child whose workflow goes on although its time is up."""
+        logger.warning("execution %s does not stop after its timeout of %d s; its process is killed", uid, timeout)
+        self._end_by_force(
+            uid,
+            execution,
+            outcome.failed("Timeout", f"The workflow took longer than {timeout} s and had to be killed"),
+        )
+
+    def _end_by_force(self, uid: str, execution: str, result: outcome.Outcome) -> None:
+        self.kill_horse(signal.SIGKILL)
+        if self._horse_pid:
+            os.waitpid(self._horse_pid, 0)
+            self._horse_pid = 0
+        self._finish_script(
+            keys=[Job.key_for(uid)],
+            args=[
+                self._queue,
+                uid,
+                execution,
+                self.name,
+                result.status,
+                result.return_value,
+                result.error,
+                result.exc_string,
+            ],
+        )
+
+    def _reap(self) -> None:
+        """Frees what nobody owns. One pass costs the same however long the queue is."""
+        reaped, spent, due, oldest = self._reap_script(
+            keys=[self.queues[0].key],
+            args=[
+                self._queue,
+                int(self._timing.lease * 1000),
+                self._crashes,
+                *self._spent,
+                int(self._may_take_back()),
+                int(self._watcher.current.retention * 1000),
+            ],
+        )
+        for uid in reaped:
+            logger.warning("execution %s had no owner for up to %.1f s; it runs again", uid.decode(), oldest / 1000)
+        for uid in spent:
+            logger.error("execution %s failed: its worker died %d times", uid.decode(), self._crashes)
+        if due:
+            logger.info("%d executions are due for their next attempt", len(due))
+
+    def _may_take_back(self) -> bool:
+        """Whether leases that ran out may be believed.
+
+        Just after an outage of Redis they may not: nobody could beat. Whoever still lives beats within one lease.
+        """
+        if self._in_touch_since is not None and time.monotonic() - self._in_touch_since >= self._timing.lease:
+            return True
+        uptime = self.connection.info("server").get("uptime_in_seconds", 0)
+        return bool(uptime > self._timing.lease * 1.5)
+
+    def _listen(self) -> None:
+        """Waits one tick for the commands that RQ's tools send (rq.command)."""
+        if self._commands is None:
+            self._commands = self.connection.pubsub(ignore_subscribe_messages=True)
+            self._commands.subscribe(self.pubsub_channel_name)
+        message = self._commands.get_message(timeout=self._timing.tick)
+        if message:
+            self._obey(parse_payload(message))
+
+    def _obey(self, payload: dict[str, Any]) -> None:
+        match payload.get("command"):
+            case "shutdown":
+                self._on_signal(signal.SIGTERM, None)
+            case "kill-horse":
+                self.kill_horse(signal.SIGKILL)
+            case "stop-job" | "stop-execution":
+                for uid, execution in self._held():
+                    if uid == payload.get("job_id"):
+                        stopped = outcome.failed("Cancelled", "Stopped by an operator", status="stopped")
+                        self._end_by_force(uid, execution, stopped)
+
+    def _close_commands(self) -> None:
+        if self._commands is not None:
+            try:
+                self._commands.close()
+            except RedisError:
+                pass
+            self._commands = None
+
+
+def _death(status: int) -> str:
+    if os.WIFSIGNALED(status):
+        return signal.Signals(os.WTERMSIG(status)).name
+    return f"exit status {os.WEXITSTATUS(status)}"
+
+
+def run(queue: str, watcher: Watcher, connect: Callable[[float], Redis], **options: Any) -> None:
+    """Runs a worker for `queue` until it is told to stop."""
+    Worker(queue, watcher, connect, **options).work()
