@@ -34,6 +34,7 @@ from trigger.errors import (
     BodyTooLarge,
     ExecutionNotFound,
     InternalError,
+    InvalidParams,
     MethodNotAllowed,
     PathNotFound,
     QueueUnavailable,
@@ -141,10 +142,13 @@ def blueprint(service: Service) -> Blueprint:
         else:
             body = _parsed_body(config.server.max_body)
         value = shape.apply(body, query)
-        call = Call(api, value, caller, shape.secrets)
-        uid = service.submitter.submit(call, retention=config.retention, backlog=config.server.backlog)
-        g.uid = uid
-        return answer({"uid": uid}, 202, {"Location": f"/v1/executions/{uid}"})
+        call = Call(api, value, caller, shape.secrets, key=_idempotency_key())
+        accepted = service.submitter.submit(call, config)
+        g.uid = accepted.uid
+        headers = {"Location": f"/v1/executions/{accepted.uid}"}
+        if accepted.replayed:
+            headers["Idempotency-Replayed"] = "true"
+        return answer({"uid": accepted.uid}, 202, headers)
 
     @routes.route("/v1/executions/<uid>")
     def execution(uid: str) -> Response:
@@ -241,6 +245,18 @@ def register_errors(app: Flask) -> None:
         reference = secrets.token_hex(6)
         logger.error("internal error %s at %s", reference, request.path, exc_info=error)
         return refusal(InternalError(f"Something went wrong here; the log has it under {reference}"))
+
+
+def _idempotency_key() -> str | None:
+    """The Idempotency-Key header: a quoted string as in draft-ietf-httpapi-idempotency-key-header, or a bare one."""
+    raw: str | None = request.environ.get("HTTP_IDEMPOTENCY_KEY")
+    if raw is None:
+        return None
+    quoted = len(raw) >= 2 and raw[0] == raw[-1] == '"'
+    key = raw[1:-1] if quoted else raw
+    if not 1 <= len(key) <= 255 or not (key.isascii() and key.isprintable()):
+        raise InvalidParams("The Idempotency-Key must have 1 to 255 printable ASCII characters")
+    return key
 
 
 def _only_get() -> None:

@@ -204,7 +204,7 @@ def debug(api: str, data: str | None, machine: bool) -> None:
     redis = _redis(config)
     shape = Shape(found.input)
     call = Call(found, shape.apply(value, {}), "debug", shape.secrets, debug=True)
-    uid = Submitter(redis).submit(call, retention=config.retention, backlog=config.server.backlog)
+    uid = Submitter(redis).submit(call, config).uid
     deadline = time.monotonic() + DEBUG_PATIENCE
     while True:
         record = executions.read(redis, uid)

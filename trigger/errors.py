@@ -16,6 +16,7 @@
         ├── Unauthorized            401
         ├── InvalidParams           400
         ├── UnsupportedMediaType    415
+        ├── IdempotencyMismatch     422
         ├── BadRequest              400 and other statuses the HTTP layer refuses with
         ├── TooManyRequests         429
         ├── QueueUnavailable        503
@@ -150,6 +151,11 @@ class BadRequest(RequestError):
     def __init__(self, message: str, *, status: int = 400, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message, headers=headers)
         self.status = status
+
+
+class IdempotencyMismatch(RequestError):
+    status = 422
+    code = "requestError.idempotencyMismatch"
 
 
 class TooManyRequests(RequestError):

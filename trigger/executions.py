@@ -46,6 +46,11 @@ def leased_key(queue: str) -> str:
     return f"trigger:leased:{queue}"
 
 
+def idempotency_key(digest: str) -> str:
+    """Where the uid that the first call with an Idempotency-Key was answered is kept."""
+    return f"trigger:idempotency:{digest}"
+
+
 def new_uid() -> str:
     """A new uid: 25 decimal digits, milliseconds since 1970 times 2^40 plus 40 random bits. Sorts by time."""
     return f"{(time.time_ns() // 1_000_000 << 40) | secrets.randbits(40):025d}"

@@ -7,6 +7,7 @@ for it, the first of them outside the transaction.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import threading
@@ -28,8 +29,8 @@ from rq.queue import Queue as RqQueue
 from rq.serializers import JSONSerializer
 
 from trigger import executions
-from trigger.config.model import Api
-from trigger.errors import QueueUnavailable, TooManyRequests
+from trigger.config.model import Api, Config
+from trigger.errors import IdempotencyMismatch, QueueUnavailable, TooManyRequests
 
 # The function every job of ours names. No worker imports it: our Job class runs the workflow of the config instead.
 RUNNER = "trigger.worker.run"
@@ -43,23 +44,34 @@ PAUSE = 0.05
 BREAK = 0.5
 
 _ACCEPT = """
--- KEYS: job, queue, rq:queues, waiting, index.  ARGV: uid, queue key, backlog, milliseconds, field, value, …
+-- KEYS: job, queue, rq:queues, waiting, index, idempotency or ''.
+-- ARGV: uid, queue key, backlog, milliseconds, idempotency in s, digest of the input, field, value, …
 if redis.call('EXISTS', KEYS[1]) == 1 then
   -- Our own call, repeated after its reply was lost, finds the very fields it wrote; anything else is a collision.
-  if redis.call('HGET', KEYS[1], 'created_at') == ARGV[6] and redis.call('HGET', KEYS[1], 'data') == ARGV[8] then
+  if redis.call('HGET', KEYS[1], 'created_at') == ARGV[8] and redis.call('HGET', KEYS[1], 'data') == ARGV[10] then
     return 'accepted'
   end
   return 'taken'
+end
+if KEYS[6] ~= '' then
+  local first = redis.call('GET', KEYS[6])
+  if first then
+    local uid, digest = string.match(first, '^(%d+) (%x+)$')
+    return digest == ARGV[6] and uid or 'mismatch'
+  end
 end
 if redis.call('LLEN', KEYS[2]) >= tonumber(ARGV[3]) then
   return 'full'
 end
 local now = redis.call('TIME')
-redis.call('HSET', KEYS[1], unpack(ARGV, 5))
+redis.call('HSET', KEYS[1], unpack(ARGV, 7))
 redis.call('RPUSH', KEYS[2], ARGV[1])
 redis.call('SADD', KEYS[3], ARGV[2])
 redis.call('ZADD', KEYS[4], now[1] * 1000 + math.floor(now[2] / 1000), ARGV[1])
 redis.call('ZADD', KEYS[5], ARGV[4], ARGV[1])
+if KEYS[6] ~= '' then
+  redis.call('SET', KEYS[6], ARGV[1] .. ' ' .. ARGV[6], 'EX', ARGV[5])
+end
 return 'accepted'
 """
 
@@ -81,20 +93,29 @@ def connect(url: str, *, reply_timeout: float | None = REPLY_TIMEOUT) -> Redis:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call of an API, checked and ready to be accepted. `secrets` are the paths of its input's secret fields."""
+    """One call of an API, checked and ready to be accepted.
+
+    `secrets` are the paths of its input's secret fields; `key` is the caller's Idempotency-Key.
+    """
 
     api: Api
     input: Any
     caller: str | None
     secrets: Sequence[Sequence[str]] = ()
     debug: bool = False
+    key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The uid that answers a call; `replayed` when an earlier call with the same Idempotency-Key has started it."""
+
+    uid: str
+    replayed: bool = False
 
 
 class Submitter:
-    """Puts calls onto their workflow's RQ queue.
-
-    `retention`, how long records of ended executions are kept, is in seconds; `backlog` is how many may wait.
-    """
+    """Puts calls onto their workflow's RQ queue."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
@@ -102,34 +123,45 @@ class Submitter:
         self._lock = threading.Lock()
         self._broken_until = 0.0
 
-    def submit(self, call: Call, *, retention: float, backlog: int) -> str:
+    def submit(self, call: Call, config: Config) -> Accepted:
         """Accepts a call in one round trip and returns its execution's uid once Redis has confirmed it.
 
-        Raises QueueUnavailable when Redis can't take it within ACCEPT_DEADLINE, TooManyRequests when the queue is full.
+        Raises QueueUnavailable when Redis can't take it within ACCEPT_DEADLINE, TooManyRequests when the queue is full,
+        IdempotencyMismatch when the caller has used the key for another input.
         """
         now = time.monotonic()
         if now < self._broken_until:
             raise _unavailable()
         deadline = now + ACCEPT_DEADLINE
+        queue = call.api.workflow.queue
+        queue_key = RqQueue.redis_queue_namespace_prefix + queue
+        idempotency_key, digest = _idempotency(call) if call.key is not None else ("", "")
         while True:
             uid = executions.new_uid()
-            queue = call.api.workflow.queue
             keys = [
                 RqJob.key_for(uid),
-                RqQueue.redis_queue_namespace_prefix + queue,
+                queue_key,
                 RqQueue.redis_queues_keys,
                 executions.waiting_key(queue),
                 executions.INDEX,
+                idempotency_key,
             ]
             milliseconds = int(uid) >> 40
-            args = [uid, keys[1], backlog, milliseconds, *job_fields(call, retention=retention)]
+            options = [config.server.backlog, milliseconds, math.ceil(config.idempotency), digest]
+            args = [uid, queue_key, *options, *job_fields(call, retention=config.retention)]
             match self._until(deadline, keys, args):
                 case b"accepted":
-                    return uid
+                    return Accepted(uid)
                 case b"full":
                     raise TooManyRequests(
                         "Too many executions are waiting; try again later", headers={"Retry-After": "10"}
                     )
+                case b"mismatch":
+                    raise IdempotencyMismatch("The Idempotency-Key was used with another input")
+                case b"taken":
+                    continue  # somebody else's uid, by a chance of one in 2^40 within the same millisecond
+                case first:
+                    return Accepted(first.decode(), replayed=True)
 
     def _until(self, deadline: float, keys: list[str], args: list[Any]) -> bytes:
         """Runs the script, again with the same uid while its reply is lost and the deadline allows."""
@@ -207,6 +239,17 @@ def job_fields(call: Call, *, retention: float) -> list[Any]:
         "meta",
         json.dumps(meta).encode(),
     ]
+
+
+def _idempotency(call: Call) -> tuple[str, str]:
+    """The Redis key that stands for a call's Idempotency-Key, apart for each API and caller, and its input's digest."""
+    scope = json.dumps([call.api.module, call.api.method, call.caller, call.key])
+    content = json.dumps(call.input, sort_keys=True)
+    return executions.idempotency_key(_sha256(scope)), _sha256(content)
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _unavailable() -> QueueUnavailable:
