@@ -10,9 +10,10 @@ from flask import Flask
 from trigger import api, logs
 from trigger.auth import Guard
 from trigger.config import Settings
-from trigger.inforce import redis_url, watch
+from trigger.inforce import private_data, redis_url, watch
 from trigger.queueing import Submitter, connect
 from trigger.service import Service, Shapes
+from trigger.watermark import Watermark
 
 
 def create_app(environ: Mapping[str, str] | None = None) -> Flask:
@@ -26,15 +27,18 @@ def create_app(environ: Mapping[str, str] | None = None) -> Flask:
     watcher = watch(settings, environ)
     watcher.start()
     redis = connect(redis_url(settings, watcher.current))
+    watermark = Watermark(redis, private_data(settings, watcher.current))
+    watermark.start()
     service = Service(
         watcher=watcher,
         redis=redis,
         submitter=Submitter(redis),
         guard=Guard(lambda: watcher.current.server.auth_failures),
         shapes=Shapes(),
+        watermark=watermark,
     )
     app = Flask("trigger", static_folder=None)
-    app.url_rule_class = api.AnyVerb
+    app.url_rule_class = api.AnyVerb  # type: ignore[assignment]  # Flask means "a class", and says "this one"
     app.url_map.merge_slashes = False
     app.url_map.strict_slashes = True
     app.register_blueprint(api.blueprint(service))

@@ -11,12 +11,14 @@ Every answer is JSON; a refusal is always {"response": {"error": {"code", "messa
 from __future__ import annotations
 
 import functools
+import ipaddress
 import json
 import logging
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
+from urllib.parse import quote
 
 from flask import Blueprint, Flask, Response, g, request
 from gunicorn.http.errors import ParseException
@@ -26,7 +28,7 @@ from werkzeug.routing import Rule
 
 from trigger import executions, readiness
 from trigger.auth import Credentials
-from trigger.config.model import Api
+from trigger.config.model import Api, Config
 from trigger.errors import (
     ApiNotEnabled,
     ApiNotFound,
@@ -83,13 +85,15 @@ def refusal(error: RequestError) -> Response:
 def blueprint(service: Service) -> Blueprint:
     """The routes above, working with `service`."""
     routes = Blueprint("api", __name__)
+    # OPTIONS is for the views too: Flask would answer it before they check anything.
+    route = functools.partial(routes.route, provide_automatic_options=False)
 
     def resolved(view: Callable[[Api], Response]) -> Callable[..., Response]:
         """Finds the API in the route table and makes the checks that need no credential, in the contract's order."""
 
         @functools.wraps(view)
         def wrapper(prefix: str, module: str, method: str) -> Response:
-            config = service.watcher.current
+            config: Config = g.config
             g.body = _checked_size(config.server.max_body)
             if prefix != config.server.prefix[1:]:
                 raise PathNotFound("There is nothing at this path")
@@ -123,18 +127,19 @@ def blueprint(service: Service) -> Blueprint:
 
     def client() -> str:
         """The caller's address: the peer's, or what as many proxies as are configured have passed on."""
-        proxies = service.watcher.current.server.proxies
+        config: Config = g.config
+        proxies = config.server.proxies
         if proxies:
             hops = request.headers.get("X-Forwarded-For", "").split(",")
-            if len(hops) >= proxies and (address := hops[-proxies].strip()):
+            if len(hops) >= proxies and _is_address(address := hops[-proxies].strip()):
                 return address
         return request.remote_addr or "unix"
 
-    @routes.route("/<path:prefix>/<module>/<method>/async")
+    @route("/<path:prefix>/<module>/<method>/async")
     @resolved
     @authenticated
     def trigger(api: Api, caller: str | None) -> Response:
-        config = service.watcher.current
+        config: Config = g.config
         shape = service.shapes.of(config, api)
         query = parse_query(request.environ.get("QUERY_STRING", "").encode("latin-1"))
         if request.method == "GET":
@@ -143,6 +148,8 @@ def blueprint(service: Service) -> Blueprint:
             body = _parsed_body(config.server.max_body)
         value = shape.apply(body, query)
         call = Call(api, value, caller, shape.secrets, key=_idempotency_key())
+        if service.watermark.problem:
+            raise QueueUnavailable("The queue takes no calls now; try again later", headers={"Retry-After": "10"})
         accepted = service.submitter.submit(call, config)
         g.uid = accepted.uid
         headers = {"Location": f"/v1/executions/{accepted.uid}"}
@@ -150,7 +157,7 @@ def blueprint(service: Service) -> Blueprint:
             headers["Idempotency-Replayed"] = "true"
         return answer({"uid": accepted.uid}, 202, headers)
 
-    @routes.route("/v1/executions/<uid>")
+    @route("/v1/executions/<uid>")
     def execution(uid: str) -> Response:
         _only_get()
         record = _find(uid)
@@ -168,38 +175,33 @@ def blueprint(service: Service) -> Blueprint:
             raise QueueUnavailable("Records can't be read now; try again", headers={"Retry-After": "1"}) from error
         if record is None:
             return None
-        config = service.watcher.current
-        credentials = Credentials.of(request.environ)
-        try:
-            if service.guard.operator(config.operators, credentials, client()):
-                return record.as_json(operator=True)
-            api = config.apis.get((record.module, record.method))
-            if api is None:
-                return None
-            service.guard.admit(api, credentials, client())
-        except RequestError:
-            return None
-        return record.as_json(operator=False)
+        config: Config = g.config
+        api = config.apis.get((record.module, record.method))
+        reader = service.guard.reads_as(api, config.operators, Credentials.of(request.environ), client())
+        return record.as_json(operator=reader == "operator") if reader else None
 
-    @routes.route("/healthz")
+    @route("/healthz")
     def healthz() -> Response:
         _only_get()
         return answer({"status": "alive"})
 
-    @routes.route("/readyz")
+    @route("/readyz")
     def readyz() -> Response:
         _only_get()
-        state = readiness.state(service.redis, service.watcher)
-        return answer(state.as_json(), 200 if state.ready else 503)
+        state = readiness.state(service.redis, service.watcher, service.watermark)
+        if state.ready:
+            return answer(state.as_json())
+        problems = "; ".join(state.problems)
+        return answer({"error": {"code": "serverError.notReady", "message": problems}, **state.as_json()}, 503)
 
     @routes.before_app_request
-    def check_host() -> None:
+    def begin() -> None:
+        """One version of the config counts for all of a call, whatever is edited meanwhile."""
         g.started = time.perf_counter()
-        hosts = service.watcher.current.server.hosts
-        if hosts and request.environ.get("HTTP_HOST", "").rpartition(":")[0].lower() not in hosts:
-            host = request.environ.get("HTTP_HOST", "").lower()
-            if host not in hosts:
-                raise BadRequest("This host is not served here")
+        g.config = service.watcher.current
+        hosts = g.config.server.hosts
+        if hosts and not _is_served(request.environ.get("HTTP_HOST", ""), hosts):
+            raise BadRequest("This host is not served here")
 
     @routes.after_app_request
     def log(response: Response) -> Response:
@@ -208,7 +210,7 @@ def blueprint(service: Service) -> Blueprint:
             return response
         fields = {
             "method": request.method,
-            "path": request.path[:200],
+            "path": quote(request.path)[:200],
             "status": response.status_code,
             "ms": round((time.perf_counter() - g.started) * 1000, 1),
             "client": client()[:64],
@@ -221,7 +223,7 @@ def blueprint(service: Service) -> Blueprint:
         if refused:
             fields["error"] = f"{refused.code}: {refused.message}"
         text = " ".join(f"{name}={value}" for name, value in fields.items())
-        logger.info(text, extra={"fields": fields})  # noqa: G004  # the text has no placeholder to fill
+        logger.info(text, extra={"fields": fields})
         return response
 
     return routes
@@ -257,6 +259,25 @@ def _idempotency_key() -> str | None:
     if not 1 <= len(key) <= 255 or not (key.isascii() and key.isprintable()):
         raise InvalidParams("The Idempotency-Key must have 1 to 255 printable ASCII characters")
     return key
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return "%" not in text  # after which an IPv6 address may have any text
+
+
+def _is_served(host: str, hosts: Collection[str]) -> bool:
+    """Whether a Host header is one of `hosts`: each with or without a port; ".example.org" also stands for what is
+    under it. Names are compared without case (RFC 9110, section 4.2.3)."""
+    host = host.lower()
+    name = host.rpartition(":")[0] or host
+    for served in map(str.lower, hosts):
+        if served in (host, name) or (served.startswith(".") and f".{name}".endswith(served)):
+            return True
+    return False
 
 
 def _only_get() -> None:

@@ -6,27 +6,29 @@ import base64
 import binascii
 import hashlib
 import hmac
+import ipaddress
+import math
 import secrets as random
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from threading import Lock
-from typing import Any
-
-from limits import RateLimitItemPerMinute
-from limits.storage import MemoryStorage
-from limits.strategies import MovingWindowRateLimiter
+from typing import Any, Literal
 
 from trigger.config.model import Api, NoAuth, PasswordAuth, TokenAuth
 from trigger.config.secret import Secret, hash_secret
-from trigger.errors import CredentialMissing, TooManyRequests, Unauthorized
+from trigger.errors import CredentialMissing, RequestError, TooManyRequests, Unauthorized
 
 BEARER = {"WWW-Authenticate": 'Bearer realm="trigger"'}
 BASIC = {"WWW-Authenticate": 'Basic realm="trigger", charset="UTF-8"'}
 
 # How many verified passwords a process remembers, so that each costs its scrypt computation once.
 REMEMBERED = 1024
+
+# Wrong credentials count for so many seconds, and those of so many clients are remembered.
+FAILURE_WINDOW = 60.0
+FAILING_CLIENTS = 10_000
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -75,7 +77,7 @@ class Guard:
 
     def __init__(self, failures_per_minute: Callable[[], int]) -> None:
         self._failures_per_minute = failures_per_minute
-        self._failures = MovingWindowRateLimiter(MemoryStorage())
+        self._failures = _Failures()
         self._key = random.token_bytes(32)
         self._verified: OrderedDict[bytes, None] = OrderedDict()
         self._lock = Lock()
@@ -89,14 +91,44 @@ class Guard:
         Raises CredentialMissing, Unauthorized, or TooManyRequests after too many failures from address `client`.
         """
         scheme = self._SCHEMES[type(api.auth)]
-        return scheme(self, api.auth, credentials, ("api", api.module, api.method, client))
+        return scheme(self, api.auth, credentials, ("api", api.module, api.method, _network(client)))
+
+    def reads_as(
+        self, api: Api | None, operators: Mapping[str, Secret], credentials: Credentials, client: str
+    ) -> Literal["caller", "operator"] | None:
+        """As whom one may read the records of `api`, which is None when the config has it no more; None: not at all.
+
+        Whoever reads with the API's own password is not counted as a failing operator, nor the other way round:
+        otherwise a caller who polls a record would soon be shut out.
+        """
+        if api is not None and isinstance(api.auth, PasswordAuth):
+            failures = ("api", api.module, api.method, _network(client))
+            try:
+                user = self._password(api.auth, credentials, failures, counted=False)
+            except RequestError:
+                pass
+            else:
+                if user not in operators:
+                    return "caller"
+        try:
+            if self.operator(operators, credentials, client) is not None:
+                return "operator"
+        except TooManyRequests:
+            pass  # the API's own credentials may be right
+        if api is None:
+            return None
+        try:
+            self.admit(api, credentials, client)
+        except RequestError:
+            return None
+        return "caller"
 
     def operator(self, operators: Mapping[str, Secret], credentials: Credentials, client: str) -> str | None:
         """The operator's name, or None when the credentials are not one's. Raises TooManyRequests."""
         if not operators or credentials.user is None or credentials.password is None:
             return None
         try:
-            return self._password(PasswordAuth(operators), credentials, ("operator", client))
+            return self._password(PasswordAuth(operators), credentials, ("operator", _network(client)))
         except Unauthorized:
             return None
 
@@ -112,11 +144,13 @@ class Guard:
             if self._matches(secret, credentials.token):
                 caller = name
         if caller is None:
-            self._count_failure(failures)
+            self._failures.count(failures)
             raise Unauthorized("Token is invalid", headers=BEARER)
         return caller
 
-    def _password(self, auth: PasswordAuth, credentials: Credentials, failures: tuple[str, ...]) -> str:
+    def _password(
+        self, auth: PasswordAuth, credentials: Credentials, failures: tuple[str, ...], *, counted: bool = True
+    ) -> str:
         if credentials.user is None or credentials.password is None:
             raise CredentialMissing("User/Password is required", headers=BASIC)
         self._check_failures(failures)
@@ -124,7 +158,8 @@ class Guard:
         hashed = any(secret.hashed for secret in auth.users.values())
         nobody = self._hashed_nobody if hashed else self._nobody
         if not self._matches(auth.users.get(user, nobody), credentials.password) or user not in auth.users:
-            self._count_failure(failures)
+            if counted:
+                self._failures.count(failures)
             raise Unauthorized("User/Password is invalid", headers=BASIC)
         return user
 
@@ -146,18 +181,52 @@ class Guard:
         return True
 
     def _check_failures(self, failures: tuple[str, ...]) -> None:
-        limit = self._limit()
-        if not self._failures.test(limit, *failures):
-            wait = max(1, round(self._failures.get_window_stats(limit, *failures).reset_time - time.time()))
+        wait = self._failures.wait(failures, self._failures_per_minute())
+        if wait > 0:
             raise TooManyRequests(
-                "Too many wrong credentials from this address; try again later", headers={"Retry-After": str(wait)}
+                "Too many wrong credentials from this address; try again later",
+                headers={"Retry-After": str(math.ceil(wait))},
             )
-
-    def _count_failure(self, failures: tuple[str, ...]) -> None:
-        self._failures.hit(self._limit(), *failures)
-
-    def _limit(self) -> RateLimitItemPerMinute:
-        return RateLimitItemPerMinute(self._failures_per_minute())
 
     _SCHEMES: Mapping[type, Callable[..., str | None]] = {NoAuth: _none, TokenAuth: _token, PasswordAuth: _password}
 
+
+class _Failures:
+    """When wrong credentials came, by what they were tried on and from where, within the last FAILURE_WINDOW.
+
+    With more than FAILING_CLIENTS the one that failed longest ago is forgotten: memory stays bounded, whoever attacks.
+    """
+
+    def __init__(self) -> None:
+        self._times: OrderedDict[tuple[str, ...], deque[float]] = OrderedDict()
+        self._lock = Lock()
+
+    def count(self, key: tuple[str, ...]) -> None:
+        now = time.monotonic()
+        with self._lock:
+            times = self._times.setdefault(key, deque())
+            while times and times[0] <= now - FAILURE_WINDOW:
+                times.popleft()
+            times.append(now)
+            self._times.move_to_end(key)
+            if len(self._times) > FAILING_CLIENTS:
+                self._times.popitem(last=False)
+
+    def wait(self, key: tuple[str, ...], limit: int) -> float:
+        """For how many seconds `key`, which may fail `limit` times in the window, is to wait: 0 or less for not."""
+        with self._lock:
+            times = self._times.get(key)
+            if times is None or len(times) < limit:
+                return 0.0
+            return times[-limit] + FAILURE_WINDOW - time.monotonic()
+
+
+def _network(client: str) -> str:
+    """What a client can choose its addresses from: with IPv6 a network of 64 bits (RFC 6177), else only the one."""
+    if ":" not in client:
+        return client
+    try:
+        address = ipaddress.IPv6Address(client)
+    except ValueError:
+        return client
+    return str(address.ipv4_mapped or ipaddress.IPv6Network((address, 64), strict=False))

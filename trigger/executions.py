@@ -30,6 +30,9 @@ INDEX = "trigger:executions"  # sorted set: uid by the millisecond it was accept
 STATS = "trigger:stats"  # hash: counters of the reaper
 POISON = "trigger:poison"  # list: entries that no worker could read, newest first
 
+WAITING = "trigger:waiting:"  # and a queue's name: sorted set, see above
+LEASED = "trigger:leased:"  # likewise
+
 JOB = "rq:job:"
 RESULTS = "rq:results:"
 
@@ -38,12 +41,12 @@ _UID = re.compile(r"[0-9]{25}")
 
 def waiting_key(queue: str) -> str:
     """The half of a queue's ledger that holds the executions waiting in it."""
-    return f"trigger:waiting:{queue}"
+    return WAITING + queue
 
 
 def leased_key(queue: str) -> str:
     """The half of a queue's ledger that holds the executions a worker has, or that are due later."""
-    return f"trigger:leased:{queue}"
+    return LEASED + queue
 
 
 def idempotency_key(digest: str) -> str:
@@ -154,8 +157,15 @@ def read_many(redis: Redis, uids: Sequence[str]) -> list[Record]:
 
 def newest(redis: Redis, limit: int) -> list[Record]:
     """The newest `limit` records, newest first."""
-    uids = [uid.decode() for uid in redis.zrevrange(INDEX, 0, limit - 1)]
+    members: list[bytes] = redis.zrevrange(INDEX, 0, limit - 1)  # type: ignore[assignment]  # without scores
+    uids = [uid.decode() for uid in members]
     return read_many(redis, uids) if uids else []
+
+
+def stats(redis: Redis) -> dict[str, int]:
+    """How many executions the reapers have taken back ("reaped"), and how many entries nobody could read."""
+    raw: dict[bytes, bytes] = redis.hgetall(STATS)  # type: ignore[assignment]  # no decoding client is ever used
+    return {name.decode(): int(value) for name, value in raw.items()}
 
 
 def _record(uid: str, fields: Mapping[bytes, bytes], results: Sequence[Any]) -> Record | None:

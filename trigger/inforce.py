@@ -30,6 +30,12 @@ def redis_url(settings: Settings, config: Config) -> str:
     return private_redis_url(settings.data)
 
 
+def private_data(settings: Settings, config: Config) -> Path | None:
+    """The data folder, if the Redis in use is the private one in it."""
+    url = redis_url(settings, config)
+    return settings.data if url == private_redis_url(settings.data) else None
+
+
 def load_checked(settings: Settings, environ: Mapping[str, str]) -> Config:
     """The config, with every check that can be made of it, imports included. Raises ConfigError."""
     return _load(settings, environ, ImportCheck(_folder(settings.config)))

@@ -1,4 +1,7 @@
-"""What the log looks like: a line per event, for people as text or for machines as JSON, always exactly one line."""
+"""What the log looks like: a line per event, for people as text or for machines as JSON.
+
+It is always exactly one line, but for tracebacks in the text: their lines begin with "  | ".
+"""
 
 from __future__ import annotations
 
@@ -28,9 +31,10 @@ class _OneLine(logging.Formatter):
 class TextFormatter(_OneLine):
     def line(self, record: logging.LogRecord, time: str, text: str) -> str:
         line = f"{time} {record.levelname:<7} {record.name.removeprefix('trigger.')}: {text}"
-        escaped = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
-        # A traceback is ours, not a caller's: it keeps its lines, below the event's own.
-        return f"{escaped}\n{self.formatException(record.exc_info)}" if record.exc_info else escaped
+        if record.exc_info:
+            # A traceback keeps its lines, each marked as such: what is raised may quote a caller.
+            return "\n  | ".join(map(_escaped, [line, *self.formatException(record.exc_info).split("\n")]))
+        return _escaped(line)
 
 
 class JsonFormatter(_OneLine):
@@ -40,6 +44,10 @@ class JsonFormatter(_OneLine):
         if record.exc_info:
             entry["traceback"] = self.formatException(record.exc_info)
         return json.dumps(entry, default=str)
+
+
+def _escaped(text: str) -> str:
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def configure(form: Literal["text", "json"]) -> None:

@@ -26,7 +26,6 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 from rq.job import Job as RqJob
 from rq.queue import Queue as RqQueue
-from rq.serializers import JSONSerializer
 
 from trigger import executions
 from trigger.config.model import Api, Config
@@ -204,7 +203,7 @@ def job_fields(call: Call, *, retention: float) -> list[Any]:
         "created_at",
         now,
         "data",
-        zlib.compress(JSONSerializer.dumps((RUNNER, None, (workflow.name, call.input), {}))),
+        zlib.compress(json.dumps((RUNNER, None, (workflow.name, call.input), {})).encode()),
         "success_callback_name",
         "",
         "failure_callback_name",

@@ -13,6 +13,7 @@ from trigger import executions
 from trigger.config import Watcher
 from trigger.errors import StartError
 from trigger.startup import check_redis
+from trigger.watermark import Watermark
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ class Readiness:
         }
 
 
-def state(redis: Redis, watcher: Watcher) -> Readiness:
+def state(redis: Redis, watcher: Watcher, watermark: Watermark) -> Readiness:
     """Looks at the config in force, Redis, the workers and the queues. Answers within Redis' reply timeout."""
     config = watcher.current
     refused = watcher.refused
@@ -54,12 +55,13 @@ def state(redis: Redis, watcher: Watcher) -> Readiness:
         durability = str(check_redis(redis))
         workers = {name: _living(redis, name) for name in names}
         queues = {name: _queue(redis, name) for name in names}
-        reaper = {name.decode(): int(value) for name, value in redis.hgetall(executions.STATS).items()}
+        reaper = executions.stats(redis)
     except StartError as error:
         return Readiness(in_force, {"status": "unusable"}, {}, {}, (str(error),))
     except RedisError:
         return Readiness(in_force, {"status": "unreachable"}, {}, {}, ("Redis can't be reached",))
-    return Readiness(in_force, {"status": "ok", "durability": durability, **reaper}, workers, queues, ())
+    problems = (watermark.problem,) if watermark.problem else ()
+    return Readiness(in_force, {"status": "ok", "durability": durability, **reaper}, workers, queues, problems)
 
 
 def _living(redis: Redis, queue: str) -> int:

@@ -11,6 +11,7 @@ from trigger.config import Config, Watcher
 from trigger.config.model import Api
 from trigger.inputs import Shape
 from trigger.queueing import Submitter
+from trigger.watermark import Watermark
 
 
 class Shapes:
@@ -41,3 +42,4 @@ class Service:
     submitter: Submitter
     guard: Guard
     shapes: Shapes
+    watermark: Watermark

@@ -129,7 +129,8 @@ def test_a_function_written_into_redis_is_never_called(run: Run, rig: Rig, redis
 
 
 def test_a_pickle_written_into_redis_is_never_loaded(run: Run, rig: Rig, redis: Redis) -> None:
-    bomb = b"\x80\x04\x95 \x00\x00\x00\x00\x00\x00\x00\x8c\x05posix\x94\x8c\x06system\x94\x93\x94\x8c\x05touch\x94\x85\x94R\x94."
+    trap = rig.folder / "pwned"
+    bomb = f"cposix\nsystem\n(S'touch {trap}'\ntR.".encode()
     uid = rig.submit("echo")
     eventually(lambda: rig.record(uid).status is Status.SUCCEEDED)
     redis.hset(f"rq:job:{uid}", "meta", bomb)
@@ -140,6 +141,7 @@ def test_a_pickle_written_into_redis_is_never_loaded(run: Run, rig: Rig, redis: 
     )
     redis.rpush("rq:queue:default", other)
     eventually(lambda: redis.hget(f"rq:job:{other}", "status") == b"failed")
+    assert not trap.exists()
 
 
 def test_an_edit_of_the_config_brings_a_new_workflow_without_a_restart(run: Run, rig: Rig) -> None:

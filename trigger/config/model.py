@@ -136,8 +136,8 @@ class Config:
     `apis` is the route table. `workflows` holds every workflow that may run, also those an API names directly.
     `files` are all the files it was read from, which an edit may touch, the config itself first; `stamps` is the state
     each was read in. `digest` tells versions apart.
-    `idempotency` is how long a call with an Idempotency-Key is remembered; `crashes` how often the worker of an execution
-    may die before it fails; `stop_grace` how long a worker that is told to stop waits for the running execution.
+    `idempotency` is how long a call with an Idempotency-Key is remembered; `crashes` how often the worker of an
+    execution may die before it fails; `stop_grace` how long a worker that is told to stop waits for the running one.
     `redis` is the URL of the Redis to use, kept as a Secret because it may hold a password; None for our private one.
     """
 

@@ -1,8 +1,8 @@
 """The child of a worker: it takes one execution after the other and runs their workflows.
 
-Nothing here can lose an execution. Waiting for work moves the last entry of the queue onto itself, which changes nothing
-and may be broken off at any moment; taking an entry is one atomic step, and so is recording its end. Whatever kills the
-child in between, the worker (or, if that is gone too, another worker's reaper) frees the execution.
+Nothing here can lose an execution. Waiting for work moves the last entry of the queue onto itself, which changes
+nothing and may be broken off at any moment; taking an entry is one atomic step, and so is recording its end. Whatever
+kills the child in between, the worker (or, if that is gone too, another worker's reaper) frees the execution.
 """
 
 from __future__ import annotations

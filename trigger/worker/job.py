@@ -50,10 +50,10 @@ class Job(RqJob):
             raise WorkflowError("no workflow is bound to the job")
         return self.bound
 
-    @property
+    @property  # type: ignore[misc]  # RQ lets its be set; ours come from the hash alone
     def args(self) -> tuple[Any, ...]:
         return (self.input,)
 
-    @property
+    @property  # type: ignore[misc]
     def kwargs(self) -> dict[str, Any]:
         return {}

@@ -3,14 +3,23 @@
 They write what RQ 3.0.0 writes at the same places (rq.executions, rq.worker.base, rq.results, rq.registry): a test
 compares the two. Redis keys are built from uids here, so a Redis Cluster can't hold them.
 
-A script's first write is chosen with care. A Redis that is out of memory refuses commands that need more of it, but only
-until a script has written once: `take` begins with such a command, so that it fails whole, and `finish` with one that
-needs none, so that work once done is recorded.
+A script's first write is chosen with care. A Redis that is out of memory refuses commands that need more of it, but
+only until a script has written once: `take` begins with such a command, so that it fails whole, and `finish` with one
+that needs none, so that work once done is recorded.
 """
 
 from __future__ import annotations
 
-_PRELUDE = """
+from trigger import executions
+
+_KEYS = f"""
+local WAITING, LEASED = '{executions.WAITING}', '{executions.LEASED}'
+local INDEX, STATS, POISON = '{executions.INDEX}', '{executions.STATS}', '{executions.POISON}'
+"""
+
+_PRELUDE = (
+    _KEYS
+    + """
 local now = redis.call('TIME')
 local ms = now[1] * 1000 + math.floor(now[2] / 1000)
 local seconds = now[1] + now[2] / 1000000
@@ -40,9 +49,9 @@ local function is_job(uid)
 end
 
 local function poison(entry, why)
-  redis.call('LPUSH', 'trigger:poison', cjson.encode({at = iso(), entry = entry, reason = why}))
-  redis.call('LTRIM', 'trigger:poison', 0, 999)
-  redis.call('HINCRBY', 'trigger:stats', 'poisoned', 1)
+  redis.call('LPUSH', POISON, cjson.encode({at = iso(), entry = entry, reason = why}))
+  redis.call('LTRIM', POISON, 0, 999)
+  redis.call('HINCRBY', STATS, 'poisoned', 1)
 end
 
 -- Removes what RQ keeps about a running execution.
@@ -73,8 +82,8 @@ local function fail(queue, uid, status, err, exc, worker, execution, started)
   redis.call('EXPIRE', results, ttl)
   redis.call('ZADD', 'rq:failed:' .. queue, math.floor(seconds) + ttl, uid)
   redis.call('EXPIRE', job, ttl)
-  redis.call('ZREM', 'trigger:waiting:' .. queue, uid)
-  redis.call('ZREM', 'trigger:leased:' .. queue, uid)
+  redis.call('ZREM', WAITING .. queue, uid)
+  redis.call('ZREM', LEASED .. queue, uid)
 end
 
 -- A freed execution goes to the front (LPUSH) and keeps the time it was accepted, which its uid tells: the ledger stays
@@ -83,12 +92,12 @@ local function enqueue(queue, uid, push)
   local job = job_key(uid)
   local since = push == 'LPUSH' and #uid == 25 and tonumber(uid)
   since = since and math.floor(since / 2 ^ 40) or ms
-  redis.call('ZREM', 'trigger:leased:' .. queue, uid)
+  redis.call('ZREM', LEASED .. queue, uid)
   redis.call('HSET', job, 'status', 'queued', 'enqueued_at', iso())
   redis.call('PERSIST', job)
   redis.call('HDEL', job, 'execution')
   redis.call(push, 'rq:queue:' .. queue, uid)
-  redis.call('ZADD', 'trigger:waiting:' .. queue, math.min(since, ms), uid)
+  redis.call('ZADD', WAITING .. queue, math.min(since, ms), uid)
 end
 
 -- Frees an execution whose worker is gone: back to the front of its queue, or failed when that was once too often.
@@ -108,6 +117,7 @@ local function free(queue, uid, crashed, budget, err, exc)
   return 'queued'
 end
 """
+)
 
 TAKE = (
     _PRELUDE
@@ -126,14 +136,14 @@ for _ = 1, 100 do
   if not is_job(uid) then
     poison(uid, 'the queue names a job that does not exist')
     redis.call('LPOP', KEYS[1])
-    redis.call('ZREM', 'trigger:waiting:' .. queue, uid)
+    redis.call('ZREM', WAITING .. queue, uid)
   else
     local job = job_key(uid)
     local status, timeout, data, attempt = unpack(redis.call('HMGET', job, 'status', 'timeout', 'data', 'attempt'))
     if status ~= 'queued' then
       -- Its execution goes on elsewhere or has ended: this entry stands in the list a second time.
       redis.call('LPOP', KEYS[1])
-      redis.call('ZREM', 'trigger:waiting:' .. queue, uid)
+      redis.call('ZREM', WAITING .. queue, uid)
     elseif not data or not tonumber(timeout or '') or (attempt and not string.find(attempt, '^%d+$')) then
       poison(uid, 'a field of its job can not be read')
       redis.call('LPOP', KEYS[1])
@@ -146,8 +156,8 @@ for _ = 1, 100 do
       redis.call('HINCRBY', job, 'attempt', 1)
       redis.call('PERSIST', job)
       redis.call('LPOP', KEYS[1])
-      redis.call('ZREM', 'trigger:waiting:' .. queue, uid)
-      redis.call('ZADD', 'trigger:leased:' .. queue, ms + ARGV[4], uid)
+      redis.call('ZREM', WAITING .. queue, uid)
+      redis.call('ZADD', LEASED .. queue, ms + ARGV[4], uid)
       -- The lease is ours. RQ's own score must never run out, or whoever counts its registry would fail the job.
       local ttl = tonumber(timeout) + 86400
       redis.call('ZADD', 'rq:wip:' .. queue, math.floor(seconds) + ttl, composite)
@@ -180,7 +190,7 @@ local held, state, ttl = unpack(redis.call('HMGET', job, 'execution', 'status', 
 if held ~= execution or state ~= 'started' then
   return 0
 end
-redis.call('ZREM', 'trigger:leased:' .. queue, uid)
+redis.call('ZREM', LEASED .. queue, uid)
 local started = redis.call('HGET', 'rq:execution:' .. uid .. ':' .. execution, 'created_at') or tostring(seconds)
 drop_execution(queue, uid, execution, worker)
 local key = 'rq:worker:' .. worker
@@ -226,7 +236,7 @@ for _, composite in ipairs(redis.call('SMEMBERS', KEYS[2])) do
     local job = job_key(uid)
     local held, status, timeout = unpack(redis.call('HMGET', job, 'execution', 'status', 'timeout'))
     if held == execution and status == 'started' then
-      redis.call('ZADD', 'trigger:leased:' .. ARGV[1], ms + ARGV[2], uid)
+      redis.call('ZADD', LEASED .. ARGV[1], ms + ARGV[2], uid)
       redis.call('HSET', job, 'last_heartbeat', iso())
       local key = 'rq:execution:' .. composite
       redis.call('HSET', key, 'last_heartbeat', string.format('%.6f', seconds))
@@ -264,7 +274,7 @@ REAP = (
 -- expired leases back, retention in ms.
 -- Answers {reaped uids, failed uids, due uids, milliseconds the oldest of those had no owner}.
 local queue, grace, budget = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
-local waiting, leased = 'trigger:waiting:' .. queue, 'trigger:leased:' .. queue
+local waiting, leased = WAITING .. queue, LEASED .. queue
 local reaped, failed, due, oldest = {}, {}, {}, 0
 
 local expired = redis.call('ZRANGEBYSCORE', leased, '-inf', ms, 'WITHSCORES', 'LIMIT', 0, 200)
@@ -338,16 +348,16 @@ for _, worker in ipairs(redis.call('SMEMBERS', 'rq:workers:' .. queue)) do
     redis.call('SREM', 'rq:workers', worker)
   end
 end
-for _, uid in ipairs(redis.call('ZRANGEBYSCORE', 'trigger:executions', '-inf', ms - ARGV[7], 'LIMIT', 0, 500)) do
+for _, uid in ipairs(redis.call('ZRANGEBYSCORE', INDEX, '-inf', ms - ARGV[7], 'LIMIT', 0, 500)) do
   if redis.call('EXISTS', job_key(uid)) == 0 then
-    redis.call('ZREM', 'trigger:executions', uid)
+    redis.call('ZREM', INDEX, uid)
   end
 end
 redis.call('ZREMRANGEBYSCORE', 'rq:finished:' .. queue, '-inf', math.floor(seconds))
 redis.call('ZREMRANGEBYSCORE', 'rq:failed:' .. queue, '-inf', math.floor(seconds))
 
 if #reaped + #failed > 0 then
-  redis.call('HINCRBY', 'trigger:stats', 'reaped', #reaped + #failed)
+  redis.call('HINCRBY', STATS, 'reaped', #reaped + #failed)
 end
 return {reaped, failed, due, oldest}
 """

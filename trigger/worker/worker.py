@@ -16,7 +16,7 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from redis import Redis
 from redis.client import PubSub
@@ -170,13 +170,13 @@ class Worker(RqWorker):
     def _register(self) -> None:
         """Makes the worker known as RQ does; again when Redis has forgotten it."""
         self.connection.delete(self.key)
-        self.register_birth()
+        self.register_birth()  # type: ignore[no-untyped-call]
         self.set_state("idle")
         self._registered = True
 
     def _say_goodbye(self) -> None:
         try:
-            self.register_death()
+            self.register_death()  # type: ignore[no-untyped-call]
         except RedisError as error:
             logger.warning("Redis can't be told that the worker stops: %s", error)
         self._close_commands()
@@ -232,7 +232,7 @@ class Worker(RqWorker):
 
     def _held(self) -> list[tuple[str, str]]:
         """The executions this worker holds, as Redis knows them: (uid, id of the run)."""
-        members = self.connection.smembers(self.executions_key)
+        members = cast(set[bytes], self.connection.smembers(self.executions_key))
         pairs = (member.decode().partition(":") for member in members)
         return [(uid, execution) for uid, _, execution in pairs]
 

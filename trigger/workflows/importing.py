@@ -32,7 +32,7 @@ def find(reference: str) -> Callable[..., Any]:
         raise WorkflowError(f"there is no module {error.name!r} (looked for {module!r})") from error
     except AttributeError as error:
         raise WorkflowError(f"{module!r} has no such callable: {error}") from error
-    except Exception as error:  # noqa: BLE001  importing runs the operator's code, which may raise anything
+    except Exception as error:  # importing runs the operator's code, which may raise anything
         raise WorkflowError(f"importing {module!r} raised {type(error).__name__}: {error}") from error
     if not callable(found):
         raise WorkflowError(f"{reference!r} is a {type(found).__name__}, not a callable")

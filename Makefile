@@ -1,0 +1,57 @@
+# `make run` is all that a fresh machine needs: Python 3.11 or newer, and make.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.PHONY: help run test lint clean
+
+PYTHONS := python3.13 python3.12 python3.11 python3
+PYTHON := .venv/bin/python
+PIP := $(PYTHON) -m pip --disable-pip-version-check
+
+help:
+	@echo 'make run    start everything: Redis, the web, the workers (Ctrl-C stops it)'
+	@echo 'make test   run the tests'
+	@echo 'make lint   check style and types'
+	@echo 'make clean  remove .venv and caches; the data of `make run` under data/ stays'
+
+run: .venv/requirements.stamp
+	@exec $(PYTHON) -m trigger up
+
+test: .venv/requirements-dev.stamp
+	@$(PYTHON) -m pytest
+
+lint: .venv/requirements-dev.stamp
+	@$(PYTHON) -m ruff check .
+	@$(PYTHON) -m ruff format --check .
+	@$(PYTHON) -m mypy
+
+clean:
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/requirements.stamp: requirements.txt | .venv/bin/python
+	@echo 'installing the requirements into .venv'
+	@$(PIP) install --quiet -r requirements.txt
+	@touch $@
+
+.venv/requirements-dev.stamp: requirements.txt requirements-dev.txt | .venv/bin/python
+	@echo 'installing the requirements and the test tools into .venv'
+	@$(PIP) install --quiet -r requirements-dev.txt
+	@touch .venv/requirements.stamp $@
+
+# The newest Python that can make a virtual environment. A name on PATH need not run (pyenv's shims), so each is tried.
+.venv/bin/python:
+	@new=; able=; \
+	for name in $(PYTHONS); do \
+	    $$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
+	    new=$${new:-$$name}; \
+	    if $$name -c 'import venv, ensurepip' 2>/dev/null; then able=$$name; break; fi; \
+	done; \
+	if [ -z "$$new" ]; then \
+	    echo 'Trigger needs Python 3.11 or newer, and none of $(PYTHONS) is that. Install one; on Debian and' >&2; \
+	    echo 'Ubuntu: sudo apt install python3 python3-venv' >&2; exit 1; \
+	elif [ -z "$$able" ]; then \
+	    echo "$$new is there, but it can't make virtual environments. On Debian and Ubuntu: sudo apt install python3-venv" >&2; exit 1; \
+	fi; \
+	echo "making .venv with $$($$able --version)"; \
+	$$able -m venv --clear .venv

@@ -1,0 +1,1 @@
+"""Workflows that config.yaml and the README use."""

@@ -1,0 +1,64 @@
+"""gunicorn's settings for `python -m trigger web` (https://docs.gunicorn.org/en/stable/settings.html)."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+from trigger import logs
+from trigger.config import Settings
+from trigger.gunicorn_worker import ErrorLog, Worker
+from trigger.lifeline import die_with
+
+_settings = Settings.from_environ(os.environ)
+logs.configure(_settings.log)
+
+wsgi_app = "wsgi:app"
+proc_name = "trigger"
+if _settings.unix is not None:
+    bind = f"unix:{_settings.unix}"
+    umask = 0o007  # of the socket: for this user and its group, which a proxy can be in
+elif ":" in _settings.host:
+    bind = f"[{_settings.host}]:{_settings.port}"
+else:
+    bind = f"{_settings.host}:{_settings.port}"
+
+worker_class = Worker
+workers = 2
+threads = 8
+worker_connections = 1000
+# With one listening socket for all processes, one of them often takes every connection. A unix socket has only one.
+reuse_port = _settings.unix is None
+preload_app = False  # each process has its own config watcher and Redis connections
+
+timeout = 30
+graceful_timeout = 10
+keepalive = 5
+worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108  # a heartbeat on a slow disk kills
+control_socket_disable = True
+
+limit_request_line = 4094
+limit_request_fields = 100
+limit_request_field_size = 8190
+# No header may change the scheme, the path or what the app is mounted on; `server.proxies` in the config, read by
+# the app, is the one way to believe a proxy.
+forwarded_allow_ips = ""
+forwarder_headers = ""
+secure_scheme_headers: dict[str, str] = {}
+header_map = "drop"
+
+logger_class = ErrorLog
+loglevel = "warning"
+accesslog = None  # the app logs each call
+
+_log = logging.getLogger("trigger.web")
+
+
+def when_ready(server: Any) -> None:
+    _log.info("listening on %s", bind)
+
+
+def post_fork(server: Any, worker: Any) -> None:
+    die_with(server.pid)

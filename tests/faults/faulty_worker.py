@@ -1,0 +1,101 @@
+"""A worker that kills itself at one point of its work: `python faulty_worker.py`, instead of `python -m trigger worker`.
+
+FAULT_POINT names the point, one of POINTS. It is reached when the file FAULT_FUSE exists, which is removed then: so it
+fires once, and when the test says so. FAULT_SCOPE is who dies, `self` or `both` (the worker and its child).
+FAULT_TIMING replaces some of the worker's clocks, as JSON; FAULT_QUEUE is the queue it serves.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+from trigger import cli  # noqa: E402
+from trigger.worker import worker  # noqa: E402
+from trigger.worker.child import Child  # noqa: E402
+
+Wrapped = Callable[..., Any]
+
+
+def die() -> None:
+    """SIGKILLs this process, and the other half of the worker too where FAULT_SCOPE says so; once for each fuse."""
+    try:
+        os.unlink(os.environ["FAULT_FUSE"])
+    except FileNotFoundError:
+        return
+    if os.environ.get("FAULT_SCOPE") == "both":
+        os.kill(os.getppid() if in_child else current_child(), signal.SIGKILL)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def before(method: Wrapped) -> Wrapped:
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        die()
+        return method(*args, **kwargs)
+
+    return wrapper
+
+
+def after(method: Wrapped) -> Wrapped:
+    """After the method has come to something: a `take` that found nothing does not count."""
+
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        answer = method(*args, **kwargs)
+        if answer is not NOTHING.get(method.__name__, ...):
+            die()
+        return answer
+
+    return wrapper
+
+
+NOTHING: dict[str, Any] = {"_take_one": None}
+
+POINTS: dict[str, tuple[type, str, Callable[[Wrapped], Wrapped]]] = {
+    "before take": (Child, "_take_one", before),
+    "after take": (Child, "_take_one", after),
+    "before end": (Child, "_end", before),
+    "after end": (Child, "_end", after),
+    "before beat": (worker.Worker, "_send_beat", before),
+    "after beat": (worker.Worker, "_send_beat", after),
+    "before free": (worker.Worker, "_free_held", before),
+    "after free": (worker.Worker, "_free_held", after),
+    "before reap": (worker.Worker, "_reap", before),
+    "after reap": (worker.Worker, "_reap", after),
+}
+
+in_child = False
+
+
+def current_child() -> int:
+    listed = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    return int(listed[0]) if listed else os.getpid()
+
+
+def main() -> None:
+    settle = Child._settle
+
+    def settled(self: Child, parent: int) -> None:
+        global in_child
+        in_child = True
+        settle(self, parent)
+
+    Child._settle = settled  # type: ignore[method-assign]
+    if point := os.environ.get("FAULT_POINT"):
+        owner, name, wrap = POINTS[point]
+        setattr(owner, name, wrap(getattr(owner, name)))
+    chosen = worker.Timing(**json.loads(os.environ.get("FAULT_TIMING", "{}")))
+    worker.Timing = lambda **_: chosen  # type: ignore[misc,assignment]
+    sys.argv[1:] = ["worker", "--queue", os.environ.get("FAULT_QUEUE", "default")]
+    cli.main()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,52 @@
+"""The YAML file and the environment, as frozen values: the only part of the program that reads either."""
+
+from __future__ import annotations
+
+from trigger.config.editing import set_enabled
+from trigger.config.for_editors import json_schema
+from trigger.config.loading import load
+from trigger.config.model import (
+    MISSING,
+    Api,
+    Auth,
+    Config,
+    Field,
+    FieldType,
+    Input,
+    Module,
+    NoAuth,
+    PasswordAuth,
+    Server,
+    TokenAuth,
+    Unknown,
+    Verb,
+    Workflow,
+)
+from trigger.config.secret import Secret, hash_secret
+from trigger.config.settings import Settings
+from trigger.config.watcher import Watcher
+
+__all__ = [
+    "Api",
+    "Auth",
+    "Config",
+    "Field",
+    "FieldType",
+    "Input",
+    "MISSING",
+    "Module",
+    "NoAuth",
+    "PasswordAuth",
+    "Secret",
+    "Server",
+    "Settings",
+    "TokenAuth",
+    "Unknown",
+    "Verb",
+    "Watcher",
+    "Workflow",
+    "hash_secret",
+    "json_schema",
+    "load",
+    "set_enabled",
+]

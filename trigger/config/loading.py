@@ -1,0 +1,212 @@
+"""From the bytes of config.yaml to a Config, or to everything that is wrong with it."""
+
+from __future__ import annotations
+
+import gc
+import os
+import stat
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from marshmallow import ValidationError
+
+from trigger.config.document import Document
+from trigger.config.files import Stamp, read, stamp
+from trigger.config.model import Api, Config, Module, PasswordAuth, Server, TokenAuth, Workflow
+from trigger.config.references import References, Replaced
+from trigger.config.rules import apis_of, check_together
+from trigger.config.schemas import CONFIG
+from trigger.config.secret import MIN_LENGTH, Secret
+from trigger.errors import ConfigError, Mistake
+
+MAX_FILE = 32 * 1024 * 1024  # bytes
+RETENTION = 7 * 86400.0  # seconds, where the config says nothing
+
+CheckImports = Callable[[Sequence[str]], Mapping[str, str]]
+
+
+class RefusedError(ConfigError):
+    """The mistakes of a config, with the state of the files it was read from: an edit of one of them may mend it."""
+
+    def __init__(self, mistakes: Sequence[Mistake], stamps: Mapping[Path, Stamp | None]) -> None:
+        super().__init__(mistakes)
+        self.stamps = stamps
+
+
+def load(
+    path: Path,
+    environ: Mapping[str, str],
+    check_imports: CheckImports | None = None,
+    *,
+    text: bytes | None = None,
+) -> Config:
+    """Read, check and convert the config at `path`.
+
+    `environ` gives the values of `${NAME}`. `check_imports` is called with the sorted references
+    ("package.module:callable") of all workflows, and returns why each of those that can't be imported can't;
+    None: they are not imported. `text` is read in the place of the file's content: an earlier version, kept for when
+    the file is broken. A Watcher of such a config looks at the file itself soon. Raises ConfigError with every mistake
+    there is.
+    """
+    file = Path(os.path.abspath(path))
+    references = References(file.parent, environ)
+    references.stamps[file] = None
+    with _collector_paused():
+        try:
+            return _load(path, file, references, check_imports, text)
+        except ConfigError as error:
+            raise RefusedError(error.mistakes, references.stamps) from None
+
+
+def read_text(path: Path) -> tuple[str, bytes, Stamp]:
+    """The text of a config file without its BOM, its bytes, and the state they were read in; or ConfigError."""
+    try:
+        content, state = read(path, MAX_FILE)
+    except ValueError as error:
+        raise ConfigError([Mistake(str(path), 1, 1, "", f"the config file {error}")]) from None
+    return _decoded(path, content), content, state
+
+
+def _decoded(path: Path, content: bytes) -> str:
+    try:
+        return content.decode("utf-8").removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        before = content[: error.start]
+        line, column = before.count(b"\n") + 1, error.start - (before.rfind(b"\n") + 1) + 1
+        message = "this is not UTF-8: save the file in that encoding"
+        raise ConfigError([Mistake(str(path), line, column, "", message)]) from None
+
+
+def _load(
+    path: Path, file: Path, references: References, check_imports: CheckImports | None, kept: bytes | None
+) -> Config:
+    references.stamps[file] = stamp(file)
+    if kept is None:
+        text, content, state = read_text(path)
+        references.stamps[file] = state
+    else:
+        text, content, state = _decoded(path, kept), kept, None
+    document = Document(str(path), text)
+    raw = document.values(references.replace)
+    try:
+        data = CONFIG.load(raw)
+    except ValidationError as error:
+        _report(document, (), error.messages)
+        data = error.valid_data if isinstance(error.valid_data, dict) else {}
+    places = check_together(document, data, raw)
+    if check_imports is not None:
+        for reference, reason in check_imports(sorted(places)).items():
+            for place in places[reference]:
+                document.report(place, reason)
+    if document.mistakes:
+        raise ConfigError(list(dict.fromkeys(document.mistakes)))
+    workflows = {name: Workflow(name=name, **given) for name, given in (data.get("workflows") or {}).items()}
+    apis = {
+        (module, method): _api(document, module, method, given, workflows) for module, method, given in apis_of(data)
+    }
+    modules = {
+        name: Module(name, given.get("description", ""), tuple(given.get("methods") or ()))
+        for name, given in (data.get("modules") or {}).items()
+    }
+    operators = data.get("operators") or {}
+    return Config(
+        path=path,
+        server=Server(**(data.get("server") or {})),
+        retention=data.get("retention", RETENTION),
+        operators={name: secret for name, secret in operators.items() if secret is not None},
+        workflows=workflows,
+        modules=modules,
+        apis=apis,
+        files=tuple(references.stamps),
+        digest=references.digest(content),
+        redis=data.get("redis"),
+        warnings=_warnings(document, data, raw, state),
+        # The file's own state is not that of a text kept from earlier: unknown, so that a Watcher looks at it.
+        stamps={name: at for name, at in references.stamps.items() if kept is None or name != file},
+    )
+
+
+def _api(document: Document, module: str, method: str, given: dict[str, Any], workflows: dict[str, Workflow]) -> Api:
+    target = str(given.pop("workflow"))
+    if target not in workflows:
+        workflows[target] = Workflow(name=target, python=target)
+    line, _ = document.place(("modules", module, "methods", method))
+    return Api(module=module, method=method, workflow=workflows[target], line=line, **given)
+
+
+def _report(document: Document, path: tuple[Hashable, ...], messages: Any) -> None:
+    """Turn marshmallow's messages, nested as the data is, into mistakes at the places of the file."""
+    if isinstance(messages, dict):
+        for key, found in messages.items():
+            _report(document, path if key == "_schema" else (*path, key), found)
+    else:
+        for message in messages:
+            document.report(path, message)
+
+
+def _warnings(
+    document: Document, data: Mapping[str, Any], raw: Mapping[str, Any], state: Stamp | None
+) -> tuple[Mistake, ...]:
+    """What is allowed but unwise: secrets that are public or short, a file that others may read or write."""
+    found = []
+    mode = state.mode if state is not None else 0
+    exposed = bool(mode & (stat.S_IROTH | stat.S_IWOTH))
+    in_file = False
+    for path, secret in _secrets(data, raw):
+        if not secret.hashed and secret.demo:
+            found.append(document.mistake(path, "is a demo credential that everybody knows: choose another"))
+            continue
+        if secret.short:
+            found.append(
+                document.mistake(path, f"is shorter than {MIN_LENGTH} characters: a longer one is harder to guess")
+            )
+        if exposed and not secret.hashed and not in_file:
+            in_file = not isinstance(_at(raw, path), Replaced)
+    if exposed and in_file:
+        others = "write" if mode & stat.S_IWOTH else "read"
+        message = (
+            f"everybody on this machine may {others} this file, and it holds secrets: "
+            "chmod 600 it, or keep the secrets elsewhere with ${NAME} or ${file:PATH}"
+        )
+        found.append(Mistake(document.file, 1, 1, "", message))
+    elif mode & stat.S_IWOTH:
+        found.append(Mistake(document.file, 1, 1, "", "everybody on this machine may write this file: chmod 644 it"))
+    return tuple(sorted(found, key=lambda warning: (warning.line, warning.column)))
+
+
+def _secrets(data: Mapping[str, Any], raw: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], Secret]]:
+    """Every secret with the path of the place it is given at."""
+    for name, secret in (data.get("operators") or {}).items():
+        if secret is not None:
+            yield ("operators", name), secret
+    for module, method, given in apis_of(data):
+        path = ("modules", module, "methods", method, "auth")
+        auth = given["auth"]
+        if isinstance(auth, TokenAuth) and "token" in _at(raw, path):
+            yield (*path, "token"), auth.tokens["token"]
+        elif isinstance(auth, TokenAuth):
+            for name, secret in auth.tokens.items():
+                yield (*path, "tokens", name), secret
+        elif isinstance(auth, PasswordAuth):
+            for name, secret in auth.users.items():
+                yield (*path, "users", name), secret
+
+
+def _at(raw: Any, path: Sequence[str]) -> Any:
+    for step in path:
+        raw = raw[step]
+    return raw
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Without the cyclic garbage collector, which a large file's values would set going again and again in vain."""
+    running = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if running:
+            gc.enable()

@@ -1,0 +1,172 @@
+"""The marshmallow pieces that the config's schemas are made of: strict, and helpful where they refuse."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar, NoReturn
+
+from marshmallow import RAISE, Schema, ValidationError, fields, missing
+
+from trigger.config.document import UNKNOWN
+
+_UNKNOWN_KEY = "unknown key"
+_MAPPING = "must be a mapping of keys to values"
+MAX_CANDIDATES = 1000
+
+
+def nearest(word: str, candidates: Iterable[str]) -> str | None:
+    """The candidate most like `word`, if any is like it. Looks at the first thousand: difflib is slow."""
+    return _nearest(word, tuple(sorted(candidates)[:MAX_CANDIDATES])) if len(word) <= 100 else None
+
+
+@functools.lru_cache(maxsize=1024)
+def _nearest(word: str, candidates: tuple[str, ...]) -> str | None:
+    lower = {candidate.lower(): candidate for candidate in candidates}
+    found = difflib.get_close_matches(word.lower(), lower, n=1)
+    return lower[found[0]] if found else None
+
+
+def did_you_mean(word: str, candidates: Iterable[str]) -> str:
+    """ "; did you mean 'verbs'?", or nothing when no candidate is near."""
+    found = nearest(word, candidates)
+    return f"; did you mean {found!r}?" if found else ""
+
+
+class Value(fields.Field[Any]):
+    """The base of every field: a null is no value, and a reference that failed has been reported already."""
+
+    default_error_messages = {  # noqa: RUF012  # marshmallow declares it without ClassVar
+        "required": "is missing",
+        "null": "has no value: write one or take the key away; a text that begins with # & * or ! must be quoted",
+    }
+
+    def __init__(self, convert: Callable[[Any], Any], **options: Any) -> None:
+        """`convert` makes the value of what the document holds; it raises ValidationError, or ValueError with text."""
+        super().__init__(**options)
+        self.convert = convert
+
+    def deserialize(
+        self, value: Any, attr: str | None = None, data: Mapping[str, Any] | None = None, **kwargs: Any
+    ) -> Any:
+        """As Field.deserialize; what is there goes to `convert` at once, which leaves nothing to validate."""
+        if value is UNKNOWN:
+            raise ValidationError([])
+        if value is None or value is missing:
+            return super().deserialize(value, attr, data, **kwargs)
+        return self._deserialize(value, attr, data)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
+        try:
+            return self.convert(value)
+        except ValidationError:
+            raise
+        except ValueError as error:
+            raise ValidationError(str(error)) from None
+
+
+class Scalar(Value):
+    """A value that is one text, a number or the like; `convert` gets its characters."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
+        if not isinstance(value, str):
+            raise ValidationError(f"must be one value, not a {'mapping' if isinstance(value, dict) else 'list'}")
+        return super()._deserialize(value, attr, data, **kwargs)
+
+
+class Strict(Schema):
+    """A mapping with fixed keys; `hints` are the messages for keys that are wrong for a reason of their own."""
+
+    hints: ClassVar[Mapping[str, str]] = {}
+    error_messages = {"unknown": _UNKNOWN_KEY, "type": _MAPPING}  # noqa: RUF012  # marshmallow declares it without ClassVar
+
+    class Meta:
+        unknown = RAISE
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._required = frozenset(key for key, field in self.fields.items() if field.required)
+
+    def load(self, data: Any, **options: Any) -> Any:
+        """As Schema.load. A partial load passes over missing keys, which at 10,000 APIs halves the time: it may do so
+        whenever all that is required is there."""
+        complete = isinstance(data, dict) and data.keys() >= self._required
+        return super().load(data, partial=complete, **options)
+
+    def handle_error(self, error: ValidationError, data: Any, *, many: bool, **kwargs: Any) -> None:
+        messages = error.messages
+        if not isinstance(messages, dict):
+            return
+        for key, found in messages.items():
+            if found == [_UNKNOWN_KEY]:
+                messages[key] = [self.hints.get(key) or unknown_key(key, self.load_fields)]
+
+
+def unknown_key(key: str, known: Iterable[str]) -> str:
+    """What is said of a key that is not known; the key itself stands before the message."""
+    names = list(known)
+    hint = did_you_mean(key, names) or f"; known are {', '.join(names)}"
+    return f"is not a key that is known here{hint}"
+
+
+def each(
+    load: Callable[[str, Any], Any], name: Callable[[str], str | None], at_least: int = 0
+) -> Callable[[Any], dict[str, Any]]:
+    """Reads a mapping of names to values: `load` makes each value, `name` says what is wrong with its name."""
+
+    def convert(value: Any) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            raise ValidationError(f"{_MAPPING}, not a {'list' if isinstance(value, list) else 'single value'}")
+        result: dict[str, Any] = {}
+        wrong: dict[str, Any] = {}
+        for key, item in value.items():
+            try:
+                result[key] = load(key, item)
+            except ValidationError as error:
+                wrong[key] = error.messages
+                if isinstance(error.valid_data, dict):
+                    result[key] = error.valid_data
+            misnamed = name(key)
+            if misnamed:
+                found = wrong.setdefault(key, {})
+                wrong[key] = {"_schema": [misnamed], **found} if isinstance(found, dict) else [misnamed, *found]
+        if len(value) < at_least:
+            raise ValidationError("is empty: it needs at least one entry")
+        if wrong:
+            raise ValidationError(wrong, valid_data=result)
+        return result
+
+    return convert
+
+
+def part(schema: Schema) -> Callable[[str, Any], Any]:
+    """Loads an entry of a mapping by its own schema; a null is told apart from a wrong type."""
+
+    def load(name: str, value: Any) -> Any:
+        return section(schema)(value)
+
+    return load
+
+
+def section(schema: Schema) -> Callable[[Any], Any]:
+    """Loads a value by its own schema, keeping what is valid of it beside the mistakes."""
+
+    def load(value: Any) -> Any:
+        if value is UNKNOWN:
+            raise ValidationError([])
+        if value is None:
+            raise ValidationError(Value.default_error_messages["null"])
+        return schema.load(value)
+
+    return load
+
+
+def by_key(error: ValidationError) -> dict[str, Any]:
+    """What is wrong by key; what is wrong with the whole stands under "_schema"."""
+    return dict(error.messages) if isinstance(error.messages, dict) else {"_schema": error.messages}
+
+
+def refuse(messages: dict[str, Any], valid: Any = None) -> NoReturn:
+    """Raise a ValidationError that keeps the valid rest."""
+    raise ValidationError(messages, valid_data=valid)

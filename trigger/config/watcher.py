@@ -1,0 +1,132 @@
+"""The config in force: edits of its files are taken up while the service runs, whole or not at all."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from trigger.config.files import Stamp, stamp
+from trigger.config.loading import RefusedError
+from trigger.config.model import Config
+from trigger.errors import ConfigError, Mistake
+
+log = logging.getLogger(__name__)
+
+INTERVAL = 0.4  # seconds; an edit is in force two looks later, well within the two seconds promised
+
+
+class Watcher:
+    """Looks at the config's files, and reloads when they have changed.
+
+    It looks instead of being told by the kernel, since that works alike for renames, symlinks and mounted volumes.
+    `reload` loads the config again. `on_change` is given each new version that is about to be in force, `on_refused`
+    each edit that is not taken; both run in the thread that polls. When `on_change` raises, the old version stays.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        reload: Callable[[], Config],
+        on_change: Callable[[Config], None],
+        on_refused: Callable[[ConfigError], None],
+    ) -> None:
+        self._current = config
+        self._refused: ConfigError | None = None
+        self._reload = reload
+        self._on_change = on_change
+        self._on_refused = on_refused
+        # A file whose state at the load is not known counts as changed.
+        self._loaded: Mapping[Path, Stamp | None] = config.stamps
+        self._watched = tuple(config.files)
+        self._pending: Mapping[Path, Stamp | None] | None = None
+        self._polling = threading.Lock()
+        self._stopped = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    @property
+    def current(self) -> Config:
+        """The config in force."""
+        return self._current
+
+    @property
+    def refused(self) -> ConfigError | None:
+        """What is wrong with the last edit, None when it was taken."""
+        return self._refused
+
+    def poll(self) -> bool:
+        """Look once; whether another version is in force now.
+
+        A change is taken up when two looks in a row found it the same: a file that is being written settles first.
+        """
+        with self._polling:
+            now = {path: stamp(path) for path in self._watched}
+            if now == self._loaded:
+                self._pending = None
+                return False
+            if now != self._pending:
+                self._pending = now
+                return False
+            self._pending = None
+            return self._take_up(now)
+
+    def start(self, interval: float = INTERVAL) -> None:
+        """Poll every `interval` seconds in a thread of its own, until `stop`. Call it after a fork, not before."""
+        if self._thread is not None and self._thread.is_alive():
+            return
+        self._stopped.clear()
+        self._thread = threading.Thread(target=self._run, args=(interval,), name="config-watcher", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread, and wait until it has ended."""
+        self._stopped.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+    def _run(self, interval: float) -> None:
+        while not self._stopped.wait(interval):
+            try:
+                self.poll()
+            except Exception:  # whatever it is, the next look must come: without it no edit would be seen again
+                log.exception("the config's files could not be looked at")
+
+    def _take_up(self, now: Mapping[Path, Stamp | None]) -> bool:
+        try:
+            config = self._reload()
+            changed = config.digest != self._current.digest
+            if changed:
+                self._on_change(config)
+        except ConfigError as error:
+            # Files that only the refused version names are watched too: a change of theirs may mend it.
+            named = error.stamps if isinstance(error, RefusedError) else {}
+            self._refuse(error, {**now, **named})
+            return False
+        except Exception as error:  # the service goes on with what it has
+            log.exception("the edited config could not be taken up; the last good one stays in force")
+            reason = f"could not be taken up: {type(error).__name__}; the log says more"
+            self._refuse(ConfigError([Mistake(str(self._current.path), 1, 1, "", reason)]), now)
+            return False
+        if changed:
+            self._current = config
+        elif self._refused is not None:
+            log.info("the config is again as it was before the edit that was refused")
+        self._refused = None
+        self._watch(config.files, config.stamps or now)
+        return changed
+
+    def _refuse(self, error: ConfigError, stamps: Mapping[Path, Stamp | None]) -> None:
+        repeated = self._refused is not None and str(self._refused) == str(error)
+        self._refused = error
+        self._watch((*self._current.files, *stamps), stamps)
+        if not repeated:
+            try:
+                self._on_refused(error)
+            except Exception:  # telling about it must not end the watch
+                log.exception("the refusal of an edited config could not be told")
+
+    def _watch(self, files: tuple[Path, ...], stamps: Mapping[Path, Stamp | None]) -> None:
+        self._watched = tuple(dict.fromkeys(files))
+        self._loaded = {path: stamps[path] for path in self._watched if path in stamps}

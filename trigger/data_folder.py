@@ -1,0 +1,104 @@
+"""The data folder: private to us, and used by one running service at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from pathlib import Path
+from types import TracebackType
+
+from trigger.errors import StartError
+
+LOCK_NAME = "lock"
+# A server that was killed needs a moment to let go of the folder; one that runs does not let go.
+PATIENCE_SECONDS = 10.0
+
+
+class DataFolder:
+    """A data folder, made if it is missing, closed to other users (mode 0700) and locked until `close`.
+
+    The lock is a flock(2) on the file `lock`, which belongs to the open file: `lock_fd` handed to a child process
+    keeps the folder locked until that child is gone too. So a private Redis that outlives a killed supervisor for a
+    moment still keeps a second one away from its files.
+
+    Raises:
+        StartError: the folder is in use, open to other users, or can't be made or written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+        try:
+            self._make_private()
+            self.lock_fd = os.open(self.path / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StartError(
+                f"the data folder {self.path} can't be used: {error.strerror}; "
+                "set TRIGGER_DATA to a folder that this user may write"
+            ) from error
+        try:
+            self._lock()
+        except StartError:
+            os.close(self.lock_fd)
+            raise
+
+    def _make_private(self) -> None:
+        try:
+            self.path.mkdir(mode=0o700, parents=True)
+        except FileExistsError:
+            if not self.path.stat().st_mode & 0o077:
+                return
+            # Closing a folder with other files in it could lock their users out: only an empty one, or one that
+            # has been ours before, is closed without asking.
+            entries = os.listdir(self.path)
+            if entries and LOCK_NAME not in entries:
+                raise StartError(
+                    f"the data folder {self.path} is open to other users and holds other files; "
+                    f"set TRIGGER_DATA to a folder of its own, or close this one: chmod 700 {self.path}"
+                ) from None
+            self.path.chmod(0o700)
+
+    def _lock(self) -> None:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                fcntl.flock(self.lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                holder = self._holder()
+                if time.monotonic() > deadline or (holder is not None and _is_alive(holder)):
+                    raise StartError(
+                        f"the data folder {self.path} is in use by another Trigger"
+                        + (f" (process {holder})" if holder is not None else "")
+                        + "; stop that one first, or set TRIGGER_DATA to another folder"
+                    ) from None
+                time.sleep(0.02)
+        os.truncate(self.lock_fd, 0)
+        os.pwrite(self.lock_fd, f"{os.getpid()}\n".encode(), 0)
+
+    def _holder(self) -> int | None:
+        """The process that wrote itself into the lock file; None in the moment before it has."""
+        text = os.pread(self.lock_fd, 32, 0).strip()
+        return int(text) if text.isdigit() else None
+
+    def close(self) -> None:
+        """Unlock the folder, unless a child still holds `lock_fd`."""
+        os.close(self.lock_fd)
+
+    def __enter__(self) -> DataFolder:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,109 @@
+"""Form fields and query parameters: text by name, where a name may come more than once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from urllib.parse import parse_qsl
+
+from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDecoder
+
+from trigger.errors import BodyTooLarge, InvalidParams, UnsupportedMediaType
+
+MAX_FIELDS = 1_000
+MAX_FIELD_BYTES = 500_000  # of one multipart field
+
+_BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+
+
+class Form(dict[str, str | list[str]]):
+    """Values that came as text, from a form or a query: a name that came more than once has the list of its values.
+
+    A type of its own because such values are read more leniently than JSON's: see Shape.apply.
+    """
+
+    @classmethod
+    def of(cls, pairs: Iterable[tuple[str, str]]) -> Form:
+        form = cls()
+        for name, value in pairs:
+            before = form.get(name)
+            if before is None:
+                form[name] = value
+            elif isinstance(before, list):
+                before.append(value)
+            else:
+                form[name] = [before, value]
+        return form
+
+
+def parse_query(query: bytes) -> Form:
+    """The parameters of a URL's query (the bytes after "?", as they were sent).
+
+    Raises InvalidParams for more than MAX_FIELDS of them, a broken percent escape or what is not UTF-8.
+    """
+    if query.count(b"&") >= MAX_FIELDS:
+        raise InvalidParams(f"The query has more than {MAX_FIELDS:,} parameters")
+    return _parse_pairs(query, "The query")
+
+
+def parse_urlencoded(body: bytes) -> Form:
+    """The fields of an application/x-www-form-urlencoded body (WHATWG URL standard, section 5), which is not empty.
+
+    Raises BodyTooLarge for more than MAX_FIELDS of them, InvalidParams for a broken percent escape or what is not
+    UTF-8.
+    """
+    if body.count(b"&") >= MAX_FIELDS:
+        raise BodyTooLarge(f"The form has more than {MAX_FIELDS:,} fields")
+    return _parse_pairs(body, "The form")
+
+
+def parse_multipart(body: bytes, boundary: str) -> Form:
+    """The fields of a multipart/form-data body (RFC 7578); files are not taken.
+
+    Raises BodyTooLarge for more than MAX_FIELDS parts or a field of more than MAX_FIELD_BYTES, UnsupportedMediaType
+    for a file, InvalidParams for what is malformed or not UTF-8.
+    """
+    if not boundary:
+        raise InvalidParams("The Content-Type multipart/form-data needs its boundary parameter")
+    try:
+        return Form.of(_multipart_fields(body, boundary.encode("ascii")))
+    except RequestEntityTooLarge:
+        raise BodyTooLarge(f"The form has more than {MAX_FIELDS:,} parts") from None
+    except UnicodeError:
+        raise InvalidParams("The form is malformed: its boundary, names and values must be UTF-8 text") from None
+    except ValueError:
+        raise InvalidParams("The form is malformed: it must be multipart/form-data as RFC 7578 has it") from None
+
+
+def _parse_pairs(data: bytes, what: str) -> Form:
+    if _BAD_ESCAPE.search(data):
+        raise InvalidParams(f"{what} is malformed: after % come two hexadecimal digits; % itself is %25")
+    try:
+        return Form.of(parse_qsl(data.decode(), keep_blank_values=True, errors="strict"))
+    except UnicodeDecodeError:
+        raise InvalidParams(f"{what} is malformed: it must be UTF-8, also where it is percent-encoded") from None
+
+
+def _multipart_fields(body: bytes, boundary: bytes) -> Iterable[tuple[str, str]]:
+    """Name and value of each field; raises werkzeug's RequestEntityTooLarge, UnicodeError and ValueError as well."""
+    decoder = MultipartDecoder(boundary, max_parts=MAX_FIELDS)
+    decoder.receive_data(body)
+    decoder.receive_data(None)
+    name = ""
+    value = bytearray()
+    while not isinstance(event := decoder.next_event(), Epilogue):
+        if isinstance(event, File):
+            raise UnsupportedMediaType("Files are not accepted: send fields only, a file's content as text in one")
+        if isinstance(event, Field):
+            # None where Content-Disposition names nothing, whatever the annotation says.
+            if not event.name:
+                raise InvalidParams("The form is malformed: each part needs a name in its Content-Disposition")
+            name = event.name
+            value.clear()
+        elif isinstance(event, Data):
+            value += event.data
+            if len(value) > MAX_FIELD_BYTES:
+                raise BodyTooLarge(f"A form field holds more than {MAX_FIELD_BYTES:,} bytes")
+            if not event.more_data:
+                yield name, value.decode()

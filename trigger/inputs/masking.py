@@ -1,0 +1,75 @@
+"""Secret parts of an input: hidden in what is kept and shown, found in what is written about."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+MASK = "***"
+
+# Shorter ones would turn up in any text by chance, and masking them there would tell where they are.
+MIN_SECRET_LENGTH = 4
+
+
+def mask(value: Any, paths: Sequence[Sequence[str]]) -> Any:
+    """`value` with MASK in place of what is at `paths` (as Shape.secrets gives them), except null, which hides nothing.
+
+    `value` is left as it was: objects and arrays on the way to a secret are copied, others are shared. Where a path
+    leads into something that is neither, as in an input that was refused, all of that is masked.
+    """
+    for path in paths:
+        value = _mask_path(value, path)
+    return value
+
+
+def secret_values(value: Any, paths: Sequence[Sequence[str]]) -> set[str]:
+    """The texts in which the secrets at `paths` may turn up in a message: as they are, and as quoted by repr or JSON.
+
+    Only those of MIN_SECRET_LENGTH characters or more; booleans are no secrets that a text could give away.
+    """
+    texts: set[str] = set()
+    for path in paths:
+        for secret in _at_path(value, path):
+            for leaf in _leaves(secret):
+                texts.update(_written(leaf))
+    return {text for text in texts if len(text) >= MIN_SECRET_LENGTH}
+
+
+def _mask_path(value: Any, path: Sequence[str]) -> Any:
+    if value is None:
+        return None
+    if path and isinstance(value, dict) and path[0] != "*":
+        key, *rest = path
+        return {**value, key: _mask_path(value[key], rest)} if key in value else value
+    if path and isinstance(value, list) and path[0] == "*":
+        return [_mask_path(item, path[1:]) for item in value]
+    return MASK
+
+
+def _at_path(value: Any, path: Sequence[str]) -> Iterator[Any]:
+    if path and isinstance(value, dict) and path[0] != "*":
+        if path[0] in value:
+            yield from _at_path(value[path[0]], path[1:])
+    elif path and isinstance(value, list) and path[0] == "*":
+        for item in value:
+            yield from _at_path(item, path[1:])
+    else:
+        yield value
+
+
+def _written(leaf: str | float) -> tuple[str, ...]:
+    if not isinstance(leaf, str):
+        return (str(leaf),)
+    return leaf, repr(leaf)[1:-1], json.dumps(leaf)[1:-1], json.dumps(leaf, ensure_ascii=False)[1:-1]
+
+
+def _leaves(value: Any) -> Iterator[str | float]:
+    if isinstance(value, dict):
+        for item in value.values():
+            yield from _leaves(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _leaves(item)
+    elif isinstance(value, str | int | float) and not isinstance(value, bool):
+        yield value

@@ -1,0 +1,25 @@
+"""What ties a child process to its parent: when the parent is killed, the child goes too."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+# Found before any fork: a child should call it and nothing else. Only Linux has it.
+_prctl = getattr(ctypes.CDLL(None), "prctl", None)
+
+
+def die_with(parent: int) -> None:
+    """Have the kernel kill this process (SIGKILL) as soon as `parent`, the process that forked it, is gone.
+
+    It holds across exec, but not for children forked later: each calls this itself (prctl(2), PR_SET_PDEATHSIG).
+    `parent` must have forked from its main thread: the kernel watches the thread. Elsewhere than on Linux this does
+    nothing, and a killed parent leaves its children.
+    """
+    if _prctl is None:
+        return
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it was gone before the kernel knew
+        os.kill(os.getpid(), signal.SIGKILL)

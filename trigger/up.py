@@ -1,0 +1,229 @@
+"""`python -m trigger up`: what the whole service consists of, when it is ready, and what is said then."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import logging
+import os
+import socket
+import sys
+import time
+from collections.abc import Iterable
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from trigger.config.model import MISSING, Api, Auth, Config, NoAuth, PasswordAuth, TokenAuth
+from trigger.config.secret import Secret
+from trigger.config.settings import Settings
+from trigger.data_folder import DataFolder
+from trigger.redis_server import RedisServer
+from trigger.startup import check_redis, refuse_public_demo, refuse_taken_address
+from trigger.supervisor import Program, run
+
+log = logging.getLogger("trigger.up")
+
+# From SIGTERM to SIGKILL. gunicorn gives requests 10 seconds itself; a worker finishes the execution it runs.
+WEB_STOP_SECONDS = 15
+WORKER_STOP_SECONDS = 30
+REDIS_STOP_SECONDS = 30
+# A service that is not ready by then says what it waits for.
+SLOW_SECONDS = 15.0
+ANSWER_SECONDS = 1.0
+
+
+def up(settings: Settings, config: Config) -> int:
+    """Run Redis (unless one is given), the web and the workers in the foreground until told to stop.
+
+    Prints the address, a curl line for each kind of authentication and how to stop as soon as the service is ready.
+
+    Returns: the exit status, 0 after SIGINT, SIGTERM or SIGHUP.
+
+    Raises:
+        StartError: the service can't start here; the message says why.
+    """
+    started = time.monotonic()
+    refuse_public_demo(settings, config)
+    with DataFolder(settings.data) as folder:
+        refuse_taken_address(settings)
+        given = settings.redis_url or config.redis
+        programs = []
+        if given is None:
+            server = RedisServer(folder.path)
+            server.prepare()
+            url = server.url
+            programs.append(Program("redis", server.command, 1, REDIS_STOP_SECONDS, folder.lock_fd, server.last_words))
+        else:
+            url = given.reveal()
+        programs += _workers(settings, config)
+        programs.append(Program("web", [*_TRIGGER, "web", "--checked"], 3, WEB_STOP_SECONDS))
+        herald = _Herald(settings, config, url, started)
+        if given is not None:
+            herald.look_at_redis()  # before anything starts: a server that won't do is refused at once
+        return run(programs, folder.path, environment=_environment(settings, url), on_look=herald)
+
+
+_TRIGGER = [sys.executable, "-m", "trigger"]
+
+
+def _workers(settings: Settings, config: Config) -> list[Program]:
+    """`settings.workers` processes for each queue that a workflow names; "default" is always served."""
+    queues = sorted({"default"} | {workflow.queue for workflow in config.workflows.values()})
+    return [
+        Program(
+            f"worker-{queue}-{number}", [*_TRIGGER, "worker", "--checked", "--queue", queue], 2, WORKER_STOP_SECONDS
+        )
+        for queue in queues
+        for number in range(1, settings.workers + 1)
+    ]
+
+
+def _environment(settings: Settings, url: str) -> dict[str, str]:
+    """The settings as our programs read them, made absolute where that is possible."""
+    bind = f"unix:{settings.unix}" if settings.unix is not None else _authority(settings)
+    return {
+        "TRIGGER_CONFIG": str(settings.config),
+        "TRIGGER_BIND": bind,
+        "TRIGGER_DATA": str(settings.data),
+        "TRIGGER_LOG": settings.log,
+        "REDIS_URL": url,
+    }
+
+
+def _authority(settings: Settings) -> str:
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return f"{host}:{settings.port}"
+
+
+class _Herald:
+    """Looks at the service until it is ready, and then says so, once."""
+
+    def __init__(self, settings: Settings, config: Config, url: str, started: float) -> None:
+        self._settings = settings
+        self._config = config
+        self._redis = Redis.from_url(url, socket_timeout=ANSWER_SECONDS, socket_connect_timeout=ANSWER_SECONDS)
+        self._started = started
+        self._redis_is_checked = False
+        self._ready = False
+        self._said_slow = False
+
+    def __call__(self) -> None:
+        if self._ready:
+            return
+        waits_for = self.look_at_redis() or self._look_at_web()
+        if waits_for is None:
+            self._ready = True
+            self._redis.close()
+            print(_greeting(self._settings, self._config, time.monotonic() - self._started), flush=True)
+        elif not self._said_slow and time.monotonic() > self._started + SLOW_SECONDS:
+            self._said_slow = True
+            log.warning("not ready yet: %s", waits_for)
+
+    def look_at_redis(self) -> str | None:
+        """What Redis still lacks; None when it may be used.
+
+        Raises:
+            StartError: this Redis will not do, however long we wait.
+        """
+        if self._redis_is_checked:
+            return None
+        try:
+            self._redis.ping()  # refused while it loads its data
+            durability = check_redis(self._redis)
+        except RedisError as error:
+            return f"Redis can't be used: {error}"
+        log.info("%s", durability)
+        for warning in durability.warnings:
+            log.warning("%s", warning)
+        self._redis_is_checked = True
+        return None
+
+    def _look_at_web(self) -> str | None:
+        connection = _LocalConnection(self._settings)
+        try:
+            connection.request("GET", "/readyz")
+            response = connection.getresponse()
+            body = response.read().decode(errors="replace")
+        except (OSError, http.client.HTTPException) as error:
+            return f"the web does not answer: {error}"
+        finally:
+            connection.close()
+        if response.status != 200:
+            return f"/readyz answers {response.status}: {body.strip()}"
+        workers = json.loads(body)["response"]["workers"]
+        idle = [queue for queue, living in workers.items() if living < self._settings.workers]
+        return f"the workers of {', '.join(idle)} have not started" if idle else None
+
+
+class _LocalConnection(http.client.HTTPConnection):
+    """HTTP to our own web, wherever it listens."""
+
+    def __init__(self, settings: Settings) -> None:
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(settings.host, settings.host)  # noqa: S104
+        super().__init__(host, settings.port, timeout=ANSWER_SECONDS)
+        self._unix = settings.unix
+
+    def connect(self) -> None:
+        if self._unix is None:
+            super().connect()
+            return
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(os.fspath(self._unix))
+
+
+def _greeting(settings: Settings, config: Config, seconds: float) -> str:
+    if settings.unix is not None:
+        address, curl = f"unix:{settings.unix}", f"curl --unix-socket {_quoted(str(settings.unix))}"
+        base = "http://localhost"
+    else:
+        address = base = f"http://{_authority(settings)}"
+        curl = "curl"
+    lines = [f"Trigger is ready on {address} ({seconds:.1f} s)", ""]
+    lines += [f"  {curl} {_call(api, config, base)}" for api in _samples(config.apis.values())]
+    lines += ["", "Ctrl-C stops it."]
+    return "\n".join(lines)
+
+
+def _samples(apis: Iterable[Api]) -> list[Api]:
+    """The first enabled API of each kind of authentication: none, token, password."""
+    enabled = [api for api in apis if api.enabled]
+    firsts = (next((api for api in enabled if isinstance(api.auth, kind)), None) for kind in _KINDS)
+    return [api for api in firsts if api is not None]
+
+
+_KINDS = (NoAuth, TokenAuth, PasswordAuth)
+
+
+def _call(api: Api, config: Config, base: str) -> str:
+    """The arguments for curl that call an API; credentials are shown only if they are public anyway."""
+    words = [f"-H{_quoted(header)}" for header in _headers(api.auth)]
+    if "POST" in api.verbs:
+        words.append(f"-d {_quoted(_sample_input(api))}")
+    words.append(f"{base}{config.server.prefix}/{api.module}/{api.method}/async")
+    return " ".join(words)
+
+
+def _sample_input(api: Api) -> str:
+    needs_input = api.input is not None and any(field.required for field in api.input.fields)
+    return json.dumps(api.debug, ensure_ascii=False) if needs_input and api.debug is not MISSING else "{}"
+
+
+def _headers(auth: Auth) -> list[str]:
+    match auth:
+        case TokenAuth(tokens):
+            return [f"token:{_shown(next(iter(tokens.values())), 'YOUR-TOKEN')}"]
+        case PasswordAuth(users):
+            user, secret = next(iter(users.items()))
+            return [f"user:{user}", f"password:{_shown(secret, 'YOUR-PASSWORD')}"]
+        case NoAuth():
+            return []
+
+
+def _shown(secret: Secret, placeholder: str) -> str:
+    return secret.reveal() if not secret.hashed and secret.demo else placeholder
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "'\\''") + "'"
