@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from redis import Redis
 
 from trigger import executions
 
 
 def test_what_is_not_an_execution_of_ours_has_no_record(redis: Redis) -> None:
-    for uid, fields in {
+    stored: dict[str, dict[Any, Any]] = {
         "1" * 25: {"status": "queued"},
         "2" * 25: {"status": "queued", "data": b"not zlib", "meta": "{}"},
         "3" * 25: {"status": "no such status", "data": b"", "meta": b"\x80\x04pickle"},
-    }.items():
+    }
+    for uid, fields in stored.items():
         redis.hset(f"rq:job:{uid}", mapping=fields)
         assert executions.read(redis, uid) is None
 

@@ -43,8 +43,13 @@ def main() -> NoReturn:
     except ConfigError as error:
         _complain(error)
         sys.exit(1)
-    except (StartError, RequestError) as error:
+    except StartError as error:
         _complain(error)
+        sys.exit(1)
+    except RequestError as error:
+        _complain(error)
+        for field, mistakes in (error.details or {}).get("fields", {}).items():
+            _complain(f"  {field or 'input'}: {' '.join(mistakes)}")
         sys.exit(1)
     except RedisError as error:
         _complain(f"Redis can't be reached: {error}; is the service running?")

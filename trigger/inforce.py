@@ -13,6 +13,7 @@ from pathlib import Path
 
 from trigger.config import Config, Settings, Watcher, load
 from trigger.errors import ConfigError, Mistake, StartError
+from trigger.inputs import Shape
 from trigger.redis_server import private_redis_url
 from trigger.startup import refuse_public_demo
 from trigger.workflows.importing import ImportCheck
@@ -73,11 +74,25 @@ def _folder(config: Path) -> Path:
 
 def _load(settings: Settings, environ: Mapping[str, str], check: ImportCheck | None) -> Config:
     config = load(settings.config, environ, check)
+    _check_inputs(config)
     try:
         refuse_public_demo(settings, config)
     except StartError as error:
         raise ConfigError([Mistake(str(settings.config), 1, 1, "", str(error))]) from error
     return config
+
+
+def _check_inputs(config: Config) -> None:
+    """Compiles each API's declared input, which refuses defaults and bounds that a caller could not send either."""
+    mistakes = []
+    for api in config.apis.values():
+        try:
+            Shape(api.input)
+        except ValueError as error:
+            key = f"modules.{api.module}.methods.{api.method}.input"
+            mistakes.append(Mistake(str(config.path), api.line, 1, key, str(error)))
+    if mistakes:
+        raise ConfigError(mistakes)
 
 
 def _say_refused(error: ConfigError) -> None:
@@ -94,14 +109,13 @@ class _Keeper:
 
     def keep(self, config: Config) -> None:
         try:
-            text = config.path.read_bytes()
-            if self.last_good() == text:
+            if self.last_good() == config.content:
                 return
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             temporary = self._path.with_name(f"{LAST_GOOD}.{os.getpid()}")
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             with os.fdopen(descriptor, "wb") as file:
-                file.write(text)
+                file.write(config.content)
             temporary.replace(self._path)
         except OSError as error:
             logger.warning("the last good config can't be kept in %s: %s", self._path.parent, error.strerror)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import logging
+import math
 import os
 import socket
 import sys
@@ -24,9 +25,9 @@ from trigger.supervisor import Program, run
 
 log = logging.getLogger("trigger.up")
 
-# From SIGTERM to SIGKILL. gunicorn gives requests 10 seconds itself; a worker finishes the execution it runs.
+# From SIGTERM to SIGKILL. gunicorn gives requests 10 seconds itself; a worker waits `stop_grace` for what it runs.
 WEB_STOP_SECONDS = 15
-WORKER_STOP_SECONDS = 30
+WORKER_STOP_MARGIN_SECONDS = 5
 REDIS_STOP_SECONDS = 30
 # A service that is not ready by then says what it waits for.
 SLOW_SECONDS = 15.0
@@ -69,11 +70,10 @@ _TRIGGER = [sys.executable, "-m", "trigger"]
 
 def _workers(settings: Settings, config: Config) -> list[Program]:
     """`settings.workers` processes for each queue that a workflow names; "default" is always served."""
+    patience = math.ceil(config.stop_grace) + WORKER_STOP_MARGIN_SECONDS
     queues = sorted({"default"} | {workflow.queue for workflow in config.workflows.values()})
     return [
-        Program(
-            f"worker-{queue}-{number}", [*_TRIGGER, "worker", "--checked", "--queue", queue], 2, WORKER_STOP_SECONDS
-        )
+        Program(f"worker-{queue}-{number}", [*_TRIGGER, "worker", "--checked", "--queue", queue], 2, patience)
         for queue in queues
         for number in range(1, settings.workers + 1)
     ]

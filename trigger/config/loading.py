@@ -122,6 +122,8 @@ def _load(
         files=tuple(references.stamps),
         digest=references.digest(content),
         redis=data.get("redis"),
+        **{key: data[key] for key in ("idempotency", "crashes", "stop_grace") if key in data},
+        content=content,
         warnings=_warnings(document, data, raw, state),
         # The file's own state is not that of a text kept from earlier: unknown, so that a Watcher looks at it.
         stamps={name: at for name, at in references.stamps.items() if kept is None or name != file},

@@ -154,5 +154,6 @@ class Config:
     idempotency: float = 86_400.0  # seconds
     crashes: int = 5
     stop_grace: float = 25.0  # seconds
+    content: bytes = field(default=b"", repr=False)  # of the file itself
     warnings: tuple[Mistake, ...] = field(default=())
     stamps: Mapping[Path, Stamp | None] = field(default_factory=dict, repr=False, compare=False)

@@ -14,7 +14,7 @@ from trigger.errors import ConfigError, Mistake
 
 log = logging.getLogger(__name__)
 
-INTERVAL = 0.4  # seconds; an edit is in force two looks later, well within the two seconds promised
+INTERVAL = 0.25  # seconds; an edit is in force two looks later, well within the two seconds promised
 
 
 class Watcher:

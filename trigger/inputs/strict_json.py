@@ -31,7 +31,7 @@ _STEPS = bytes(1 if char in b"[{" else 255 for char in range(256))
 _NOT_BRACKETS = bytes(char for char in range(256) if char not in b"[]{}")
 
 
-class _Refused(Exception):  # noqa: N818 - not an error of the program: it carries a message to parse_json
+class _Refused(Exception):  # carries a message to parse_json
     """Something the decoder would let pass; the message says what."""
 
 

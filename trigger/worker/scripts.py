@@ -64,22 +64,26 @@ local function drop_execution(queue, uid, execution, worker)
   end
 end
 
--- Ends an execution as failed or stopped. `exc` is RQ's exc_string (compressed, base64), `err` our JSON error.
-local function fail(queue, uid, status, err, exc, worker, execution, started)
-  local job = job_key(uid)
-  local ttl = tonumber(redis.call('HGET', job, 'failure_ttl') or '') or 604800
-  redis.call('HSET', job, 'status', status, 'ended_at', iso(), 'last_heartbeat', iso(), 'error', err)
-  redis.call('HDEL', job, 'execution')
-  local results = 'rq:results:' .. uid
-  local result = {'type', '2', 'worker_name', worker, 'exc_string', exc}
+-- Adds RQ's result of one run; `execution` is empty when the run itself is not known any more.
+local function add_result(uid, ttl, result, execution, started)
   if execution ~= '' then
     for _, value in ipairs({'execution_id', execution, 'execution_started_at', started,
         'execution_ended_at', string.format('%.6f', seconds)}) do
       result[#result + 1] = value
     end
   end
-  redis.call('XADD', results, 'MAXLEN', '~', 10, '*', unpack(result))
-  redis.call('EXPIRE', results, ttl)
+  local key = 'rq:results:' .. uid
+  redis.call('XADD', key, 'MAXLEN', '~', 10, '*', unpack(result))
+  redis.call('EXPIRE', key, ttl)
+end
+
+-- Ends an execution as failed or stopped. `exc` is RQ's exc_string (compressed, base64), `err` our JSON error.
+local function fail(queue, uid, status, err, exc, worker, execution, started)
+  local job = job_key(uid)
+  local ttl = tonumber(redis.call('HGET', job, 'failure_ttl') or '') or 604800
+  redis.call('HSET', job, 'status', status, 'ended_at', iso(), 'last_heartbeat', iso(), 'error', err)
+  redis.call('HDEL', job, 'execution')
+  add_result(uid, ttl, {'type', '2', 'worker_name', worker, 'exc_string', exc}, execution, started)
   redis.call('ZADD', 'rq:failed:' .. queue, math.floor(seconds) + ttl, uid)
   redis.call('EXPIRE', job, ttl)
   redis.call('ZREM', WAITING .. queue, uid)
@@ -203,9 +207,7 @@ if status == 'finished' then
     result[#result + 1] = 'return_value'
     result[#result + 1] = ARGV[6]
   end
-  local results = 'rq:results:' .. uid
-  redis.call('XADD', results, 'MAXLEN', '~', 10, '*', unpack(result))
-  redis.call('EXPIRE', results, ttl)
+  add_result(uid, ttl, result, execution, started)
   redis.call('ZADD', 'rq:finished:' .. queue, math.floor(seconds) + ttl, uid)
   redis.call('EXPIRE', job, ttl)
   redis.call('HINCRBY', key, 'successful_job_count', 1)

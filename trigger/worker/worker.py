@@ -38,8 +38,7 @@ class Timing:
     """The worker's clocks, in seconds.
 
     An execution whose worker and child are dead is free after at most `lease` + `reap`. `overrun` is how long a
-    workflow that ignores its timeout may go on before it is killed; `stop_grace` how long a running one is waited for
-    when the worker is told to stop.
+    workflow that ignores its timeout may go on before it is killed.
     """
 
     lease: float = 10.0
@@ -47,12 +46,7 @@ class Timing:
     reap: float = 2.5
     tick: float = 0.25
     overrun: float = 5.0
-    stop_grace: float = 25.0
     worker_key: int = 30
-
-
-# After so many of its workers died an execution is failed instead of tried again.
-CRASHES = 5
 
 
 class Worker(RqWorker):
@@ -72,13 +66,11 @@ class Worker(RqWorker):
         *,
         timing: Timing | None = None,
         limits: Limits | None = None,
-        crashes: int = CRASHES,
     ) -> None:
         self._timing = timing or Timing()
         self._limits = limits or Limits()
         self._watcher = watcher
         self._connect = connect
-        self._crashes = crashes
         # A name of its own for each life: RQ refuses one whose former bearer was killed and is not yet forgotten.
         super().__init__(
             [queue],
@@ -96,12 +88,11 @@ class Worker(RqWorker):
         self._release = self.connection.register_script(scripts.RELEASE)
         self._finish_script = self.connection.register_script(scripts.FINISH)
         self._reap_script = self.connection.register_script(scripts.REAP)
-        spent = outcome.failed("WorkerDied", f"its worker died {crashes} times")
-        self._spent = [spent.error, spent.exc_string]
         self._commands: PubSub | None = None
         self._registered = False
         self._in_touch_since: float | None = None
         self._stop_at: float | None = None
+        self._stopping_since = 0.0
         self._next_beat = 0.0
         self._next_reap = 0.0
 
@@ -131,10 +122,11 @@ class Worker(RqWorker):
     def _on_signal(self, signum: int, frame: object) -> None:
         now = time.monotonic()
         if self._stop_at is None:
-            logger.info("stopping; waiting up to %.0f s for the running execution", self._timing.stop_grace)
-            self._stop_at = now + self._timing.stop_grace
+            grace = self._watcher.current.stop_grace
+            logger.info("stopping; waiting up to %.0f s for the running execution", grace)
+            self._stopping_since, self._stop_at = now, now + grace
             self._signal_child(signal.SIGTERM)
-        elif now - (self._stop_at - self._timing.stop_grace) > 1:
+        elif now - self._stopping_since > 1:
             # Ctrl-C and a supervisor may both signal at once; only what comes later is meant as "now".
             self._stop_at = now
 
@@ -241,7 +233,7 @@ class Worker(RqWorker):
             for uid, execution in self._held():
                 answer = self._release(
                     keys=[Job.key_for(uid)],
-                    args=[self._queue, uid, execution, why, self._crashes, *self._spent],
+                    args=[self._queue, uid, execution, why, *self._budget()],
                 )
                 logger.warning("execution %s was interrupted (%s): %s", uid, why, answer.decode())
         except RedisError as error:
@@ -300,8 +292,7 @@ class Worker(RqWorker):
             args=[
                 self._queue,
                 int(self._timing.lease * 1000),
-                self._crashes,
-                *self._spent,
+                *self._budget(),
                 int(self._may_take_back()),
                 int(self._watcher.current.retention * 1000),
             ],
@@ -309,9 +300,15 @@ class Worker(RqWorker):
         for uid in reaped:
             logger.warning("execution %s had no owner for up to %.1f s; it runs again", uid.decode(), oldest / 1000)
         for uid in spent:
-            logger.error("execution %s failed: its worker died %d times", uid.decode(), self._crashes)
+            logger.error("execution %s failed: its worker died once too often", uid.decode())
         if due:
             logger.info("%d executions are due for their next attempt", len(due))
+
+    def _budget(self) -> tuple[int, str, str]:
+        """After how many deaths of its worker an execution fails, and with which error and exc_string."""
+        crashes = self._watcher.current.crashes
+        spent = outcome.failed("WorkerDied", f"its worker died {crashes} times")
+        return crashes, spent.error, spent.exc_string
 
     def _may_take_back(self) -> bool:
         """Whether leases that ran out may be believed.
