@@ -362,6 +362,11 @@ def test_datetimes_are_compared_as_moments() -> None:
     assert refused(field, "0001-01-01T00:00:00+23:59") == "must be at least 2026-01-01T00:00:00+00:00"
 
 
+def test_c16_a_pattern_that_takes_too_long_is_given_up() -> None:
+    field = Field("f", "string", pattern="(a|aa)+")
+    assert refused(field, "a" * 100 + "c") == "took too long to be matched against the pattern"
+
+
 def test_c16_a_text_that_is_too_long_never_reaches_the_pattern() -> None:
     # This pattern would try 2^29 ways, or 2^1000, to match these texts: the test would hang.
     slow = "(a+)+b"

@@ -78,7 +78,7 @@ def choice(options: tuple[str, ...], *, show: bool = True) -> Callable[[str], st
 
 
 def pattern(text: str) -> str:
-    """A regular expression of Python's `re`."""
+    """A regular expression, in Python's own syntax."""
     if len(text) > MAX_PATTERN:
         raise ValueError(f"must have at most {MAX_PATTERN} characters")
     try:
@@ -141,7 +141,7 @@ def unfit(field: Field, value: Any) -> str | None:
         return f"is shorter than {field.min_length}"
     if field.max_length is not None and len(value) > field.max_length:
         return f"is longer than {field.max_length}"
-    if field.pattern is not None and not re.search(field.pattern, value):
+    if field.pattern is not None and not re.fullmatch(field.pattern, value):
         return "must match the pattern"
     if isinstance(value, list) and field.of is not None:
         return _first(

@@ -28,6 +28,8 @@ MAX_PATTERN_TEXT = 1_000
 MAX_EMAIL = 254  # RFC 5321, section 4.5.3.1.3, less the angle brackets
 MAX_URL = 2_048
 
+MAX_PATTERN_TIME = 0.05  # seconds that one text may take
+
 _INTEGER = re.compile(r"-?[0-9]{1,19}")
 _NUMBER = re.compile(r"-?[0-9]{1,100}(?:\.[0-9]{1,100})?(?:[eE][-+]?[0-9]{1,5})?")
 _UUID = re.compile(r"[0-9a-f]{8}(-?)[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{12}", re.IGNORECASE | re.ASCII)
@@ -36,6 +38,26 @@ _TIME = r"(?:[01][0-9]|2[0-3]):[0-5][0-9]"
 _DATETIME = re.compile(rf"{_DATE.pattern}[Tt ]{_TIME}:[0-5][0-9](?:\.[0-9]{{1,9}})?(?P<offset>[Zz]|[-+]{_TIME})?")
 _is_url = validate.URL(schemes={"http", "https"}, require_tld=False, error="must be an http or https URL")
 _is_email = validate.Email(error="must be an e-mail address")
+
+
+def _compiled(pattern: str) -> Any:
+    """A regular expression that can be given up on: the `regex` package's, as `re` knows no time limit.
+
+    It is imported here because most configs declare no pattern.
+    """
+    import regex
+
+    try:
+        return regex.compile(pattern)
+    except regex.error as error:
+        raise ValueError(f"the pattern is not a regular expression: {error}") from None
+
+
+def _matches(pattern: Any, text: str) -> bool:
+    try:
+        return pattern.fullmatch(text, timeout=MAX_PATTERN_TIME) is not None
+    except TimeoutError:
+        raise ValidationError("took too long to be matched against the pattern") from None
 
 
 class _Field(fields.Field[Any]):
@@ -62,7 +84,7 @@ class Text(_Field):
         cap = MAX_PATTERN_TEXT if pattern is not None and self.cap is None else self.cap
         self.min_length = min_length or 0
         self.max_length = cap if max_length is None else max_length
-        self.pattern = None if pattern is None else re.compile(pattern)
+        self.pattern = None if pattern is None else _compiled(pattern)
 
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
         if not isinstance(value, str):
@@ -74,7 +96,7 @@ class Text(_Field):
         if self.max_length is not None and len(value) > self.max_length:
             raise ValidationError(f"must be at most {self.max_length:,} {_plural('character', self.max_length)} long")
         # Only now: the time a regular expression takes may grow steeply with the length of the text.
-        if self.pattern is not None and not self.pattern.fullmatch(value):
+        if self.pattern is not None and not _matches(self.pattern, value):
             raise ValidationError(f"must match the pattern {self.pattern.pattern}")
         return self.read(value)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import datetime as dt
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
@@ -99,7 +98,7 @@ def _compile_members(declared: tuple[Field, ...]) -> dict[str, marshmallow_field
     for field in declared:
         try:
             members[field.name] = _compile(field)
-        except (ValueError, re.error) as error:
+        except ValueError as error:
             raise ValueError(f"{field.name}: {error}") from error
     return members
 

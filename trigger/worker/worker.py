@@ -46,7 +46,7 @@ class Timing:
     reap: float = 2.5
     tick: float = 0.25
     overrun: float = 5.0
-    worker_key: int = 30
+    worker_key: int = 15
 
 
 class Worker(RqWorker):
