@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from trigger.config import MISSING, Input, NoAuth, PasswordAuth, Server, TokenAuth, Workflow, load
+from trigger.config.model import Retry
 from trigger.config.scalars import core, duration, size
+from trigger.errors import ConfigError
 
 from .writing import MINIMAL, api, loaded
 
@@ -233,3 +235,33 @@ def test_ten_thousand_apis_load(tmp_path: Path) -> None:
     config = loaded(tmp_path, f"workflows: {{hello: 'x.y:z'}}\nmodules:\n  m:\n    methods:\n{apis}")
     assert len(config.apis) == 10_000
     assert config.apis["m", "a9999"].line == 10_004
+
+
+def test_a_failing_workflow_may_be_tried_again_after_growing_pauses(tmp_path: Path) -> None:
+    text = (
+        "workflows:\n"
+        "  a: {python: 'x.y:z', retry: {attempts: 4, backoff: [1s, 1m]}}\n"
+        "  b: {python: 'x.y:z', retry: {attempts: 2, backoff: 5s}}\n"
+        "  c: {python: 'x.y:z', retry: {attempts: 2}}\n"
+        "modules: {}\n"
+    )
+    workflows = loaded(tmp_path, text).workflows
+    first = workflows["a"].retry
+    assert first is not None
+    assert [first.pause(failures) for failures in (1, 2, 3, 4)] == [1.0, 60.0, 60.0, None]
+    assert workflows["b"].retry == Retry(2, (5.0,))
+    assert workflows["c"].retry == Retry(2, (1.0,))
+
+
+@pytest.mark.parametrize(
+    "wrong", ["{backoff: 1s}", "{attempts: 1}", "{attempts: 2, backoff: []}", "{attempts: 2, backoff: [1s, soon]}", "3"]
+)
+def test_a_retry_that_makes_no_sense_is_a_mistake(tmp_path: Path, wrong: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        loaded(tmp_path, f"workflows:\n  a: {{python: 'x.y:z', retry: {wrong}}}\nmodules: {{}}\n")
+    assert all(mistake.key.startswith("workflows.a.retry") for mistake in refused.value.mistakes)
+
+
+def test_how_often_and_how_long_may_be_set(tmp_path: Path) -> None:
+    config = loaded(tmp_path, "idempotency: 1h\ncrashes: 2\nstop_grace: 0s\nmodules: {}\n")
+    assert (config.idempotency, config.crashes, config.stop_grace) == (3600.0, 2, 0.0)

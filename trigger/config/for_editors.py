@@ -31,7 +31,7 @@ def json_schema() -> Schema:
                 "redis": {"type": ["string", "null"], "description": "URL of a Redis; empty: a private one"},
                 "retention": {**_DURATION, "default": "7d"},
                 "idempotency": {**_DURATION, "default": "24h"},
-                "crashes": {"type": ["integer", "string"], "minimum": 1, "maximum": 1000, "default": 5},
+                "crashes": _integer(1, 1000, default=5),
                 "stop_grace": {**_DURATION, "default": "25s"},
                 "operators": {"type": ["object", "null"], "additionalProperties": _SECRET},
                 "workflows": _optional(_names(NAME, {"$ref": "#/$defs/workflow"})),
@@ -44,7 +44,13 @@ def json_schema() -> Schema:
                 "oneOf": [
                     _python(),
                     _object(
-                        {"python": _python(), "description": _TEXT, "timeout": _DURATION, "queue": _pattern(QUEUE)},
+                        {
+                            "python": _python(),
+                            "description": _TEXT,
+                            "timeout": _DURATION,
+                            "queue": _pattern(QUEUE),
+                            "retry": _retry(),
+                        },
                         required=["python"],
                     ),
                 ]
@@ -58,6 +64,11 @@ def json_schema() -> Schema:
             "field": _field(),
         },
     }
+
+
+def _retry() -> Schema:
+    backoff = {"oneOf": [_DURATION, {"type": "array", "items": _DURATION, "minItems": 1}]}
+    return _object({"attempts": _integer(2, 100), "backoff": backoff}, required=["attempts"])
 
 
 def _server() -> Schema:

@@ -81,6 +81,23 @@ Auth = NoAuth | TokenAuth | PasswordAuth
 
 
 @dataclass(frozen=True, slots=True)
+class Retry:
+    """How often a failing workflow is tried in all, and the seconds before each further attempt (the last one repeats).
+
+    No worker is held in between. An execution whose worker died is another matter: it runs again at once.
+    """
+
+    attempts: int
+    backoff: tuple[float, ...] = (1.0,)
+
+    def pause(self, failures: int) -> float | None:
+        """Seconds to the next attempt after so many have failed; None when there is none."""
+        if failures >= self.attempts:
+            return None
+        return self.backoff[min(failures, len(self.backoff)) - 1]
+
+
+@dataclass(frozen=True, slots=True)
 class Workflow:
     """What an API starts. `timeout` is in seconds; `queue` is the RQ queue its executions wait in."""
 
@@ -89,6 +106,7 @@ class Workflow:
     description: str = ""
     timeout: float = 600.0
     queue: str = "default"
+    retry: Retry | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from marshmallow import Schema, ValidationError
 
 from trigger.config.declarations import UNKNOWNS, choice, declare, field_name
-from trigger.config.model import Auth, Input, NoAuth, PasswordAuth, TokenAuth, Verb
+from trigger.config.model import Auth, Input, NoAuth, PasswordAuth, Retry, TokenAuth, Verb
 from trigger.config.parts import Scalar, Strict, Value, by_key, each, part, refuse, section, unknown_key
 from trigger.config.scalars import boolean, duration, free, integer, shown, size
 from trigger.config.secret import HASH_PREFIX, Secret
@@ -198,6 +198,29 @@ def workflow(value: Any) -> dict[str, Any]:
     return loaded
 
 
+def backoff(value: Any) -> tuple[float, ...]:
+    """A list of pauses; one alone may stand for a list of it."""
+    items = value if isinstance(value, list) else [value]
+    wait = duration(1, 30 * DAY)
+    wrong: dict[int, list[str]] = {}
+    pauses = []
+    for index, item in enumerate(items):
+        try:
+            pauses.append(wait(item if isinstance(item, str) else ""))
+        except ValueError as error:
+            wrong[index] = [str(error)]
+    if wrong:
+        raise ValidationError(wrong if isinstance(value, list) else wrong[0])
+    if not pauses:
+        raise ValidationError("must be a list of pauses, such as [1s, 10s, 1m]")
+    return tuple(pauses)
+
+
+def retry(value: Any) -> Retry:
+    """How often a workflow that fails is tried, and how long is waited before each further attempt."""
+    return Retry(**section(_RETRY)(value))
+
+
 def declared_input(value: Any) -> Input:
     """What an API accepts."""
     given = section(_INPUT)(value)
@@ -249,6 +272,14 @@ _WORKFLOW = _WorkflowSchema.from_dict(
         "description": Scalar(str),
         "timeout": Scalar(duration(1, 30 * DAY)),
         "queue": Scalar(queue),
+        "retry": Value(retry),
+    }
+)()
+
+_RETRY = Strict.from_dict(
+    {
+        "attempts": Scalar(integer(2, 100), required=True),
+        "backoff": Value(backoff),
     }
 )()
 
