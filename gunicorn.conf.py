@@ -28,7 +28,7 @@ else:
 worker_class = Worker
 workers = 2
 threads = 8
-worker_connections = 1000
+worker_connections = 800  # with our own files below 1024, the usual limit of open files
 # With one listening socket for all processes, one of them often takes every connection. A unix socket has only one.
 reuse_port = _settings.unix is None
 preload_app = False  # each process has its own config watcher and Redis connections

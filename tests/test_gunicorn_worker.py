@@ -47,14 +47,23 @@ exec(compile(open({conf!r}).read(), {conf!r}, "exec"))
 class Web:
     """A gunicorn under test and the connections to it."""
 
-    def __init__(self, folder: Path, stack: ExitStack, *, patience: float = 30, unix: Path | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        stack: ExitStack,
+        *,
+        patience: float = 30,
+        unix: Path | None = None,
+        worker_connections: int = 800,
+    ) -> None:
         self._stack = stack
         self._log = folder / "log"
         self.unix = unix
         self.port = free_port()
         (folder / "echo.py").write_text(APP)
         conf = folder / "conf.py"
-        conf.write_text(SETTINGS.format(patience=patience, conf=str(ROOT / "gunicorn.conf.py")))
+        settings = SETTINGS.format(patience=patience, conf=str(ROOT / "gunicorn.conf.py"))
+        conf.write_text(f"{settings}worker_connections = {worker_connections}\n")
         bind = f"unix:{unix}" if unix else f"127.0.0.1:{self.port}"
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
@@ -110,11 +119,16 @@ class Answer:
         self.status = int(status_line.split()[1])
         self.headers = {name.lower(): value.strip() for name, value in (line.split(":", 1) for line in lines)}
         self.body = b""
-        while len(self.body) < int(self.headers.get("content-length", 0)):
-            self.body += connection.recv(65536)
+        while missing := int(self.headers.get("content-length", 0)) - len(self.body):
+            self.body += connection.recv(missing)
 
     def json(self) -> Any:
         return json.loads(self.body)
+
+
+def resident(pid: int) -> int:
+    """Bytes of memory that a process holds."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def is_closed(connection: socket.socket) -> bool:
@@ -225,6 +239,23 @@ def test_both_processes_serve(web: Web) -> None:
     eventually(seen)
 
 
+@pytest.mark.parametrize("end", [b"0\r\n\r\n", b"00;a=b\r\n\r\n", b"0\r\nX-Checksum: 1\r\nX-Other: 2\r\n\r\n"])
+def test_a_chunked_body_ends_where_the_rules_say(web: Web, end: bytes) -> None:
+    connection = web.connect()
+    connection.sendall(b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n")
+    connection.sendall(b'9;name="v"\r\n\r\n0\r\n\r\n12\r\n')
+    connection.sendall(end)
+    assert Answer(connection).json()["size"] == 9
+
+
+@pytest.mark.parametrize("chunk", [b"zz\r\n", b"-5\r\n", b"\r\n", b"5\r\nhelloworld\r\n", b"0x5\r\nhello\r\n"])
+def test_a_malformed_chunk_is_not_waited_for(web: Web, chunk: bytes) -> None:
+    connection = web.connect()
+    connection.settimeout(5)
+    connection.sendall(b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n" + chunk)
+    assert Answer(connection).status == 400
+
+
 # Slow clients
 
 DAWDLERS = {
@@ -301,6 +332,42 @@ def test_slow_clients_leave_no_traceback_in_the_log(hasty: Web) -> None:
         connection.sendall(dawdle)
         assert is_closed(connection)
     assert "Traceback" not in hasty.log()
+
+
+def test_a_client_that_does_not_hang_up_after_its_last_answer_holds_up_nobody(make_web: Callable[..., Web]) -> None:
+    """gunicorn's own worker waits 2 seconds for each of them, and does nothing else meanwhile."""
+    web = make_web()
+    lingering = [web.connect() for _ in range(40)]
+    for connection in lingering:
+        connection.sendall(b"nonsense\r\n\r\n")
+    connection = web.connect()
+    connection.settimeout(3)
+    connection.sendall(post(b"hello"))
+    assert Answer(connection).json()["size"] == 5
+    assert [Answer(connection).status for connection in lingering] == [400] * 40
+
+
+def test_more_connections_than_there_is_room_for_push_the_idle_ones_out(make_web: Callable[..., Web]) -> None:
+    web = make_web(patience=60, worker_connections=20)
+    idle = [web.connect() for _ in range(100)]
+    for _ in range(10):
+        connection = web.connect()
+        connection.settimeout(3)
+        connection.sendall(post(b"hello"))
+        assert Answer(connection).json()["size"] == 5
+    assert all(map(is_closed, idle[:20]))
+
+
+def test_bodies_that_never_end_fill_no_memory(make_web: Callable[..., Web]) -> None:
+    web = make_web(patience=60)
+    before = sum(map(resident, web.workers()))
+    for _ in range(100):
+        with suppress(OSError):  # it may be pushed out while it sends
+            web.connect().sendall(post(b"x" * 1_000_000)[:-1])
+    connection = web.connect()
+    connection.sendall(post(b"hello"))
+    assert Answer(connection).json()["size"] == 5
+    assert sum(map(resident, web.workers())) - before < 75_000_000  # 2 processes with 24 MiB each, and a copy of some
 
 
 # What gunicorn refuses itself

@@ -1,21 +1,25 @@
 """How gunicorn serves us: a request gets a thread when it is there, and what gunicorn refuses looks as if we had.
 
-gunicorn's threaded worker gives a connection a thread before it knows what the client will send, and waits for the
-client there: with 16 threads, 16 clients that dawdle stop the service. Here the main loop collects what comes without
-waiting for anybody, and hands a request to a thread when all of it has arrived.
+gunicorn's threaded worker gives a connection a thread before it knows what the client will send, waits for the client
+there, and waits again, in its main loop, for the client to close: with 16 threads, 16 clients that dawdle stop the
+service, or one that does not hang up. Here the main loop collects what comes, without waiting for anybody; a thread
+gets a request when all of it has arrived. Time, memory and connections that a client can hold are bounded.
 """
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import logging
 import re
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
+from itertools import takewhile
 from selectors import EVENT_READ
-from socket import socket
+from socket import SHUT_WR, socket
 from typing import Any
 
 from gunicorn import glogging, util
@@ -29,14 +33,21 @@ log = logging.getLogger("trigger.web")
 
 # A client has this long to send a request, and a new connection this long to send anything.
 REQUEST_SECONDS = 10.0
-# Of a larger body, the thread reads the rest: few APIs accept one, and the others refuse it unread.
+# A connection that we closed stays half open this long, so that the client can read our answer (RFC 9112, 9.6).
+PARTING_SECONDS = 2.0
+# The rest of a larger body is read by the thread: few APIs accept one, and the others refuse it unread.
 COLLECTED_BYTES = 1024 * 1024
-RECEIVE_BYTES = 64 * 1024
+# What all connections of one process may have collected. Beyond it, those that have waited longest are dropped.
+ALL_COLLECTED_BYTES = 24 * 1024 * 1024
+RECEIVE_BYTES = 16 * 1024
+# Longer lines and trailers than these the parser refuses, whatever follows.
+LINE_BYTES = 16 * 1024
 
-_EXPECT = re.compile(rb"\r\nexpect:", re.IGNORECASE)
-_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,15})[ \t]*\r\n", re.IGNORECASE)
-_CHUNKED = re.compile(rb"\r\ntransfer-encoding:[ \t]*chunked[ \t]*\r\n", re.IGNORECASE)
-_CHUNKED_END = b"0\r\n\r\n"
+_FRAMING = re.compile(
+    rb"\r\n(?:content-length:[ \t]*([0-9]{1,15})[ \t]*\r|(transfer-encoding):[ \t]*chunked[ \t]*\r|(expect):)",
+    re.IGNORECASE,
+)
+_CHUNK_SIZE = re.compile(rb"([0-9a-f]{1,15})[ \t]*(?:;.*)?", re.IGNORECASE | re.DOTALL)
 
 
 class SlowClientError(errors.NoMoreData, TimeoutError):
@@ -44,7 +55,13 @@ class SlowClientError(errors.NoMoreData, TimeoutError):
 
 
 class Collector(SocketUnreader):
-    """What came from a client: collected without waiting by the main loop, then read by a thread up to a deadline."""
+    """What comes from a client: collected without waiting by the main loop, then read by a thread up to a deadline.
+
+    Whether a request is whole is only a guess, made from its headers: it decides when the parser is asked, and nothing
+    about what the parser makes of the request. In doubt it is whole.
+    """
+
+    buf: io.BytesIO  # gunicorn's: what a thread reads before it turns to the socket
 
     def __init__(self, sock: socket) -> None:
         super().__init__(sock)
@@ -53,10 +70,12 @@ class Collector(SocketUnreader):
     def begin(self) -> None:
         """Turn to the next request; some of it may have come with the one before."""
         self.deadline = time.monotonic() + REQUEST_SECONDS
-        self.came = bytearray(self.take_buffered())
+        self.came = bytearray(self.buf.getbuffer())
+        self.buf = io.BytesIO()
         self._searched = 0
-        self._body_at: int | None = None  # where the body begins, once the headers are here
-        self._whole_at: int | None = None  # the size at which the request is whole; None: when its last chunk is here
+        self._body_at = 0  # where the body begins; 0 until the headers are here
+        self._whole_at: int | None = None  # the size at which the request is whole; None: with its last chunk
+        self._chunk_at = 0
 
     def collect(self) -> bool:
         """Take what has arrived; whether a thread can read the request now without waiting for the client."""
@@ -71,8 +90,8 @@ class Collector(SocketUnreader):
 
     def hand_over(self) -> None:
         """Let a thread read what was collected, and from the socket what is still to come."""
-        self.unread(bytes(self.came))
-        self.came.clear()
+        self.buf = io.BytesIO(self.came)
+        self.came = bytearray()
 
     def chunk(self, size_hint: int | None = None) -> bytes:
         """gunicorn's read from the socket, in a thread.
@@ -90,27 +109,60 @@ class Collector(SocketUnreader):
             raise SlowClientError from None
 
     def _is_whole(self) -> bool:
-        # Only a guess, which decides when the parser is asked and nothing about what the parser makes of the request.
-        if self._body_at is None:
+        if not self._body_at:
             end = self.came.find(b"\r\n\r\n", self._searched)
             self._searched = max(0, len(self.came) - 3)
             if end < 0:
                 return len(self.came) >= COLLECTED_BYTES
-            self._body_at = end + 4
+            self._body_at = self._chunk_at = end + 4
             self._whole_at = _expected_size(bytes(self.came[: self._body_at]))
         if self._whole_at is not None:
             return len(self.came) >= self._whole_at
-        return self.came.endswith(_CHUNKED_END) or len(self.came) - self._body_at > COLLECTED_BYTES
+        return len(self.came) - self._body_at > COLLECTED_BYTES or self._has_last_chunk()
+
+    def _has_last_chunk(self) -> bool:
+        """Whether a chunked body (RFC 9112, 7.1) is here to its end, or breaks the rules."""
+        while self._chunk_at < len(self.came):
+            end = self.came.find(b"\r\n", self._chunk_at, self._chunk_at + LINE_BYTES)
+            if end < 0:
+                return len(self.came) - self._chunk_at >= LINE_BYTES
+            found = _CHUNK_SIZE.fullmatch(self.came, self._chunk_at, end)
+            if not found:
+                return True
+            size = int(found[1], 16)
+            if size == 0:  # trailers may follow, up to an empty line
+                return self.came.find(b"\r\n\r\n", end) >= 0 or len(self.came) - end >= LINE_BYTES
+            self._chunk_at = end + 2 + size + 2
+        return False
 
 
 def _expected_size(head: bytes) -> int | None:
     """Up to which size a request with these headers is collected; None: until its last chunk."""
-    if _EXPECT.search(head):  # the client waits for our word before it sends the body
-        return len(head)
-    if found := _LENGTH.search(head):
-        length = int(found[1])
-        return len(head) + (length if length <= COLLECTED_BYTES else 0)
-    return None if _CHUNKED.search(head) else len(head)
+    expected: int | None = len(head)
+    for length, chunked, expect in _FRAMING.findall(head):
+        if expect:  # the client waits for our word before it sends the body
+            return len(head)
+        if chunked:
+            expected = None
+        elif int(length) <= COLLECTED_BYTES:
+            expected = len(head) + int(length)
+    return expected
+
+
+class Connection(TConn):
+    """gunicorn's connection, with a Collector, which leaves parting in peace to the worker."""
+
+    def __init__(self, cfg: Any, sock: socket, client: Any, server: Any, part: Callable[[socket], None]) -> None:
+        super().__init__(cfg, sock, client, server)
+        self._part = part
+        self.init()
+        self.collector = self.parser.unreader = Collector(sock)
+
+    def close(self, graceful: bool = False) -> None:
+        if graceful:
+            self._part(self.sock)
+        else:
+            super().close()
 
 
 class Worker(ThreadWorker):
@@ -118,57 +170,125 @@ class Worker(ThreadWorker):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._linger_until: float | None = None
+        self._collected = 0  # bytes, of all connections
+        self._parting: dict[socket, float] = {}  # when each is closed at last, in that order
+        self._linger_until: float | None = None  # set when we stop
 
-    def enqueue_req(self, conn: TConn) -> None:
+    def accept(self, listener: socket) -> None:
+        try:
+            sock, address = listener.accept()
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.EWOULDBLOCK, errno.ECONNABORTED):
+                raise
+            return
+        self.nr_conns += 1
+        self._make_room()
+        self.enqueue_req(Connection(self.cfg, sock, address, listener.getsockname(), self._part))
+
+    def enqueue_req(self, conn: Connection) -> None:
         """Give the connection's next request a thread, now or when it has arrived."""
-        conn.init()
-        if not isinstance(conn.parser.unreader, Collector):
-            conn.parser.unreader = Collector(conn.sock)
-        else:
-            conn.parser.unreader.begin()
-        conn.sock.setblocking(False)
-        if conn.parser.unreader.collect():
+        conn.collector.begin()
+        self._collected += len(conn.collector.came)
+        conn.sock.settimeout(0)
+        if self._collect(conn):
             self._give_thread(conn)
             return
-        conn.timeout = conn.parser.unreader.deadline
+        conn.timeout = conn.collector.deadline
         self.pending_conns.append(conn)
         self.poller.register(conn.sock, EVENT_READ, partial(self.on_pending_socket_readable, conn))
 
-    def on_pending_socket_readable(self, conn: TConn, client: socket) -> None:
-        if conn.parser.unreader.collect():
-            self.poller.unregister(client)
-            self.pending_conns.remove(conn)
+    def on_pending_socket_readable(self, conn: Connection, client: socket) -> None:
+        if self._collect(conn):
+            self._stop_waiting(conn)
             self._give_thread(conn)
+        while self._collected > ALL_COLLECTED_BYTES and self.pending_conns:
+            self._drop(self.pending_conns[0])
 
     def murder_pending(self) -> None:
         """End the wait for those who are too slow; when we stop, also for those who have not sent anything."""
         now = time.monotonic()
-        if not self.alive:
-            self._linger_until = self._linger_until or now + STOP_KEEPALIVE_LINGER
-            overdue = [
-                conn
-                for conn in self.pending_conns
-                if conn.timeout <= now or (self._linger_until <= now and not conn.parser.unreader.came)
-            ]
-        else:
-            overdue = []
-            for conn in self.pending_conns:  # in the order of their timeouts
-                if conn.timeout > now:
-                    break
-                overdue.append(conn)
-        for conn in overdue:
-            self.poller.unregister(conn.sock)
-            self.pending_conns.remove(conn)
-            if conn.parser.unreader.came:
+        # Both are in the order of their times, and this runs at every turn of the main loop.
+        for sock in [sock for sock, _ in takewhile(lambda entry: entry[1] <= now, self._parting.items())]:
+            self._end_parting(sock)
+        for conn in list(takewhile(lambda conn: conn.timeout <= now, self.pending_conns)):
+            if conn.collector.came:
+                self._stop_waiting(conn)
                 self._give_thread(conn)  # it finds the deadline passed, and answers where an answer is due
             else:
-                self.nr_conns -= 1
-                conn.close()
+                self._drop(conn)
+        if self.alive:
+            return
+        self._linger_until = self._linger_until or now + STOP_KEEPALIVE_LINGER
+        if self._linger_until <= now:
+            for conn in [conn for conn in self.pending_conns if not conn.collector.came]:
+                self._drop(conn)
 
-    def _give_thread(self, conn: TConn) -> None:
-        conn.parser.unreader.hand_over()
-        super().enqueue_req(conn)
+    def _collect(self, conn: Connection) -> bool:
+        before = len(conn.collector.came)
+        whole = conn.collector.collect()
+        self._collected += len(conn.collector.came) - before
+        return whole
+
+    def _stop_waiting(self, conn: Connection) -> None:
+        self.poller.unregister(conn.sock)
+        self.pending_conns.remove(conn)
+
+    def _give_thread(self, conn: Connection) -> None:
+        self._collected -= len(conn.collector.came)
+        if conn.collector.came:
+            conn.collector.hand_over()
+            super().enqueue_req(conn)
+        else:  # the client has hung up
+            self.nr_conns -= 1
+            conn.close()
+
+    def _drop(self, conn: Connection) -> None:
+        self._stop_waiting(conn)
+        self._collected -= len(conn.collector.came)
+        self.nr_conns -= 1
+        conn.close()
+
+    def _make_room(self) -> None:
+        """Let the connections that have been idle for longest make room for one that may be in earnest."""
+        if self.nr_conns < self.worker_connections:
+            return
+        if self._parting:
+            self._end_parting(next(iter(self._parting)))
+        elif self.pending_conns:
+            self._drop(self.pending_conns[0])
+        elif self.keepalived_conns:
+            conn = self.keepalived_conns.popleft()
+            self.poller.unregister(conn.sock)
+            self.nr_conns -= 1
+            conn.close()
+
+    def _part(self, sock: socket) -> None:
+        """Close our side, and the whole when the client has closed its own or its time is over."""
+        try:
+            sock.shutdown(SHUT_WR)
+        except OSError:
+            sock.close()
+            return
+        sock.setblocking(False)
+        self.nr_conns += 1
+        self._parting[sock] = time.monotonic() + PARTING_SECONDS
+        self.poller.register(sock, EVENT_READ, self._drain)
+
+    def _drain(self, sock: socket) -> None:
+        try:
+            if sock.recv(RECEIVE_BYTES):
+                return
+        except BlockingIOError:
+            return
+        except OSError:
+            pass
+        self._end_parting(sock)
+
+    def _end_parting(self, sock: socket) -> None:
+        del self._parting[sock]
+        self.poller.unregister(sock)
+        self.nr_conns -= 1
+        sock.close()
 
     def handle_error(self, req: object, client: socket, addr: Any, exc: Exception) -> None:
         """Answer, in the shape of all our errors, for a request that never reached a view."""

@@ -49,34 +49,34 @@ def up(settings: Settings, config: Config) -> int:
     with DataFolder(settings.data) as folder:
         refuse_taken_address(settings)
         given = settings.redis_url or config.redis
-        programs = []
+        store = []
         if given is None:
             server = RedisServer(folder.path)
             server.prepare()
             url = server.url
-            programs.append(Program("redis", server.command, 1, REDIS_STOP_SECONDS, folder.lock_fd, server.last_words))
+            store = [Program("redis", server.command, 1, REDIS_STOP_SECONDS, folder.lock_fd, server.last_words)]
         else:
             url = given.reveal()
-        programs += _workers(settings, config)
-        programs.append(Program("web", [*_TRIGGER, "web", "--checked"], 3, WEB_STOP_SECONDS))
         herald = _Herald(settings, config, url, started)
         if given is not None:
             herald.look_at_redis()  # before anything starts: a server that won't do is refused at once
-        return run(programs, folder.path, environment=_environment(settings, url), on_look=herald)
+        all_programs = store + programs(settings, config)
+        return run(all_programs, folder.path, environment=_environment(settings, url), on_look=herald)
 
 
 _TRIGGER = [sys.executable, "-m", "trigger"]
 
 
-def _workers(settings: Settings, config: Config) -> list[Program]:
-    """`settings.workers` processes for each queue that a workflow names; "default" is always served."""
+def programs(settings: Settings, config: Config) -> list[Program]:
+    """The web, and `settings.workers` workers for each queue that a workflow names; "default" is always served."""
     patience = math.ceil(config.stop_grace) + WORKER_STOP_MARGIN_SECONDS
     queues = sorted({"default"} | {workflow.queue for workflow in config.workflows.values()})
-    return [
+    workers = [
         Program(f"worker-{queue}-{number}", [*_TRIGGER, "worker", "--checked", "--queue", queue], 2, patience)
         for queue in queues
         for number in range(1, settings.workers + 1)
     ]
+    return [*workers, Program("web", [*_TRIGGER, "web", "--checked"], 3, WEB_STOP_SECONDS)]
 
 
 def _environment(settings: Settings, url: str) -> dict[str, str]:
@@ -115,7 +115,7 @@ class _Herald:
         if waits_for is None:
             self._ready = True
             self._redis.close()
-            print(_greeting(self._settings, self._config, time.monotonic() - self._started), flush=True)
+            print(greeting(self._settings, self._config, time.monotonic() - self._started), flush=True)
         elif not self._said_slow and time.monotonic() > self._started + SLOW_SECONDS:
             self._said_slow = True
             log.warning("not ready yet: %s", waits_for)
@@ -173,16 +173,22 @@ class _LocalConnection(http.client.HTTPConnection):
         self.sock.connect(os.fspath(self._unix))
 
 
-def _greeting(settings: Settings, config: Config, seconds: float) -> str:
+def greeting(settings: Settings, config: Config, seconds: float) -> str:
+    """What is said when the service is ready, `seconds` after its start. It holds no secret that is not public."""
     if settings.unix is not None:
         address, curl = f"unix:{settings.unix}", f"curl --unix-socket {_quoted(str(settings.unix))}"
         base = "http://localhost"
     else:
         address = base = f"http://{_authority(settings)}"
         curl = "curl"
-    lines = [f"Trigger is ready on {address} ({seconds:.1f} s)", ""]
-    lines += [f"  {curl} {_call(api, config, base)}" for api in _samples(config.apis.values())]
-    lines += ["", "Ctrl-C stops it."]
+    calls = [f"  {curl} {_call(api, config, base)}" for api in _samples(config.apis.values())]
+    lines = [
+        f"Trigger is ready on {address} ({seconds:.1f} s)",
+        "",
+        *calls,
+        *([""] if calls else []),
+        "Ctrl-C stops it.",
+    ]
     return "\n".join(lines)
 
 

@@ -1,0 +1,167 @@
+"""What `up` says and refuses; tests/test_make_run.py sees the whole of it from outside."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from tests.programs import free_port
+from tests.support import ROOT, OwnRedis, environment, eventually, process
+from trigger.config.model import Api, Auth, Config, Field, Input, NoAuth, PasswordAuth, Server, TokenAuth, Workflow
+from trigger.config.secret import Secret, hash_secret
+from trigger.config.settings import Settings
+from trigger.redis_server import RedisServer
+from trigger.up import greeting, programs
+
+HELLO = Workflow("hello", "examples.hello:greet")
+OWN = Secret("canary-of-our-own-8d2f")
+
+
+def api(name: str, auth: Auth, **options: object) -> Api:
+    return Api("shop", name, auth, HELLO, **{"enabled": True, **options})  # type: ignore[arg-type]
+
+
+def config(*apis: Api, workflows: tuple[Workflow, ...] = (HELLO,)) -> Config:
+    return Config(
+        path=Path("config.yaml"),
+        server=Server(),
+        retention=3600,
+        operators={},
+        workflows={workflow.name: workflow for workflow in workflows},
+        modules={},
+        apis={(api.module, api.method): api for api in apis},
+        files=(),
+        digest="",
+    )
+
+
+def curls(*apis: Api, settings: Settings | None = None) -> list[str]:
+    lines = greeting(settings or Settings(), config(*apis), 1.23).splitlines()
+    return [line.strip() for line in lines if line.strip().startswith("curl")]
+
+
+def test_it_shows_the_first_enabled_api_of_each_kind() -> None:
+    demo = Secret("123456")
+    assert curls(
+        api("off", NoAuth(), enabled=False),
+        api("token", TokenAuth({"token": demo})),
+        api("open", NoAuth()),
+        api("open2", NoAuth()),
+        api("password", PasswordAuth({"ada": demo})),
+    ) == [
+        "curl -d '{}' http://127.0.0.1:8080/v1/api/shop/open/async",
+        "curl -H'token:123456' -d '{}' http://127.0.0.1:8080/v1/api/shop/token/async",
+        "curl -H'user:ada' -H'password:123456' -d '{}' http://127.0.0.1:8080/v1/api/shop/password/async",
+    ]
+
+
+@pytest.mark.parametrize("secret", [OWN, Secret(hash_secret("123456"))], ids=["ours", "hashed"])
+def test_it_shows_no_secret(secret: Secret) -> None:
+    lines = curls(api("token", TokenAuth({"ci": secret})), api("password", PasswordAuth({"ada": secret})))
+    assert "-H'token:YOUR-TOKEN'" in lines[0]
+    assert "-H'user:ada' -H'password:YOUR-PASSWORD'" in lines[1]
+
+
+def test_an_api_with_required_input_is_called_with_its_simulated_request() -> None:
+    needed = Input((Field("name", "string", required=True),))
+    (line,) = curls(api("hello", NoAuth(), input=needed, debug={"name": "O'Hara"}))
+    assert """-d '{"name": "O'\\''Hara"}'""" in line
+    done = subprocess.run(["/bin/sh", "-c", f"printf %s {line.split('-d ')[1].split(' http')[0]}"], capture_output=True)
+    assert done.stdout == b'{"name": "O\'Hara"}'
+
+
+def test_a_get_only_api_is_called_without_a_body() -> None:
+    assert curls(api("hello", NoAuth(), verbs=("GET",))) == ["curl http://127.0.0.1:8080/v1/api/shop/hello/async"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        (Settings(host="::1", port=9000), "curl -d '{}' http://[::1]:9000/v1/api/shop/hello/async"),
+        (
+            Settings(host="", port=0, unix=Path("/run/my trigger.sock")),
+            "curl --unix-socket '/run/my trigger.sock' -d '{}' http://localhost/v1/api/shop/hello/async",
+        ),
+    ],
+    ids=["IPv6", "unix"],
+)
+def test_the_line_fits_the_address(settings: Settings, expected: str) -> None:
+    assert curls(api("hello", NoAuth()), settings=settings) == [expected]
+
+
+def test_without_an_enabled_api_it_only_says_where_it_is_and_how_to_stop() -> None:
+    text = greeting(Settings(), config(api("off", NoAuth(), enabled=False)), 1.23)
+    assert text.split("\n\n") == ["Trigger is ready on http://127.0.0.1:8080 (1.2 s)", "Ctrl-C stops it."]
+
+
+def test_each_queue_has_its_workers_and_the_default_one_is_always_served() -> None:
+    slow = Workflow("slow", "examples.hello:greet", queue="slow")
+    made = programs(Settings(workers=2), config(workflows=(slow,)))
+    assert [(program.name, program.rank) for program in made] == [
+        ("worker-default-1", 2),
+        ("worker-default-2", 2),
+        ("worker-slow-1", 2),
+        ("worker-slow-2", 2),
+        ("web", 3),
+    ]
+    assert made[2].command[-2:] == ["--queue", "slow"]
+
+
+# The real thing, with a Redis of one's own
+
+
+def up(folder: Path, redis_url: str) -> dict[str, str]:
+    (folder / "config.yaml").write_bytes((ROOT / "config.yaml").read_bytes())
+    return environment(folder, redis_url, TRIGGER_BIND=f"127.0.0.1:{free_port()}", PYTHONPATH=str(ROOT))
+
+
+def test_a_redis_that_evicts_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    with OwnRedis(tmp_path / "redis") as server:
+        with Redis.from_url(server.url) as redis:
+            redis.config_set("maxmemory", "100mb")
+            redis.config_set("maxmemory-policy", "allkeys-lru")
+        done = subprocess.run(
+            [sys.executable, "-m", "trigger", "up"],
+            env=up(tmp_path, server.url),
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+    assert done.returncode == 1
+    assert "maxmemory-policy allkeys-lru" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_redis_that_is_not_there_yet_is_waited_for(tmp_path: Path) -> None:
+    with OwnRedis(tmp_path / "redis") as server:
+        server.kill()
+        log = tmp_path / "log"
+        with process(["up"], up(tmp_path, server.url), log):
+            eventually(lambda: "listening on" in log.read_text(), within=60)
+            assert "is ready" not in log.read_text()
+            server.start()
+            eventually(lambda: "Trigger is ready on" in log.read_text(), within=60)
+
+
+def test_one_that_will_not_do_when_it_comes_ends_the_service_in_order(tmp_path: Path) -> None:
+    data = tmp_path / "redis"
+    data.mkdir(mode=0o700)
+    server = RedisServer(data)
+    server.prepare()
+    log = tmp_path / "log"
+    with process(["up"], up(tmp_path, server.url), log) as service:
+        eventually(lambda: "listening on" in log.read_text(), within=60)
+        evicting = ["--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru"]
+        redis = subprocess.Popen([*server.command, *evicting], start_new_session=True)
+        try:
+            assert service.wait(60) == 1
+        finally:
+            redis.kill()
+            redis.wait()
+    assert log.read_text().splitlines()[-1].endswith("set it to noeviction")
+    assert "Traceback" not in log.read_text()
