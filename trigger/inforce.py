@@ -61,11 +61,23 @@ def watch(settings: Settings, environ: Mapping[str, str]) -> Watcher:
         _say_refused(error)
     check.trust(workflow.python for workflow in config.workflows.values())
 
+    def reload() -> Config:
+        try:
+            return _load(settings, environ, check)
+        except ConfigError:
+            # Of two quick edits another process may have taken up the first, and we see only the second, broken one:
+            # then we follow it. What is wrong with the file is found again at the next look.
+            newer = keeper.last_good()
+            if newer is None or newer == watcher.current.content:
+                raise
+            return load(settings.config, environ, text=newer)
+
     def on_change(new: Config) -> None:
         keeper.keep(new)
         logger.info("the edited config is in force: %d APIs, version %s", len(new.apis), new.digest[:12])
 
-    return Watcher(config, lambda: _load(settings, environ, check), on_change, _say_refused)
+    watcher = Watcher(config, reload, on_change, _say_refused)
+    return watcher
 
 
 def _folder(config: Path) -> Path:

@@ -114,7 +114,7 @@ class Watcher:
         elif self._refused is not None:
             log.info("the config is again as it was before the edit that was refused")
         self._refused = None
-        self._watch(config.files, config.stamps or now)
+        self._watch(config.files, config.stamps)
         return changed
 
     def _refuse(self, error: ConfigError, stamps: Mapping[Path, Stamp | None]) -> None:

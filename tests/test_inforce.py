@@ -1,0 +1,119 @@
+"""The config in force outlives bad edits, also in a process that starts while the file is broken."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from trigger.config import Settings, Watcher
+from trigger.errors import ConfigError
+from trigger.inforce import LAST_GOOD, load_checked, private_data, redis_url, watch
+from trigger.redis_server import private_redis_url
+
+GOOD = "workflows: {hello: 'greetings:greet'}\nmodules: {shop: {methods: {a: {auth: {mode: none}, workflow: hello}}}}\n"
+MORE = GOOD.replace("methods: {a:", "methods: {b: {auth: {mode: none}, workflow: hello}, a:")
+BROKEN = "modules: [\n"
+PUBLIC = GOOD.replace("{mode: none}", "{mode: token, token: '123456'}").replace("a: {", "a: {enabled: true, ")
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    (tmp_path / "greetings.py").write_text("def greet(value):\n    return value\n")
+    (tmp_path / "config.yaml").write_text(GOOD)
+    return Settings(config=tmp_path / "config.yaml", data=tmp_path / "data")
+
+
+def look(watcher: Watcher) -> None:
+    """As many looks as it takes to see an edit, settled, and what an edit of the moment leaves to the next one."""
+    for _ in range(4):
+        watcher.poll()
+
+
+def apis(watcher: Watcher) -> set[str]:
+    return {method for _, method in watcher.current.apis}
+
+
+def test_a_process_that_starts_with_a_broken_file_serves_the_last_good_version(settings: Settings) -> None:
+    watch(settings, {})
+    settings.config.write_text(BROKEN)
+    watcher = watch(settings, {})
+    assert apis(watcher) == {"a"}
+    look(watcher)
+    assert watcher.refused
+    settings.config.write_text(MORE)
+    look(watcher)
+    assert apis(watcher) == {"a", "b"}
+    assert not watcher.refused
+
+
+def test_without_a_last_good_version_a_broken_file_is_an_error(settings: Settings) -> None:
+    settings.config.write_text(BROKEN)
+    with pytest.raises(ConfigError):
+        watch(settings, {})
+
+
+def test_the_last_good_version_is_for_its_owner_only(settings: Settings) -> None:
+    watch(settings, {})
+    kept = settings.data / LAST_GOOD
+    assert kept.read_text() == GOOD
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    assert stat.S_IMODE(settings.data.stat().st_mode) == 0o700
+
+
+def test_a_process_that_missed_a_good_edit_before_a_broken_one_follows_the_others(settings: Settings) -> None:
+    quick, slow = watch(settings, {}), watch(settings, {})
+    settings.config.write_text(MORE)
+    look(quick)
+    settings.config.write_text(BROKEN)
+    look(quick)
+    look(slow)
+    assert apis(quick) == apis(slow) == {"a", "b"}
+    assert quick.refused
+    assert slow.refused
+
+
+@pytest.mark.parametrize(
+    ("workflow", "wrong"), [("greetings:nothing", "no such callable"), ("elsewhere:greet", "no module")]
+)
+def test_an_edit_that_names_code_which_does_not_import_is_refused(
+    settings: Settings, workflow: str, wrong: str
+) -> None:
+    watcher = watch(settings, {})
+    settings.config.write_text(MORE.replace("greetings:greet", workflow))
+    look(watcher)
+    assert wrong in str(watcher.refused)
+    assert apis(watcher) == {"a"}
+
+
+def test_an_edit_that_brings_a_demo_credential_onto_a_network_is_refused(settings: Settings) -> None:
+    public = Settings(config=settings.config, data=settings.data, host="192.0.2.1")
+    watcher = watch(public, {})
+    settings.config.write_text(PUBLIC)
+    look(watcher)
+    assert "demo credentials" in str(watcher.refused)
+    settings.config.write_text(GOOD)
+    look(watcher)
+    assert watcher.refused is None
+
+
+def test_a_check_finds_everything(settings: Settings) -> None:
+    settings.config.write_text(
+        MORE.replace("greetings:greet", "greetings:nothing").replace("mode: none", "mode: noen", 1)
+    )
+    with pytest.raises(ConfigError) as found:
+        load_checked(settings, {})
+    assert len(found.value.mistakes) == 2
+
+
+def test_redis_is_where_the_environment_says_else_the_config_else_the_private_one(settings: Settings) -> None:
+    config = load_checked(settings, {})
+    assert redis_url(settings, config) == private_redis_url(settings.data)
+    assert private_data(settings, config) == settings.data
+    settings.config.write_text(GOOD + "redis: redis://127.0.0.1:1/0\n")
+    config = load_checked(settings, {})
+    assert redis_url(settings, config) == "redis://127.0.0.1:1/0"
+    assert private_data(settings, config) is None
+    given = Settings.from_environ({"REDIS_URL": "redis://127.0.0.1:2/0", "TRIGGER_DATA": str(settings.data)})
+    assert redis_url(given, config) == "redis://127.0.0.1:2/0"
