@@ -14,6 +14,7 @@ import functools
 import ipaddress
 import json
 import logging
+import re
 import secrets
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -47,6 +48,8 @@ from trigger.queueing import Call
 from trigger.service import Service
 
 logger = logging.getLogger("trigger.api")
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
 
 # What the server's stream raises, besides OSError, where a chunked body breaks the rules.
 STREAM_ERRORS = (ParseException,)
@@ -140,7 +143,7 @@ def blueprint(service: Service) -> Blueprint:
     @authenticated
     def trigger(api: Api, caller: str | None) -> Response:
         config: Config = g.config
-        shape = service.shapes.of(config, api)
+        shape = service.shapes.of(api)
         query = parse_query(request.environ.get("QUERY_STRING", "").encode("latin-1"))
         if request.method == "GET":
             body: Any = {}
@@ -202,6 +205,8 @@ def blueprint(service: Service) -> Blueprint:
         hosts = g.config.server.hosts
         if hosts and not _is_served(request.environ.get("HTTP_HOST", ""), hosts):
             raise BadRequest("This host is not served here")
+        if request.environ["PATH_INFO"].startswith("//"):  # werkzeug would take it for a path with one slash
+            raise PathNotFound("There is nothing at this path")
 
     @routes.after_app_request
     def log(response: Response) -> Response:
@@ -215,6 +220,8 @@ def blueprint(service: Service) -> Blueprint:
             "ms": round((time.perf_counter() - g.started) * 1000, 1),
             "client": client()[:64],
         }
+        if g.config.server.proxies and _REQUEST_ID.fullmatch(request_id := request.headers.get("X-Request-Id", "")):
+            fields["request"] = request_id  # finds the call in the proxy's log
         if caller := g.get("caller"):
             fields["caller"] = caller
         if uid := g.get("uid"):
@@ -301,8 +308,11 @@ def _checked_size(limit: int) -> bytes | None:
         if int(length) > limit:
             raise BodyTooLarge(f"The body may have at most {limit} bytes")
         return None
-    if "chunked" in environ.get("HTTP_TRANSFER_ENCODING", "").lower():
+    coding = environ.get("HTTP_TRANSFER_ENCODING", "").lower()
+    if coding == "chunked":
         return read_body(environ["wsgi.input"], None, limit, stream_errors=STREAM_ERRORS)
+    if coding:  # "gzip, chunked", which gunicorn lets pass
+        raise BadRequest("Transfer-Encoding: only chunked is understood")
     return b""
 
 

@@ -44,7 +44,7 @@ RECEIVE_BYTES = 16 * 1024
 LINE_BYTES = 16 * 1024
 
 _FRAMING = re.compile(
-    rb"\r\n(?:content-length:[ \t]*([0-9]{1,15})[ \t]*\r|(transfer-encoding):[ \t]*chunked[ \t]*\r|(expect):)",
+    rb"\r\n(?:content-length:[ \t]*([0-9]{1,15})[ \t]*(?=\r)|(transfer-encoding):[ \t]*chunked[ \t]*(?=\r)|(expect):)",
     re.IGNORECASE,
 )
 _CHUNK_SIZE = re.compile(rb"([0-9a-f]{1,15})[ \t]*(?:;.*)?", re.IGNORECASE | re.DOTALL)

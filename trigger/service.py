@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from redis import Redis
 
 from trigger.auth import Guard
-from trigger.config import Config, Watcher
+from trigger.config import Watcher
 from trigger.config.model import Api
 from trigger.inputs import Shape
 from trigger.queueing import Submitter
@@ -15,22 +15,18 @@ from trigger.watermark import Watermark
 
 
 class Shapes:
-    """The compiled input of each API, made at its first call: ten thousand of them would take seconds at the start."""
+    """The compiled input of each API, made at its first call: most of thousands of APIs are never called."""
 
     def __init__(self) -> None:
-        self._config: Config | None = None
-        self._shapes: dict[tuple[str, str], Shape] = {}
+        self._shapes: dict[tuple[str, str], tuple[Api, Shape]] = {}
 
-    def of(self, config: Config, api: Api) -> Shape:
-        """The shape of an API's input under this config."""
-        if config is not self._config:
-            self._config, self._shapes = config, {}
-        shapes = self._shapes
+    def of(self, api: Api) -> Shape:
+        """The shape of an API's input; a new one when an edit of the config has made it another API."""
         key = (api.module, api.method)
-        shape = shapes.get(key)
-        if shape is None:
-            shape = shapes[key] = Shape(api.input)
-        return shape
+        kept = self._shapes.get(key)
+        if kept is None or kept[0] is not api:
+            kept = self._shapes[key] = (api, Shape(api.input))
+        return kept[1]
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import itertools
 import json
+import select
 import socket
+import ssl
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +19,7 @@ from flask import Flask
 from redis import Redis
 from werkzeug.test import TestResponse
 
+from tests.programs import free_port
 from tests.support import environment, eventually, process
 from trigger.config import Watcher, hash_secret
 
@@ -158,7 +161,8 @@ def refusal(answer: Answer | TestResponse) -> Refusal:
     assert answer.json["response"].keys() == {"error"}
     error = answer.json["response"]["error"]
     assert error.keys() - {"details"} == {"code", "message"}
-    assert error["code"].startswith("serverError." if answer.status >= 500 else "requestError.")
+    ours = answer.status >= 500 and answer.status != 501
+    assert error["code"].startswith("serverError." if ours else "requestError.")
     assert error["message"]
     return Refusal(answer.status, **error)
 
@@ -176,12 +180,6 @@ def accepted(answer: Answer | TestResponse) -> str:
 
 def nothing_stored(redis: Redis) -> bool:
     return redis.dbsize() == 0
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Server:
@@ -224,8 +222,10 @@ def request(method: str, target: str, headers: dict[str, str]) -> bytes:
 class Connection:
     """A TCP connection on which requests are written byte by byte. What is not answered in 15 seconds is a failure."""
 
-    def __init__(self, port: int, source: str) -> None:
+    def __init__(self, port: int, source: str, tls: ssl.SSLContext | None = None) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=15, source_address=(source, 0))
+        if tls is not None:
+            self._socket = tls.wrap_socket(self._socket, server_hostname="localhost")
         self._came = b""
 
     def send(self, data: bytes) -> None:
@@ -234,19 +234,36 @@ class Connection:
         except (BrokenPipeError, ConnectionResetError):
             pass  # the answer is there before all was sent
 
-    def answer(self, *, to_head: bool = False) -> Answer:
-        """The next answer; interim ones (1xx) are skipped."""
+    def is_waiting(self) -> bool:
+        """Whether nothing has come by now, neither an answer nor the end."""
+        return not select.select([self._socket], [], [], 0)[0]
+
+    def finish(self) -> None:
+        """Says that nothing more will be sent."""
+        self._socket.shutdown(socket.SHUT_WR)
+
+    def line(self) -> str:
+        """The next line of a head whose other lines do not matter."""
+        return self._until(b"\r\n\r\n").decode("latin-1").partition("\r\n")[0]
+
+    def answer_or_end(self) -> Answer | None:
+        """The next answer; None when the connection is closed without one."""
+        self._came += self._receive()
+        return self.answer() if self._came else None
+
+    def answer(self, *, head: bool = False) -> Answer:
+        """The next answer, which has no body when it is one to HEAD; interim answers (1xx) are skipped."""
         while True:
-            head = self._until(b"\r\n\r\n").decode("latin-1").split("\r\n")
-            status = int(head[0].split(" ")[1])
+            lines = self._until(b"\r\n\r\n").decode("latin-1").split("\r\n")
+            status = int(lines[0].split(" ")[1])
             if status >= 200:
                 break
         headers: dict[str, str] = {}
-        for line in head[1:-2]:
+        for line in lines[1:-2]:
             name, _, value = line.partition(":")
             name = name.lower()
             headers[name] = f"{headers[name]}, {value.strip()}" if name in headers else value.strip()
-        if to_head:
+        if head:
             return Answer(status, headers, b"")
         if "content-length" in headers:
             return Answer(status, headers, self._take(int(headers["content-length"])))
@@ -300,7 +317,9 @@ class Gunicorn(Server):
     def __init__(self, folder: Path, redis_url: str) -> None:
         self.folder = folder
         self.port = free_port()
-        self._environ = environment(folder, redis_url, TRIGGER_BIND=f"127.0.0.1:{self.port}")
+        # HOME and the runtime folder: what else the processes make is made here too.
+        homes = {"HOME": str(folder), "XDG_RUNTIME_DIR": str(folder)}
+        self._environ = environment(folder, redis_url, TRIGGER_BIND=f"127.0.0.1:{self.port}", **homes)
         self._stack = ExitStack()
 
     @property

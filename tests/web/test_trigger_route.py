@@ -109,6 +109,19 @@ def test_the_body_of_a_get_is_no_input(site: Site, redis: Redis) -> None:
     assert stored_input(redis, uid) == {"name": "Ada"}
 
 
+def test_a_repeated_idempotency_key_is_answered_the_first_uid_and_with_another_input_refused(
+    site: Site, redis: Redis
+) -> None:
+    first = site.call("open/any", json={"n": 1}, headers={"Idempotency-Key": '"k-1"'})
+    again = site.call("open/any", json={"n": 1}, headers={"Idempotency-Key": "k-1"})
+    assert accepted(again) == accepted(first)
+    assert "Idempotency-Replayed" not in first.headers
+    assert again.headers["Idempotency-Replayed"] == "true"
+    other = refusal(site.call("open/any", json={"n": 2}, headers={"Idempotency-Key": "k-1"}))
+    assert (other.status, other.code) == (422, "requestError.idempotencyMismatch")
+    assert redis.llen("rq:queue:default") == 1
+
+
 def test_nothing_a_caller_sends_reaches_rqs_own_options(site: Site, redis: Redis) -> None:
     hostile = {"job_id": "x", "timeout": 1, "func": "os.system", "queue": "q", "meta": {}, "on_success": "os.abort"}
     uid = accepted(site.call("open/any", json=hostile))
