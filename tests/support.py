@@ -91,6 +91,14 @@ def killed_once(value):
     note("D")
 
 
+def flaky(value):
+    note("S")
+    if current().attempt < value.get("good", 3):
+        raise RuntimeError(f"attempt {current().attempt}")
+    note("D")
+    return current().attempt
+
+
 def stubborn(value):
     note("S")
     while True:

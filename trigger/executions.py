@@ -32,6 +32,7 @@ POISON = "trigger:poison"  # list: entries that no worker could read, newest fir
 
 WAITING = "trigger:waiting:"  # and a queue's name: sorted set, see above
 LEASED = "trigger:leased:"  # likewise
+REAPER = "trigger:reaper:"  # and a queue's name: when its ledger was last looked at
 
 JOB = "rq:job:"
 RESULTS = "rq:results:"

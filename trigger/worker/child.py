@@ -16,7 +16,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
 from redis import Redis
@@ -25,8 +25,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from rq.serializers import JSONSerializer
 from rq.timeouts import JobTimeoutException, UnixSignalDeathPenalty
 
-from trigger import executions
-from trigger.config.model import Config
+from trigger.config.model import Config, Workflow
 from trigger.errors import WorkflowError
 from trigger.inputs import secret_values
 from trigger.worker import outcome, scripts
@@ -76,6 +75,8 @@ class Child:
         self._limits = limits
         self._stopping = False
         self._waiting = False
+        self._in_touch = True  # the last call of Redis had a reply
+        self._unanswered: str | None = None  # the id of a take that has had no reply
         self._callables: dict[str, Callable[[Any], Any]] = {}
         self._unreadable = outcome.failed("UnreadableJob", "The job in Redis can't be read")
 
@@ -104,6 +105,7 @@ class Child:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, self._stop)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGINT))  # which our parent had blocked
         sys.path.insert(0, str(self._config.path.resolve().parent))
         for workflow in self._config.workflows.values():
             try:
@@ -124,17 +126,25 @@ class Child:
                 taken = self._take_one()
                 if taken is None:
                     self._wait()
-                    continue
+                self._in_touch = True
             except RedisError as error:
-                logger.warning("Redis can't be asked for work: %s; trying again", error)
+                if self._in_touch:
+                    logger.warning("Redis can't be asked for work: %s; trying again until it can", error)
+                self._in_touch = False
                 self._sleep(PAUSE)
+                continue
+            if taken is None:
                 continue
             self._execute(*taken)
             done += 1
 
     def _take_one(self) -> tuple[str, str, dict[bytes, bytes]] | None:
-        """Takes the next execution: its uid, the id of this run of it, and the job's hash."""
-        execution = uuid.uuid4().hex
+        """Takes the next execution: its uid, the id of this run of it, and the job's hash.
+
+        A call whose reply was lost may have taken one: the next call has the same id, and gets that very execution.
+        """
+        repeated, execution = self._unanswered is not None, self._unanswered or uuid.uuid4().hex
+        self._unanswered = execution
         reply = self._take(
             keys=[self._key],
             args=[
@@ -144,15 +154,19 @@ class Child:
                 int(self._lease * 1000),
                 self._unreadable.error,
                 self._unreadable.exc_string,
+                int(repeated),
             ],
         )
+        self._unanswered = None
         if reply is None:
             return None
         if reply == b"suspended":
             self._sleep(1)
             return None
-        uid, flat = reply
-        return uid.decode(), execution, dict(zip(flat[::2], flat[1::2], strict=True))
+        uid, flat, poisoned = reply
+        for entry in poisoned:
+            logger.error("put aside as unreadable: %r", entry.decode("utf-8", "replace"))
+        return (uid.decode(), execution, dict(zip(flat[::2], flat[1::2], strict=True))) if uid else None
 
     def _wait(self) -> None:
         """Blocks until the queue holds something: its last entry is moved onto itself, which changes nothing."""
@@ -178,8 +192,7 @@ class Child:
             job.restore(fields)
         except WorkflowError as error:
             logger.error("execution %s failed: %s", uid, error)  # noqa: TRY400  there is no more to tell
-            self._redis.lpush(executions.POISON, uid)
-            self._end(uid, execution, outcome.failed("UnreadableJob", f"{error}"))
+            self._end(uid, execution, outcome.failed("UnreadableJob", f"{error}"), poison=f"{error}")
             return
         result = self._perform(job)
         ended = self._end(uid, execution, result)
@@ -189,6 +202,15 @@ class Child:
             logger.warning("execution %s of %s was taken over by another worker; this run of it is dropped", uid, name)
         elif result.status == "finished":
             logger.info("execution %s of %s succeeded in %.3f s (attempt %d)", uid, name, seconds, job.attempt)
+        elif result.status == "scheduled":
+            logger.warning(
+                "attempt %d at execution %s of %s failed, the next one is due in %.0f s: %s",
+                job.attempt,
+                uid,
+                name,
+                result.pause,
+                result.error,
+            )
         else:
             logger.warning(
                 "execution %s of %s failed in %.3f s (attempt %d): %s", uid, name, seconds, job.attempt, result.error
@@ -207,34 +229,28 @@ class Child:
             with UnixSignalDeathPenalty(timeout, JobTimeoutException, job_id=job.id), context.entered(current):
                 output = job.perform()
         except JobTimeoutException as error:
-            return outcome.timed_out(error, timeout, secrets)
+            return _tried_again(outcome.timed_out(error, timeout, secrets), job, workflow)
         except WorkflowError as error:
             return outcome.failed("WorkflowError", f"Workflow {workflow.name}: {error}", secrets=secrets)
         except BaseException as error:  # noqa: BLE001
             # The operator's code may raise anything, SystemExit too; it ends this execution and not the worker.
-            return outcome.raised(error, secrets)
+            return _tried_again(outcome.raised(error, secrets), job, workflow)
         return outcome.succeeded(output, secrets)
 
-    def _end(self, uid: str, execution: str, result: Outcome) -> bool:
+    def _end(self, uid: str, execution: str, result: Outcome, *, poison: str = "") -> bool:
         """Records the end, trying for as long as it takes; False when the execution was no longer this run's to end.
 
-        A repeated call whose first reply was lost also answers False: then all is recorded already.
+        `poison` says why the job is put aside as unreadable, if it is. A repeated call whose first reply was lost also
+        answers False: then all is recorded already.
         """
-        args = [
-            self._queue,
-            uid,
-            execution,
-            self._worker,
-            result.status,
-            result.return_value,
-            result.error,
-            result.exc_string,
-        ]
+        args = outcome.finish_arguments(self._queue, uid, execution, self._worker, result, poison)
         while True:
             try:
                 return bool(self._finish(keys=[Job.key_for(uid)], args=args))
             except RedisError as error:
-                logger.warning("the end of execution %s can't be recorded: %s; trying again", uid, error)
+                if self._in_touch:
+                    logger.warning("the end of execution %s can't be recorded: %s; trying until it is", uid, error)
+                self._in_touch = False
                 time.sleep(PAUSE)
 
     def _callable(self, reference: str) -> Callable[[Any], Any]:
@@ -242,6 +258,12 @@ class Child:
         if found is None:
             found = self._callables[reference] = importing.find(reference)
         return found
+
+
+def _tried_again(result: Outcome, job: Job, workflow: Workflow) -> Outcome:
+    """The outcome of a failed attempt: another one later, as long as the workflow's `retry` allows it."""
+    pause = workflow.retry.pause(job.failures + 1) if workflow.retry is not None else None
+    return result if pause is None else replace(result, status="scheduled", pause=pause)
 
 
 def _memory() -> int:

@@ -25,7 +25,8 @@ class Job(RqJob):
     module: str
     method: str
     secrets: list[list[str]]
-    attempt: int
+    attempt: int  # this one, counted from 1
+    failures: int  # of earlier attempts that raised or took too long
     bound: Callable[[Any], Any] | None = None
 
     def restore(self, raw_data: Mapping[bytes, bytes]) -> None:
@@ -37,6 +38,7 @@ class Job(RqJob):
             self.module, self.method = str(meta["module"]), str(meta["method"])
             self.secrets = [[str(part) for part in path] for path in meta.get("secrets", ())]
             self.attempt = int(raw_data[b"attempt"])
+            self.failures = int(raw_data.get(b"failures", 0))
         except (ValueError, TypeError, KeyError, AttributeError, zlib.error) as error:
             raise WorkflowError(f"the job in Redis can't be read ({type(error).__name__})") from error
         if runner != RUNNER or instance is not None or options or not isinstance(self.workflow, str):

@@ -18,12 +18,32 @@ MAX_TRACEBACK = 60_000
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """RQ's status ("finished", "failed" or "stopped") and what goes with it, encoded as RQ encodes it."""
+    """RQ's status ("finished", "failed", "stopped"; "scheduled" for another attempt) and what goes with it, encoded as
+    RQ encodes it. `pause` is the time to that attempt, in seconds."""
 
     status: str
     return_value: str = ""
     error: str = ""
     exc_string: str = ""
+    pause: float = 0.0
+
+
+def finish_arguments(
+    queue: str, uid: str, execution: str, worker: str, result: Outcome, poison: str = ""
+) -> list[str | int]:
+    """What the script FINISH is given to end a run; `poison` says why its job is put aside as unreadable, if it is."""
+    return [
+        queue,
+        uid,
+        execution,
+        worker,
+        result.status,
+        result.return_value,
+        result.error,
+        result.exc_string,
+        poison,
+        int(result.pause * 1000),
+    ]
 
 
 def succeeded(output: Any, secrets: Iterable[str] = ()) -> Outcome:

@@ -5,7 +5,7 @@ compares the two. Redis keys are built from uids here, so a Redis Cluster can't 
 
 A script's first write is chosen with care. A Redis that is out of memory refuses commands that need more of it, but
 only until a script has written once: `take` begins with such a command, so that it fails whole, and `finish` with one
-that needs none, so that work once done is recorded.
+that needs none, so that work once done is recorded; so do `beat`, `release` and `reap`, which free memory.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from trigger import executions
 _KEYS = f"""
 local WAITING, LEASED = '{executions.WAITING}', '{executions.LEASED}'
 local INDEX, STATS, POISON = '{executions.INDEX}', '{executions.STATS}', '{executions.POISON}'
+local REAPER = '{executions.REAPER}'
 """
 
 _PRELUDE = (
@@ -48,10 +49,22 @@ local function is_job(uid)
   return string.find(uid, '^[%w_-]+$') and redis.call('TYPE', job_key(uid)).ok == 'hash'
 end
 
+-- RQ's words for what is over (executions.FINAL).
+local FINAL = {finished = true, failed = true, stopped = true, canceled = true}
+
+-- The entries that the script has put aside.
+local poisoned = {}
 local function poison(entry, why)
+  entry = string.sub(entry, 1, 200)
+  poisoned[#poisoned + 1] = entry
   redis.call('LPUSH', POISON, cjson.encode({at = iso(), entry = entry, reason = why}))
   redis.call('LTRIM', POISON, 0, 999)
   redis.call('HINCRBY', STATS, 'poisoned', 1)
+end
+
+-- A field's number where it is a whole one that can be counted with, else nil.
+local function whole(text)
+  return text and string.find(text, '^%d+$') and #text <= 9 and tonumber(text) or nil
 end
 
 -- Removes what RQ keeps about a running execution.
@@ -80,7 +93,7 @@ end
 -- Ends an execution as failed or stopped. `exc` is RQ's exc_string (compressed, base64), `err` our JSON error.
 local function fail(queue, uid, status, err, exc, worker, execution, started)
   local job = job_key(uid)
-  local ttl = tonumber(redis.call('HGET', job, 'failure_ttl') or '') or 604800
+  local ttl = whole(redis.call('HGET', job, 'failure_ttl')) or 604800
   redis.call('HSET', job, 'status', status, 'ended_at', iso(), 'last_heartbeat', iso(), 'error', err)
   redis.call('HDEL', job, 'execution')
   add_result(uid, ttl, {'type', '2', 'worker_name', worker, 'exc_string', exc}, execution, started)
@@ -90,29 +103,38 @@ local function fail(queue, uid, status, err, exc, worker, execution, started)
   redis.call('ZREM', LEASED .. queue, uid)
 end
 
--- A freed execution goes to the front (LPUSH) and keeps the time it was accepted, which its uid tells: the ledger stays
--- in the order of the list, on which the search for executions that are in no queue relies.
+-- A freed execution goes to the front (LPUSH) and keeps the time it was accepted, which its uid tells, but by the clock
+-- of whoever accepted it: it is made no later than the former head. So the ledger stays in the order of the list, on
+-- which the search for executions that are in no queue relies.
 local function enqueue(queue, uid, push)
   local job = job_key(uid)
-  local since = push == 'LPUSH' and #uid == 25 and tonumber(uid)
-  since = since and math.floor(since / 2 ^ 40) or ms
+  local since = ms
+  if push == 'LPUSH' then
+    local head = redis.call('LINDEX', 'rq:queue:' .. queue, 0)
+    local accepted = #uid == 25 and tonumber(uid)
+    since = math.min(ms, accepted and math.floor(accepted / 2 ^ 40) or ms,
+      head and tonumber(redis.call('ZSCORE', WAITING .. queue, head) or '') or ms)
+  end
   redis.call('ZREM', LEASED .. queue, uid)
   redis.call('HSET', job, 'status', 'queued', 'enqueued_at', iso())
   redis.call('PERSIST', job)
   redis.call('HDEL', job, 'execution')
   redis.call(push, 'rq:queue:' .. queue, uid)
-  redis.call('ZADD', WAITING .. queue, math.min(since, ms), uid)
+  redis.call('ZADD', WAITING .. queue, since, uid)
 end
 
 -- Frees an execution whose worker is gone: back to the front of its queue, or failed when that was once too often.
+-- The set of what that worker holds is left as it is: if it only stood still, it sees there that it has lost the run.
 local function free(queue, uid, crashed, budget, err, exc)
   local job = job_key(uid)
-  local execution, worker = unpack(redis.call('HMGET', job, 'execution', 'worker_name'))
+  local execution, worker, crashes = unpack(redis.call('HMGET', job, 'execution', 'worker_name', 'crashes'))
   if execution then
-    drop_execution(queue, uid, execution, worker)
+    drop_execution(queue, uid, execution)
   end
   if crashed then
-    if redis.call('HINCRBY', job, 'crashes', 1) >= budget then
+    crashes = (whole(crashes) or 0) + 1
+    redis.call('HSET', job, 'crashes', crashes)
+    if crashes >= budget then
       fail(queue, uid, 'failed', err, exc, worker or '', '', '')
       return 'failed'
     end
@@ -126,16 +148,26 @@ end
 TAKE = (
     _PRELUDE
     + """
--- KEYS: queue's list.  ARGV: queue, execution id, worker, lease in ms, error and exc_string for an unreadable job.
--- Answers the uid and the job's hash; nil when nothing waits; 'suspended' after `rq suspend`.
+-- KEYS: queue's list.  ARGV: queue, execution id, worker, lease in ms, error and exc_string for an unreadable job, 1 if
+-- an earlier call with this execution id had no reply.
+-- Answers {uid or '', the job's hash, entries put aside}; nil when nothing waits; 'suspended' after `rq suspend`.
 local queue, execution, worker = ARGV[1], ARGV[2], ARGV[3]
+local held = 'rq:worker:' .. worker .. ':executions'
+if ARGV[7] == '1' then
+  for _, composite in ipairs(redis.call('SMEMBERS', held)) do
+    local uid = string.match(composite, '^([%w_-]+):' .. execution .. '$')
+    if uid and redis.call('HGET', job_key(uid), 'execution') == execution then
+      return {uid, redis.call('HGETALL', job_key(uid)), poisoned}
+    end
+  end
+end
 if redis.call('EXISTS', 'rq:suspended') == 1 then
   return 'suspended'
 end
 for _ = 1, 100 do
   local uid = redis.call('LINDEX', KEYS[1], 0)
   if not uid then
-    return nil
+    break
   end
   if not is_job(uid) then
     poison(uid, 'the queue names a job that does not exist')
@@ -144,11 +176,16 @@ for _ = 1, 100 do
   else
     local job = job_key(uid)
     local status, timeout, data, attempt = unpack(redis.call('HMGET', job, 'status', 'timeout', 'data', 'attempt'))
-    if status ~= 'queued' then
-      -- Its execution goes on elsewhere or has ended: this entry stands in the list a second time.
+    if FINAL[status] then
       redis.call('LPOP', KEYS[1])
       redis.call('ZREM', WAITING .. queue, uid)
-    elseif not data or not tonumber(timeout or '') or (attempt and not string.find(attempt, '^%d+$')) then
+    elseif status == 'started' or status == 'scheduled' then
+      -- Its execution goes on elsewhere, and this entry stands in the list a second time. Whatever else has come to
+      -- pass, the ledger has it: if nobody does it, it will be taken back.
+      redis.call('LPOP', KEYS[1])
+      redis.call('ZREM', WAITING .. queue, uid)
+      redis.call('ZADD', LEASED .. queue, 'NX', ms, uid)
+    elseif status ~= 'queued' or not data or (whole(timeout) or 0) < 1 or (attempt and not whole(attempt)) then
       poison(uid, 'a field of its job can not be read')
       redis.call('LPOP', KEYS[1])
       fail(queue, uid, 'failed', ARGV[5], ARGV[6], worker, '', '')
@@ -157,11 +194,11 @@ for _ = 1, 100 do
       local at = iso()
       redis.call('HSET', job, 'status', 'started', 'started_at', at, 'last_heartbeat', at,
         'worker_name', worker, 'execution', execution)
-      redis.call('HINCRBY', job, 'attempt', 1)
-      redis.call('PERSIST', job)
       redis.call('LPOP', KEYS[1])
       redis.call('ZREM', WAITING .. queue, uid)
       redis.call('ZADD', LEASED .. queue, ms + ARGV[4], uid)
+      redis.call('HINCRBY', job, 'attempt', 1)
+      redis.call('PERSIST', job)
       -- The lease is ours. RQ's own score must never run out, or whoever counts its registry would fail the job.
       local ttl = tonumber(timeout) + 86400
       redis.call('ZADD', 'rq:wip:' .. queue, math.floor(seconds) + ttl, composite)
@@ -171,35 +208,41 @@ for _ = 1, 100 do
       redis.call('EXPIRE', key, ttl)
       redis.call('ZADD', 'rq:executions:' .. uid, math.floor(seconds) + ttl + 60, execution)
       redis.call('EXPIRE', 'rq:executions:' .. uid, ttl + 60)
-      local executions = 'rq:worker:' .. worker .. ':executions'
-      redis.call('SADD', executions, composite)
-      redis.call('EXPIRE', executions, ttl + 60)
-      redis.call('HSET', 'rq:worker:' .. worker, 'state', 'busy')
-      return {uid, redis.call('HGETALL', job)}
+      redis.call('SADD', held, composite)
+      redis.call('EXPIRE', held, ttl + 60)
+      if redis.call('EXISTS', 'rq:worker:' .. worker) == 1 then -- else it is not registered (any more)
+        redis.call('HSET', 'rq:worker:' .. worker, 'state', 'busy')
+      end
+      return {uid, redis.call('HGETALL', job), poisoned}
     end
   end
 end
-return nil
+return #poisoned > 0 and {'', {}, poisoned} or nil
 """
 )
 
 FINISH = (
     _PRELUDE
     + """
--- KEYS: job.  ARGV: queue, uid, execution id, worker, status, return value (base64) or '', error, exc_string.
+-- KEYS: job.  ARGV: queue, uid, execution id, worker, status, return value (base64) or '', error, exc_string, why
+-- the job is to be put aside as unreadable or '', and for the status 'scheduled' the ms to its next attempt.
 -- Answers 1, or 0 when the execution is no longer this worker's to end.
 local queue, uid, execution, worker, status = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local job = KEYS[1]
 local held, state, ttl = unpack(redis.call('HMGET', job, 'execution', 'status', 'result_ttl'))
 if held ~= execution or state ~= 'started' then
+  redis.call('SREM', 'rq:worker:' .. worker .. ':executions', uid .. ':' .. execution)
   return 0
 end
 redis.call('ZREM', LEASED .. queue, uid)
-local started = redis.call('HGET', 'rq:execution:' .. uid .. ':' .. execution, 'created_at') or tostring(seconds)
+if ARGV[9] ~= '' then
+  poison(uid, ARGV[9])
+end
+local started = redis.call('HGET', 'rq:execution:' .. uid .. ':' .. execution, 'created_at')
+started = tonumber(started or '') and started or tostring(seconds)
 drop_execution(queue, uid, execution, worker)
-local key = 'rq:worker:' .. worker
 if status == 'finished' then
-  ttl = tonumber(ttl or '') or 604800
+  ttl = whole(ttl) or 604800
   redis.call('HSET', job, 'status', 'finished', 'ended_at', iso(), 'last_heartbeat', iso())
   redis.call('HDEL', job, 'execution', 'error')
   local result = {'type', '1', 'worker_name', worker}
@@ -210,13 +253,22 @@ if status == 'finished' then
   add_result(uid, ttl, result, execution, started)
   redis.call('ZADD', 'rq:finished:' .. queue, math.floor(seconds) + ttl, uid)
   redis.call('EXPIRE', job, ttl)
-  redis.call('HINCRBY', key, 'successful_job_count', 1)
+elseif status == 'scheduled' then
+  local due = ms + ARGV[10]
+  redis.call('HSET', job, 'status', 'scheduled', 'last_heartbeat', iso(), 'error', ARGV[7])
+  redis.call('HINCRBY', job, 'failures', 1)
+  redis.call('HDEL', job, 'execution')
+  redis.call('ZADD', LEASED .. queue, due, uid)
+  redis.call('ZADD', 'rq:scheduled:' .. queue, math.floor(due / 1000), uid)
 else
   fail(queue, uid, status, ARGV[7], ARGV[8], worker, execution, started)
-  redis.call('HINCRBY', key, 'failed_job_count', 1)
 end
-redis.call('HINCRBYFLOAT', key, 'total_working_time', string.format('%.6f', seconds - tonumber(started)))
-redis.call('HSET', key, 'state', 'idle')
+local key = 'rq:worker:' .. worker
+if redis.call('EXISTS', key) == 1 then
+  redis.call('HINCRBY', key, status == 'finished' and 'successful_job_count' or 'failed_job_count', 1)
+  redis.call('HINCRBYFLOAT', key, 'total_working_time', string.format('%.6f', seconds - tonumber(started)))
+  redis.call('HSET', key, 'state', 'idle')
+end
 return 1
 """
 )
@@ -226,10 +278,9 @@ BEAT = (
     + """
 -- KEYS: worker, its executions.  ARGV: queue, lease in ms, seconds the worker's key lives without a beat.
 -- Answers {registered, {composite, 1 while it is this worker's, milliseconds it has run, its timeout in s}, …}.
-local known = redis.call('EXISTS', KEYS[1])
+local known = redis.call('EXPIRE', KEYS[1], ARGV[3])
 if known == 1 then
   redis.call('HSET', KEYS[1], 'last_heartbeat', iso())
-  redis.call('EXPIRE', KEYS[1], ARGV[3])
 end
 local answer = {known}
 for _, composite in ipairs(redis.call('SMEMBERS', KEYS[2])) do
@@ -259,8 +310,10 @@ return answer
 RELEASE = (
     _PRELUDE
     + """
--- KEYS: job.  ARGV: queue, uid, execution id, 'crash' or 'stop', crash budget, error, exc_string for a spent budget.
+-- KEYS: job, the worker's executions.  ARGV: queue, uid, execution id, 'crash' or 'stop', crash budget, error and
+-- exc_string for a spent budget.
 -- Answers 'queued', 'failed', or 'lost' when the execution is no longer this worker's.
+redis.call('SREM', KEYS[2], ARGV[2] .. ':' .. ARGV[3])
 local held, state = unpack(redis.call('HMGET', KEYS[1], 'execution', 'status'))
 if held ~= ARGV[3] or state ~= 'started' then
   return 'lost'
@@ -272,12 +325,23 @@ return free(ARGV[1], ARGV[2], ARGV[4] == 'crash', tonumber(ARGV[5]), ARGV[6], AR
 REAP = (
     _PRELUDE
     + """
--- KEYS: queue's list.  ARGV: queue, grace in ms, crash budget, error and exc_string for a spent budget, 1 to take
--- expired leases back, retention in ms.
--- Answers {reaped uids, failed uids, due uids, milliseconds the oldest of those had no owner}.
+-- KEYS: queue's list.  ARGV: queue, lease in ms, crash budget, error and exc_string for a spent one, retention in ms.
+-- Answers {reaped uids, failed uids, due uids, milliseconds the oldest of those had no owner, entries put aside}.
 local queue, grace, budget = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local waiting, leased = WAITING .. queue, LEASED .. queue
 local reaped, failed, due, oldest = {}, {}, {}, 0
+
+redis.call('ZREMRANGEBYSCORE', 'rq:finished:' .. queue, '-inf', math.floor(seconds))
+redis.call('ZREMRANGEBYSCORE', 'rq:failed:' .. queue, '-inf', math.floor(seconds))
+
+-- When nobody has looked for half a lease, Redis was down or out of reach, or the machine stood still, and nobody could
+-- beat. Then leases that ran out are not believed for as long again: whoever still lives beats until then.
+local looked, hold = unpack(redis.call('HMGET', REAPER .. queue, 'looked', 'hold'))
+hold = math.min(tonumber(hold or '') or 0, ms + grace / 2)
+if ms - (tonumber(looked or '') or 0) > grace / 2 then
+  hold = ms + grace / 2
+end
+redis.call('HSET', REAPER .. queue, 'looked', ms, 'hold', hold)
 
 local expired = redis.call('ZRANGEBYSCORE', leased, '-inf', ms, 'WITHSCORES', 'LIMIT', 0, 200)
 for i = 1, #expired, 2 do
@@ -288,10 +352,16 @@ for i = 1, #expired, 2 do
   else
     local status = redis.call('HGET', job_key(uid), 'status')
     if status == 'started' then
-      if ARGV[6] == '1' then
-        local into = free(queue, uid, true, budget, ARGV[4], ARGV[5]) == 'queued' and reaped or failed
-        into[#into + 1] = uid
-        oldest = math.max(oldest, age)
+      if ms >= hold then
+        local ok, into = pcall(free, queue, uid, true, budget, ARGV[4], ARGV[5])
+        if ok then
+          into = into == 'queued' and reaped or failed
+          into[#into + 1] = uid
+          oldest = math.max(oldest, age)
+        else -- a key of it has another type: the others are not to wait for it
+          poison(uid, 'it can not be taken back')
+          redis.call('ZADD', leased, ms + 60000, uid)
+        end
       end
     elseif status == 'scheduled' then
       redis.call('ZREM', 'rq:scheduled:' .. queue, uid)
@@ -302,6 +372,9 @@ for i = 1, #expired, 2 do
       redis.call('ZADD', waiting, tonumber(expired[i + 1]), uid)
     else
       redis.call('ZREM', leased, uid)
+      if not FINAL[status] then
+        poison(uid, 'its status can not be read')
+      end
     end
   end
 end
@@ -339,6 +412,9 @@ for i = 1, #orphans, 2 do
       redis.call('ZADD', leased, ms, uid)
     else
       redis.call('ZREM', waiting, uid)
+      if not FINAL[status] then
+        poison(uid, 'its status can not be read')
+      end
     end
   end
 end
@@ -350,17 +426,15 @@ for _, worker in ipairs(redis.call('SMEMBERS', 'rq:workers:' .. queue)) do
     redis.call('SREM', 'rq:workers', worker)
   end
 end
-for _, uid in ipairs(redis.call('ZRANGEBYSCORE', INDEX, '-inf', ms - ARGV[7], 'LIMIT', 0, 500)) do
+for _, uid in ipairs(redis.call('ZRANGEBYSCORE', INDEX, '-inf', ms - ARGV[6], 'LIMIT', 0, 500)) do
   if redis.call('EXISTS', job_key(uid)) == 0 then
     redis.call('ZREM', INDEX, uid)
   end
 end
-redis.call('ZREMRANGEBYSCORE', 'rq:finished:' .. queue, '-inf', math.floor(seconds))
-redis.call('ZREMRANGEBYSCORE', 'rq:failed:' .. queue, '-inf', math.floor(seconds))
 
 if #reaped + #failed > 0 then
   redis.call('HINCRBY', STATS, 'reaped', #reaped + #failed)
 end
-return {reaped, failed, due, oldest}
+return {reaped, failed, due, oldest, poisoned}
 """
 )

@@ -26,11 +26,15 @@ from rq.serializers import JSONSerializer
 from rq.worker import Worker as RqWorker
 
 from trigger.config import Config, Watcher
+from trigger.errors import StartError
+from trigger.startup import check_redis
 from trigger.worker import outcome, scripts
 from trigger.worker.child import Child, Limits
 from trigger.worker.job import Job
 
 logger = logging.getLogger("trigger.worker")
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +94,8 @@ class Worker(RqWorker):
         self._reap_script = self.connection.register_script(scripts.REAP)
         self._commands: PubSub | None = None
         self._registered = False
-        self._in_touch_since: float | None = None
+        self._in_touch = False
+        self._to_free: str | None = None  # why what a dead child held is to be freed, until that is done
         self._stop_at: float | None = None
         self._stopping_since = 0.0
         self._next_beat = 0.0
@@ -102,7 +107,6 @@ class Worker(RqWorker):
         """Works until SIGTERM or SIGINT. A second one does not wait for the running execution but puts it back."""
         signal.signal(signal.SIGTERM, self._on_signal)
         signal.signal(signal.SIGINT, self._on_signal)
-        self._fork()
         while True:
             self._collect_child()
             if self._stop_at is not None:
@@ -111,7 +115,7 @@ class Worker(RqWorker):
                 if time.monotonic() >= self._stop_at:
                     self._kill_child("stop")
                     break
-            elif not self._horse_pid:
+            elif not self._horse_pid and self._to_free is None:
                 self._fork()
             if self._watcher.poll():
                 self._signal_child(signal.SIGTERM)  # a fresh child, with the new config, follows it
@@ -136,6 +140,8 @@ class Worker(RqWorker):
             now = time.monotonic()
             if not self._registered:
                 self._register()
+            if self._to_free is not None:
+                self._free_held(self._to_free)
             if now >= self._next_beat:
                 self._next_beat = now + self._timing.beat
                 self._send_beat()
@@ -144,16 +150,30 @@ class Worker(RqWorker):
                 self._reap()
             self._listen()
         except RedisError as error:
-            if self._in_touch_since is not None:
+            if self._in_touch:
                 logger.warning("Redis can't be reached: %s; trying again until it can", error)
-            self._in_touch_since = None
+            self._in_touch = False
             self._close_commands()
             self._next_beat = 0.0
             time.sleep(self._timing.tick)
         else:
-            if self._in_touch_since is None:
+            if not self._in_touch:
                 logger.info("worker %s serves queue %s", self.name, self._queue)
-                self._in_touch_since = time.monotonic()
+                self._in_touch = True
+                self._say_durability()
+
+    def _say_durability(self) -> None:
+        """What this Redis promises, said at the start and whenever it has been away: it may be another one."""
+        try:
+            durability = check_redis(self.connection)
+        except StartError as error:
+            logger.error("executions are not safe here: %s", error)  # noqa: TRY400  there is no more to tell
+        except RedisError:
+            pass  # it is gone again, which the next turn will say
+        else:
+            logger.info("%s", durability)
+            for warning in durability.warnings:
+                logger.warning("%s", warning)
 
     def _set_connection(self, connection: Redis) -> Redis:
         """Keeps our reply timeout, which RQ would raise to that of a blocking wait for work: the child waits."""
@@ -163,7 +183,7 @@ class Worker(RqWorker):
         """Makes the worker known as RQ does; again when Redis has forgotten it."""
         self.connection.delete(self.key)
         self.register_birth()  # type: ignore[no-untyped-call]
-        self.set_state("idle")
+        self.set_state("busy" if self.connection.exists(self.executions_key) else "idle")
         self._registered = True
 
     def _say_goodbye(self) -> None:
@@ -182,18 +202,25 @@ class Worker(RqWorker):
         sys.stdout.flush()
         sys.stderr.flush()
         gc.freeze()  # what is there now is never garbage: leaving it alone keeps its pages shared
-        pid = os.fork()
-        if pid == 0:
-            Child(
-                self.name,
-                self._queue,
-                child_config,
-                lambda: self._connect(10.0),
-                lease=self._timing.lease,
-                limits=self._limits,
-            ).main(parent)
-        os.setpgid(pid, pid)  # the child does so too: whoever comes first, killing its group never meets ours
-        self._horse_pid = pid
+        # A signal between the fork and its end would not reach the child, or find ours in place of its handlers.
+        unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+        try:
+            if self._stop_at is not None:
+                return
+            pid = os.fork()
+            if pid == 0:
+                Child(
+                    self.name,
+                    self._queue,
+                    child_config,
+                    lambda: self._connect(10.0),
+                    lease=self._timing.lease,
+                    limits=self._limits,
+                ).main(parent)
+            os.setpgid(pid, pid)  # the child does so too: whoever comes first, killing its group never meets ours
+            self._horse_pid = pid
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
 
     def _signal_child(self, signum: signal.Signals) -> None:
         if self._horse_pid:
@@ -225,20 +252,23 @@ class Worker(RqWorker):
     def _held(self) -> list[tuple[str, str]]:
         """The executions this worker holds, as Redis knows them: (uid, id of the run)."""
         members = cast(set[bytes], self.connection.smembers(self.executions_key))
-        pairs = (member.decode().partition(":") for member in members)
+        pairs = (member.decode("utf-8", "replace").partition(":") for member in members)
         return [(uid, execution) for uid, _, execution in pairs]
 
     def _free_held(self, why: str) -> None:
+        """Frees what a dead child held. Until that is done there is no beat, which would keep it, and no new child."""
+        self._to_free = why
         try:
             for uid, execution in self._held():
                 answer = self._release(
-                    keys=[Job.key_for(uid)],
+                    keys=[Job.key_for(uid), self.executions_key],
                     args=[self._queue, uid, execution, why, *self._budget()],
                 )
                 logger.warning("execution %s was interrupted (%s): %s", uid, why, answer.decode())
         except RedisError as error:
-            # Its lease runs out, and whoever reaps then frees it.
             logger.warning("what the child held can't be freed now: %s", error)
+        else:
+            self._to_free = None
 
     # --- beats, reaping, commands ---
 
@@ -273,27 +303,17 @@ class Worker(RqWorker):
             self._horse_pid = 0
         self._finish_script(
             keys=[Job.key_for(uid)],
-            args=[
-                self._queue,
-                uid,
-                execution,
-                self.name,
-                result.status,
-                result.return_value,
-                result.error,
-                result.exc_string,
-            ],
+            args=outcome.finish_arguments(self._queue, uid, execution, self.name, result),
         )
 
     def _reap(self) -> None:
         """Frees what nobody owns. One pass costs the same however long the queue is."""
-        reaped, spent, due, oldest = self._reap_script(
+        reaped, spent, due, oldest, poisoned = self._reap_script(
             keys=[self.queues[0].key],
             args=[
                 self._queue,
                 int(self._timing.lease * 1000),
                 *self._budget(),
-                int(self._may_take_back()),
                 int(self._watcher.current.retention * 1000),
             ],
         )
@@ -303,22 +323,14 @@ class Worker(RqWorker):
             logger.error("execution %s failed: its worker died once too often", uid.decode())
         if due:
             logger.info("%d executions are due for their next attempt", len(due))
+        for entry in poisoned:
+            logger.error("put aside as unreadable: %r", entry.decode("utf-8", "replace"))
 
     def _budget(self) -> tuple[int, str, str]:
         """After how many deaths of its worker an execution fails, and with which error and exc_string."""
         crashes = self._watcher.current.crashes
         spent = outcome.failed("WorkerDied", f"its worker died {crashes} times")
         return crashes, spent.error, spent.exc_string
-
-    def _may_take_back(self) -> bool:
-        """Whether leases that ran out may be believed.
-
-        Just after an outage of Redis they may not: nobody could beat. Whoever still lives beats within one lease.
-        """
-        if self._in_touch_since is not None and time.monotonic() - self._in_touch_since >= self._timing.lease:
-            return True
-        uptime = self.connection.info("server").get("uptime_in_seconds", 0)
-        return bool(uptime > self._timing.lease * 1.5)
 
     def _listen(self) -> None:
         """Waits one tick for the commands that RQ's tools send (rq.command)."""
@@ -327,19 +339,25 @@ class Worker(RqWorker):
             self._commands.subscribe(self.pubsub_channel_name)
         message = self._commands.get_message(timeout=self._timing.tick)
         if message:
-            self._obey(parse_payload(message))
+            try:
+                payload: Any = parse_payload(message)
+            except ValueError:
+                payload = None
+            self._obey(payload)
 
-    def _obey(self, payload: dict[str, Any]) -> None:
-        match payload.get("command"):
-            case "shutdown":
+    def _obey(self, payload: Any) -> None:
+        match payload:
+            case {"command": "shutdown"}:
                 self._on_signal(signal.SIGTERM, None)
-            case "kill-horse":
+            case {"command": "kill-horse"}:
                 self.kill_horse(signal.SIGKILL)
-            case "stop-job" | "stop-execution":
+            case {"command": "stop-job" | "stop-execution", "job_id": wanted}:
                 for uid, execution in self._held():
-                    if uid == payload.get("job_id"):
+                    if uid == wanted:
                         stopped = outcome.failed("Cancelled", "Stopped by an operator", status="stopped")
                         self._end_by_force(uid, execution, stopped)
+            case _:
+                logger.warning("a command that nobody understands was ignored")
 
     def _close_commands(self) -> None:
         if self._commands is not None:
