@@ -40,10 +40,7 @@ def main() -> NoReturn:
     except UsageError as error:
         _complain(error)
         sys.exit(2)
-    except ConfigError as error:
-        _complain(error)
-        sys.exit(1)
-    except StartError as error:
+    except (ConfigError, StartError) as error:
         _complain(error)
         sys.exit(1)
     except RequestError as error:
@@ -98,8 +95,6 @@ def web(checked: bool) -> None:
 @click.option("--checked", is_flag=True, hidden=True, help="The config has been checked by who starts this.")
 def worker(queue: str, checked: bool) -> None:
     """Run one worker process."""
-    import functools
-
     from trigger import worker as workers  # imports RQ, which takes a while
     from trigger.queueing import connect
 
@@ -111,7 +106,7 @@ def worker(queue: str, checked: bool) -> None:
     def client(reply_timeout: float) -> Redis:
         return connect(url, reply_timeout=reply_timeout)
 
-    workers.run(queue, watcher, functools.partial(client))
+    workers.run(queue, watcher, client)
 
 
 @cli.command()
