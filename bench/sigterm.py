@@ -23,6 +23,7 @@ from pathlib import Path
 
 from redis import Redis
 
+from bench.processes import running_redis
 from trigger import executions
 from trigger.config import Watcher, load
 from trigger.config.model import Api, Config, NoAuth
@@ -30,10 +31,8 @@ from trigger.queueing import Call, Submitter, connect
 from trigger.redis_server import RedisServer
 from trigger.worker import run
 
-from bench.processes import running_redis
-
 CONFIG = "modules: {}\nworkflows: {noted: 'work:noted'}\n"
-WORK = '''
+WORK = """
 import os, time
 from pathlib import Path
 from trigger.workflows import current
@@ -45,7 +44,7 @@ def noted(value):
     os.write(EVIDENCE, f"S {current().uid}\\n".encode())
     time.sleep(value["seconds"])
     os.write(EVIDENCE, f"D {current().uid}\\n".encode())
-'''
+"""
 
 WORKERS = 3
 LONGEST_JOB = 0.1  # seconds
@@ -86,6 +85,7 @@ class Workers:
         self._config, self._url = config, url
         self._random = random.Random(seed)
         self._due: dict[int, float] = {}
+        self._told: dict[int, float] = {}
         self.result = Result()
 
     def fork(self) -> None:
@@ -102,30 +102,34 @@ class Workers:
                 os._exit(status)
         self._due[pid] = time.monotonic() + self._random.uniform(0, LONGEST_LIFE)
 
-    def stop_those_due(self) -> None:
+    def look(self) -> None:
+        """Tells those to stop whose time has come, and replaces those that have ended."""
+        now = time.monotonic()
         for pid, due in list(self._due.items()):
-            if time.monotonic() >= due:
-                self.stop(pid)
+            if now >= due and pid not in self._told:
+                os.kill(pid, signal.SIGTERM)
+                self._told[pid] = time.monotonic()
+            if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+                self._ended(pid, os.waitpid(pid, 0)[1])
                 self.fork()
 
-    def stop(self, pid: int) -> None:
-        began = time.monotonic()
-        os.kill(pid, signal.SIGTERM)
-        while not (ended := os.waitpid(pid, os.WNOHANG))[0]:
-            if time.monotonic() - began > PATIENCE:
-                self.result.late += 1
-                ended = os.waitpid(pid, 0)
-                break
-            time.sleep(0.002)
+    def _ended(self, pid: int, status: int) -> None:
         del self._due[pid]
-        self.result.stops.append(time.monotonic() - began)
+        told = self._told.pop(pid, None)
+        if told is not None:
+            took = time.monotonic() - told
+            self.result.stops.append(took)
+            self.result.late += took > PATIENCE
         # A process that has not come to install its handler dies of the signal: it holds nothing yet.
-        if ended[1] and not (os.WIFSIGNALED(ended[1]) and os.WTERMSIG(ended[1]) == signal.SIGTERM):
+        if told is None or (status and status != signal.SIGTERM):
             self.result.badly_ended += 1
 
     def stop_all(self) -> None:
+        for pid in self._due:
+            self._told.setdefault(pid, time.monotonic())
+            os.kill(pid, signal.SIGTERM)
         for pid in list(self._due):
-            self.stop(pid)
+            self._ended(pid, os.waitpid(pid, 0)[1])
 
 
 def measure(folder: Path, times: int, seed: int) -> Result:
@@ -149,7 +153,7 @@ def measure(folder: Path, times: int, seed: int) -> Result:
         while len(workers.result.stops) < times:
             while redis.llen("rq:queue:default") < 2 * WORKERS:
                 uids.append(submitter.submit(Call(api, {"seconds": rng.uniform(0, LONGEST_JOB)}, None), config).uid)
-            workers.stop_those_due()
+            workers.look()
             time.sleep(0.001)
         _drain(redis, workers)
         result = workers.result

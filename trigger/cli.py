@@ -92,8 +92,7 @@ def web(checked: bool) -> None:
 
 @cli.command()
 @click.option("--queue", default="default", show_default=True, help="The queue to serve.")
-@click.option("--checked", is_flag=True, hidden=True, help="The config has been checked by who starts this.")
-def worker(queue: str, checked: bool) -> None:
+def worker(queue: str) -> None:
     """Run one worker process."""
     from trigger import worker as workers  # imports RQ, which takes a while
     from trigger.queueing import connect

@@ -72,7 +72,7 @@ def programs(settings: Settings, config: Config) -> list[Program]:
     patience = math.ceil(config.stop_grace) + WORKER_STOP_MARGIN_SECONDS
     queues = sorted({"default"} | {workflow.queue for workflow in config.workflows.values()})
     workers = [
-        Program(f"worker-{queue}-{number}", [*_TRIGGER, "worker", "--checked", "--queue", queue], 2, patience)
+        Program(f"worker-{queue}-{number}", [*_TRIGGER, "worker", "--queue", queue], 2, patience)
         for queue in queues
         for number in range(1, settings.workers + 1)
     ]

@@ -11,19 +11,19 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from subprocess import Popen
-from typing import Any
 
 import pytest
 from redis import Redis
 
 from bench.processes import children, is_alive
+from tests.programs import needs_program
 from tests.support import ROOT, OwnRedis, environment, eventually
 from tests.worker.conftest import Rig
 from trigger import executions
 from trigger.executions import Record, Status
 
 # A worker's clocks, shortened where a test is not about those that are in force by default.
-SHORT = {"lease": 2.0, "beat": 0.4, "reap": 0.4, "tick": 0.05, "overrun": 1.0, "stop_grace": 8.0}
+SHORT = {"lease": 2.0, "beat": 0.4, "reap": 0.4, "tick": 0.05, "overrun": 1.0}
 
 MORE_WORKFLOWS = '''
 
@@ -51,7 +51,11 @@ class FaultRig(Rig):
         super().__init__(folder, redis, url)
         with (folder / "work.py").open("a") as file:
             file.write(MORE_WORKFLOWS)
-        self.configure("  slow_first: work:slow_first\n  reports: work:reports\n")
+        self.configure(
+            "  slow_first: work:slow_first\n"
+            "  reports: work:reports\n"
+            "  again: {python: 'work:fails', retry: {attempts: 2, backoff: 1s}}\n"
+        )
 
     def start_with(
         self, timing: Mapping[str, float] = SHORT, *, url: str | None = None, queue: str = "default", **fault: str
@@ -65,11 +69,16 @@ class FaultRig(Rig):
         environ |= {"FAULT_TIMING": json.dumps(timing), "FAULT_QUEUE": queue, "FAULT_FUSE": str(self.fuse)}
         names = {"point": "FAULT_POINT", "scope": "FAULT_SCOPE"}
         environ |= {names.get(name, name): value for name, value in fault.items()}
-        before = self.redis.scard(f"rq:workers:{queue}")
+        before = self.workers(queue)
         script = [sys.executable, str(Path(__file__).with_name("faulty_worker.py"))]
         worker = self._stack.enter_context(running(script, environ, self.folder / "log"))
-        eventually(lambda: self.redis.scard(f"rq:workers:{queue}") > before)
+        eventually(lambda: self.workers(queue) - before)
         return worker
+
+    def workers(self, queue: str = "default") -> set[bytes]:
+        """The keys of the workers that Redis knows; those of dead ones stay for a while."""
+        members: set[bytes] = self.redis.smembers(f"rq:workers:{queue}")  # type: ignore[assignment]  # undecoded
+        return members
 
     @property
     def fuse(self) -> Path:
@@ -169,4 +178,17 @@ def own_rig(tmp_path: Path, own_redis: OwnRedis) -> Iterator[FaultRig]:
     client.close()
 
 
-Check = Callable[[], Any]
+@pytest.fixture(scope="session")
+def preload(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
+    """Compiles one of the C files beside this one, and answers the library for LD_PRELOAD."""
+    compiler = needs_program("gcc")
+    folder = tmp_path_factory.mktemp("preload")
+
+    def build(name: str) -> str:
+        library = folder / f"{name}.so"
+        if not library.exists():
+            source = Path(__file__).with_name(f"{name}.c")
+            subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl"], check=True)
+        return str(library)
+
+    return build

@@ -1,12 +1,14 @@
-"""A worker that kills itself at one point of its work: `python faulty_worker.py`, instead of `python -m trigger worker`.
+"""A worker that kills itself at one point of its work: `python faulty_worker.py` for `python -m trigger worker`.
 
 FAULT_POINT names the point, one of POINTS. It is reached when the file FAULT_FUSE exists, which is removed then: so it
 fires once, and when the test says so. FAULT_SCOPE is who dies, `self` or `both` (the worker and its child).
-FAULT_TIMING replaces some of the worker's clocks, as JSON; FAULT_QUEUE is the queue it serves.
+FAULT_TIMING replaces some of the worker's clocks, as JSON; FAULT_RETENTION, in seconds, may be shorter than a config
+allows; FAULT_PATIENCE is the longest that a reply of Redis is waited for; FAULT_QUEUE is the queue it serves.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -18,7 +20,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from trigger import cli  # noqa: E402
+from trigger import cli, config, inforce, queueing  # noqa: E402
 from trigger.worker import worker  # noqa: E402
 from trigger.worker.child import Child  # noqa: E402
 
@@ -93,6 +95,20 @@ def main() -> None:
         setattr(owner, name, wrap(getattr(owner, name)))
     chosen = worker.Timing(**json.loads(os.environ.get("FAULT_TIMING", "{}")))
     worker.Timing = lambda **_: chosen  # type: ignore[misc,assignment]
+    if patience := os.environ.get("FAULT_PATIENCE"):
+        connect = queueing.connect
+
+        def connect_impatiently(url: str, *, reply_timeout: float) -> Any:
+            return connect(url, reply_timeout=min(reply_timeout, float(patience)))
+
+        vars(queueing)["connect"] = connect_impatiently
+    if retention := os.environ.get("FAULT_RETENTION"):
+        load = config.load
+
+        def load_shorter(*args: Any, **options: Any) -> config.Config:
+            return dataclasses.replace(load(*args, **options), retention=float(retention))
+
+        vars(inforce)["load"] = load_shorter
     sys.argv[1:] = ["worker", "--queue", os.environ.get("FAULT_QUEUE", "default")]
     cli.main()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -51,7 +52,8 @@ def test_a_call_whose_replies_are_all_lost_is_refused_and_repeated_finds_its_uid
     lossy.lose(queueing._ACCEPT, 1000, silently=True)
     with pytest.raises(QueueUnavailable):
         submitter.submit(Call(API, {"seconds": 0}, "ann", key="k"), CONFIG)
-    (stored,) = set(rig.redis.lrange("rq:queue:default", 0, -1)) - {uids[0].encode()}
+    waiting: Any = rig.redis.lrange("rq:queue:default", 0, -1)
+    (stored,) = set(waiting) - {uids[0].encode()}
     again = Submitter(rig.redis).submit(Call(API, {"seconds": 0}, "ann", key="k"), CONFIG)
     assert (again.uid, again.replayed) == (stored.decode(), True)
 
@@ -61,7 +63,7 @@ def test_a_call_whose_replies_are_all_lost_is_refused_and_repeated_finds_its_uid
 def test_an_execution_runs_once_although_a_reply_to_its_worker_is_lost(
     rig: FaultRig, lossy: LossyProxy, name: str, silently: bool
 ) -> None:  # F31
-    worker = rig.start_with({"lease": 20.0, "beat": 0.4, "reap": 0.4}, url=lossy.url)
+    worker = rig.start_with({"lease": 20.0, "beat": 0.4, "reap": 0.4}, url=lossy.url, FAULT_PATIENCE="4")
     first = rig.submit("noted")
     rig.succeeded(first)
     lossy.lose(getattr(scripts, name), silently=silently)

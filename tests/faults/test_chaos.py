@@ -1,0 +1,33 @@
+"""The whole service under random kills, as bench/chaos.py does it for as long as one likes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bench import chaos, sigterm
+
+SECONDS, SEED = 60, 20
+
+
+@pytest.mark.timeout(400)
+def test_a_minute_of_chaos_loses_nothing(tmp_path: Path) -> None:  # F46
+    report = chaos.run(tmp_path, SECONDS, SEED)
+    print(report)  # pytest shows it when the test fails
+    assert not report.lost
+    assert report.drain is not None
+    assert report.exit_status == 0
+    assert not report.left_over
+    assert report.kills.total() >= SECONDS * 0.9
+    assert report.accepted > 10 * SECONDS
+    # A run that was interrupted may have come to its end: of all, no more than one in a thousand.
+    assert report.duplicates <= 1 + report.accepted / 1000
+    assert report.unasked == 0
+
+
+def test_workers_told_to_stop_at_any_moment_lose_and_double_nothing(tmp_path: Path) -> None:  # F14
+    result = sigterm.measure(tmp_path, times=100, seed=20)
+    print(result)
+    assert result.good
+    assert result.accepted >= 100
