@@ -73,9 +73,7 @@ def examples(page: Path) -> list[tuple[str, str]]:
     for block in blocks(page, "sh"):
         lines = block.splitlines()
         found += [
-            (line, below[2:])
-            for line, below in pairwise(lines)
-            if line.startswith("curl") and below.startswith("# {")
+            (line, below[2:]) for line, below in pairwise(lines) if line.startswith("curl") and below.startswith("# {")
         ]
     return found
 
