@@ -67,7 +67,7 @@ def test_an_execution_runs_once_although_a_reply_to_its_worker_is_lost(
     first = rig.submit("noted")
     rig.succeeded(first)
     lossy.lose(getattr(scripts, name), silently=silently)
-    uid = rig.submit("noted", {"seconds": 2})
+    uid = rig.submit("noted", {"seconds": 1})
     eventually(lambda: lossy.lost == 1)
     rig.succeeded(uid, within=30)
     rig.is_tidy()
