@@ -7,8 +7,10 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from redis import Redis
 
 from tests.support import ROOT, OwnRedis, environment, eventually, process
 
@@ -212,3 +214,30 @@ def test_a_wrong_variable_and_a_wrong_command_are_usage_errors(shell: Shell) -> 
     assert shell("check", TRIGGER_BIND="nonsense").returncode == 2
     assert shell("no-such-command").returncode == 2
     assert shell("apis", "--no-such-option").returncode == 2
+
+
+def test_rerun_starts_a_new_execution_with_the_same_input(shell: Shell, redis: Redis) -> None:
+    """Also when no worker runs for longer than the failed record is kept: the new one does not depend on it (F43)."""
+    with process(["worker"], shell.environ, shell.folder / "log"):
+        assert shell("debug", "shop/draft", "--data", '{"sku": "A1"}').returncode == 1
+    (failed,) = json.loads(shell("executions", "--json").stdout)
+    new = shell("rerun", failed["uid"]).stdout.strip()
+    assert new != failed["uid"]
+    redis.expire(f"rq:job:{failed['uid']}", 0)
+    assert shell("show", failed["uid"]).returncode == 1
+    (shell.folder / "greetings.py").write_text(GREETINGS.replace("raise ValueError", "return str"))
+    with process(["worker"], shell.environ, shell.folder / "log"):
+        record = eventually(lambda: ended(shell, new))
+    assert record is not None
+    assert (record["status"], record["input"], record["rerun_of"]) == ("succeeded", {"sku": "A1"}, failed["uid"])
+
+
+def ended(shell: Shell, uid: str) -> dict[str, Any] | None:
+    record: dict[str, Any] = json.loads(shell("show", uid, "--json").stdout)
+    return record if record["ended_at"] else None
+
+
+def test_rerun_of_an_unknown_uid_is_said_to_be_unknown(shell: Shell) -> None:
+    said = shell("rerun", "1" * 25)
+    assert said.returncode == 1
+    assert "there is no execution" in said.stderr

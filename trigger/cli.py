@@ -254,6 +254,26 @@ def show(uid: str, machine: bool) -> None:
     _show(record, machine)
 
 
+@cli.command()
+@click.argument("uid")
+@as_json
+def rerun(uid: str, machine: bool) -> None:
+    """Start an execution again: a new one, with the same input."""
+    from trigger.queueing import Call, Submitter
+
+    config = _config()
+    redis = _redis(config)
+    record = executions.read(redis, uid) if executions.is_uid(uid) else None
+    accepted = executions.accepted_input(redis, uid) if record is not None else None
+    if record is None or accepted is None:
+        raise StartError(f"there is no execution {uid}; its record may have been kept long enough")
+    value, secrets = accepted
+    api = _api(config, f"{record.module}/{record.method}")
+    call = Call(api, value, record.caller, secrets, debug=record.debug, rerun_of=uid)
+    new = Submitter(redis).submit(call, config).uid
+    click.echo(json.dumps({"uid": new, "rerun_of": uid}) if machine else new)
+
+
 @cli.command("hash")
 def hash_() -> None:
     """Read a secret and print its hash, to be stored in the config instead."""

@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, cast
 
 from redis import Redis
 
@@ -111,6 +111,7 @@ class Record:
     error: Mapping[str, Any] | None
     traceback: str | None
     debug: bool
+    rerun_of: str | None  # the uid of the execution that this one repeats
 
     def as_json(self, *, operator: bool) -> dict[str, Any]:
         """The record as the HTTP answer and the CLI show it; the traceback is for operators only."""
@@ -133,6 +134,7 @@ class Record:
             "error": error,
             "steps": [],
             **({"debug": True} if self.debug else {}),
+            **({"rerun_of": self.rerun_of} if self.rerun_of else {}),
         }
 
 
@@ -154,6 +156,17 @@ def read_many(redis: Redis, uids: Sequence[str]) -> list[Record]:
     answers = pipeline.execute()
     pairs = zip(uids, answers[::2], answers[1::2], strict=True)
     return [record for uid, fields, results in pairs if (record := _record(uid, fields, results))]
+
+
+def accepted_input(redis: Redis, uid: str) -> tuple[Any, list[list[str]]] | None:
+    """The input as it was accepted, unmasked, with the paths of its secrets: for running it again, not for showing."""
+    data, meta = cast(list[bytes | None], redis.hmget(JOB + uid, "data", "meta"))
+    if data is None or meta is None:
+        return None
+    try:
+        return json.loads(zlib.decompress(data))[2][1], json.loads(meta).get("secrets", [])
+    except (IndexError, ValueError, TypeError, AttributeError, zlib.error):
+        return None
 
 
 def newest(redis: Redis, limit: int) -> list[Record]:
@@ -203,6 +216,7 @@ def _record(uid: str, fields: Mapping[bytes, bytes], results: Sequence[Any]) -> 
         error=error if status is not Status.SUCCEEDED else None,
         traceback=traceback,
         debug=bool(meta.get("debug")),
+        rerun_of=meta.get("rerun_of"),
     )
 
 

@@ -94,7 +94,8 @@ def connect(url: str, *, reply_timeout: float | None = REPLY_TIMEOUT) -> Redis:
 class Call:
     """One call of an API, checked and ready to be accepted.
 
-    `secrets` are the paths of its input's secret fields; `key` is the caller's Idempotency-Key.
+    `secrets` are the paths of its input's secret fields; `key` is the caller's Idempotency-Key;
+    `rerun_of` the uid of the execution that an operator repeats.
     """
 
     api: Api
@@ -103,6 +104,7 @@ class Call:
     secrets: Sequence[Sequence[str]] = ()
     debug: bool = False
     key: str | None = None
+    rerun_of: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +200,8 @@ def job_fields(call: Call, *, retention: float) -> list[Any]:
         meta["secrets"] = call.secrets
     if call.debug:
         meta["debug"] = True
+    if call.rerun_of:
+        meta["rerun_of"] = call.rerun_of
     ttl = math.ceil(retention)
     return [
         "created_at",

@@ -426,7 +426,7 @@ for _, worker in ipairs(redis.call('SMEMBERS', 'rq:workers:' .. queue)) do
     redis.call('SREM', 'rq:workers', worker)
   end
 end
-for _, uid in ipairs(redis.call('ZRANGEBYSCORE', INDEX, '-inf', ms - ARGV[6], 'LIMIT', 0, 500)) do
+for _, uid in ipairs(redis.call('ZRANGEBYSCORE', INDEX, '-inf', ms - ARGV[6], 'LIMIT', 0, 2000)) do
   if redis.call('EXISTS', job_key(uid)) == 0 then
     redis.call('ZREM', INDEX, uid)
   end
