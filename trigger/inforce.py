@@ -59,7 +59,7 @@ def watch(settings: Settings, environ: Mapping[str, str]) -> Watcher:
             raise
         config = load(settings.config, environ, text=text)
         _say_refused(error)
-    check.trust(workflow.python for workflow in config.workflows.values())
+    check.trust(called for workflow in config.workflows.values() for called in workflow.references)
 
     def reload() -> Config:
         try:

@@ -98,15 +98,95 @@ class Retry:
 
 
 @dataclass(frozen=True, slots=True)
+class StepRetry:
+    """How often a failing step is tried in all, and the seconds before each further attempt.
+
+    `jitter` is the share by which a pause is made longer or shorter at random, from 0 to 1. `on` is what is tried
+    again: names of exceptions, exit codes and HTTP statuses as text; anything when empty.
+    """
+
+    attempts: int
+    backoff: tuple[float, ...] = (1.0,)
+    jitter: float = 0.0
+    on: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PythonAction:
+    """Calls "package.module:callable" with the input, or with keyword arguments where `arguments` is not None."""
+
+    python: str
+    arguments: Mapping[str, Any] | None = None  # values may hold templates
+    kind: Literal["python"] = "python"
+
+
+@dataclass(frozen=True, slots=True)
+class RunAction:
+    """Runs a program, without a shell. `cwd` and a program with a "/" in it are relative to the config's folder."""
+
+    argv: tuple[str, ...]  # may hold templates, but for the program itself
+    cwd: str | None = None
+    kind: Literal["run"] = "run"
+
+
+@dataclass(frozen=True, slots=True)
+class HttpAction:
+    """Sends an HTTP request. Of `json`, `form` and `body` at most one is not MISSING. `max_size` is in bytes."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    query: Mapping[str, Any] = field(default_factory=dict)
+    json: Any = MISSING
+    form: Any = MISSING
+    body: Any = MISSING
+    expect: tuple[int, int] = (200, 299)  # the statuses that are a success, both ends included
+    redirects: int = 0  # how many are followed
+    max_size: int = 1024 * 1024
+    kind: Literal["http"] = "http"
+
+
+Action = PythonAction | RunAction | HttpAction
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a workflow. `timeout` is in seconds, None for what is left of the workflow's."""
+
+    name: str
+    action: Action
+    needs: tuple[str, ...] = ()  # the steps that must be done before
+    when: str | None = None  # one template expression: the step is skipped unless it is true
+    timeout: float | None = None
+    retry: StepRetry | None = None
+    continue_on_error: bool = False
+    env: Mapping[str, str] = field(default_factory=dict)  # the workflow's and its own; values may hold templates
+    digest: str = ""  # changes when the step's declaration does
+    line: int = 0  # of its name in the file, counted from 1
+
+
+@dataclass(frozen=True, slots=True)
 class Workflow:
-    """What an API starts. `timeout` is in seconds; `queue` is the RQ queue its executions wait in."""
+    """What an API starts: one Python callable, or steps. `timeout` is in seconds, of one run of it; `queue` is the RQ
+    queue its executions wait in; at most `parallel` steps run at once."""
 
     name: str  # its key under `workflows:`, or "package.module:callable" itself where an API names one directly
-    python: str  # "package.module:callable"
+    python: str | None  # "package.module:callable"; None where it has steps
     description: str = ""
     timeout: float = 600.0
     queue: str = "default"
     retry: Retry | None = None
+    steps: tuple[Step, ...] = ()
+    on_failure: tuple[Step, ...] = ()  # run in order at the end when it failed
+    parallel: int = 4
+    line: int = 0  # of its key in the file, counted from 1
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """Every "package.module:callable" that it calls."""
+        steps = (step.action for step in (*self.steps, *self.on_failure))
+        called = tuple(action.python for action in steps if isinstance(action, PythonAction))
+        return called if self.python is None else (self.python, *called)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +236,9 @@ class Config:
     each was read in. `digest` tells versions apart.
     `idempotency` is how long a call with an Idempotency-Key is remembered; `crashes` how often the worker of an
     execution may die before it fails; `stop_grace` how long a worker that is told to stop waits for the running one.
+    `logs` is how much of an execution's log is kept, its newest part; `keep` how many records of ended executions each
+    API keeps at most, None for all that `retention` allows; `cancel_grace` how long a cancelled step may take to end.
+    `masked` are the values in workflows that came from `${…}`: they are never shown.
     `redis` is the URL of the Redis to use, kept as a Secret because it may hold a password; None for our private one.
     """
 
@@ -171,7 +254,11 @@ class Config:
     redis: Secret | None = None
     idempotency: float = 86_400.0  # seconds
     crashes: int = 5
+    logs: int = 1024 * 1024  # bytes
+    keep: int | None = None
+    cancel_grace: float = 10.0  # seconds
     stop_grace: float = 25.0  # seconds
     content: bytes = field(default=b"", repr=False)  # of the file itself
     warnings: tuple[Mistake, ...] = field(default=())
+    masked: tuple[str, ...] = field(default=(), repr=False)
     stamps: Mapping[Path, Stamp | None] = field(default_factory=dict, repr=False, compare=False)

@@ -108,11 +108,12 @@ class Child:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGINT))  # which our parent had blocked
         sys.path.insert(0, str(self._config.path.resolve().parent))
         for workflow in self._config.workflows.values():
-            try:
-                self._callable(workflow.python)
-            except WorkflowError as error:
-                # Its executions will fail saying so; the others are not to suffer.
-                logger.warning("workflow %s: %s", workflow.name, error)
+            for reference in workflow.references:
+                try:
+                    self._callable(reference)
+                except WorkflowError as error:
+                    # Its executions will fail saying so; the others are not to suffer.
+                    logger.warning("workflow %s: %s", workflow.name, error)
 
     def _stop(self, signum: int, frame: object) -> None:
         self._stopping = True
@@ -225,7 +226,7 @@ class Child:
         current = context.CurrentExecution(job.id, job.module, job.method, job.attempt)
         timeout = int(job.timeout or workflow.timeout)
         try:
-            job.bound = self._callable(workflow.python)
+            job.bound = self._callable(workflow.python or "")
             with UnixSignalDeathPenalty(timeout, JobTimeoutException, job_id=job.id), context.entered(current):
                 output = job.perform()
         except JobTimeoutException as error:

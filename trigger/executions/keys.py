@@ -1,0 +1,57 @@
+"""The keys that executions have in Redis beside RQ's own, and their uid.
+
+We add to RQ's job hash (fields `attempt`, `crashes`, `execution`, `error`), an index by time, and the ledger: two
+sorted sets for each queue which together hold every execution that is not final. An execution that waits in the queue
+stands in `waiting`, scored with the time it was queued; one that a worker holds, or that is due later, stands in
+`leased`, scored with the time at which the lease ends or it is due. Times in these sets are Redis' own, in
+milliseconds. Every step from one to the other is one Lua script, so an execution is always in exactly one of them.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+
+INDEX = "trigger:executions"  # sorted set: uid by the millisecond it was accepted
+STATS = "trigger:stats"  # hash: counters of the reaper
+POISON = "trigger:poison"  # list: entries that no worker could read, newest first
+
+WAITING = "trigger:waiting:"  # and a queue's name: sorted set, see above
+LEASED = "trigger:leased:"  # likewise
+REAPER = "trigger:reaper:"  # and a queue's name: when its ledger was last looked at
+
+JOB = "rq:job:"
+RESULTS = "rq:results:"
+
+STEPS = "trigger:steps:"  # and a uid: hash, the plan under "" and the state of each step that has begun
+LOG = "trigger:log:"  # and a uid: stream, a line of its log each
+API_INDEX = "trigger:executions:api:"  # and module/method: as INDEX, of one API
+FAILED_INDEX = "trigger:executions:failed"  # as INDEX, of those that have failed or were cancelled
+
+_UID = re.compile(r"[0-9]{25}")
+
+
+def waiting_key(queue: str) -> str:
+    """The half of a queue's ledger that holds the executions waiting in it."""
+    return WAITING + queue
+
+
+def leased_key(queue: str) -> str:
+    """The half of a queue's ledger that holds the executions a worker has, or that are due later."""
+    return LEASED + queue
+
+
+def idempotency_key(digest: str) -> str:
+    """Where the uid that the first call with an Idempotency-Key was answered is kept."""
+    return f"trigger:idempotency:{digest}"
+
+
+def new_uid() -> str:
+    """A new uid: 25 decimal digits, milliseconds since 1970 times 2^40 plus 40 random bits. Sorts by time."""
+    return f"{(time.time_ns() // 1_000_000 << 40) | secrets.randbits(40):025d}"
+
+
+def is_uid(text: str) -> bool:
+    """Whether the text has the form of a uid."""
+    return _UID.fullmatch(text) is not None
