@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run test lint clean
+.PHONY: help run test lint clean bench bench-trigger bench-worker bench-latency bench-growth bench-memory
 
 PYTHONS := python3.13 python3.12 python3.11 python3
 PYTHON := .venv/bin/python
@@ -12,6 +12,7 @@ help:
 	@echo 'make run    start everything: Redis, the web, the workers (Ctrl-C stops it)'
 	@echo 'make test   run the tests'
 	@echo 'make lint   check style and types'
+	@echo 'make bench  measure it beside its peers, 20 minutes; docs/benchmarks.md says what there is'
 	@echo 'make clean  remove .venv and caches; the data of `make run` under data/ stays'
 
 run: .venv/requirements.stamp
@@ -24,6 +25,23 @@ lint: .venv/requirements-dev.stamp
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m ruff format --check .
 	@$(PYTHON) -m mypy
+
+bench: bench-trigger bench-worker bench-latency bench-growth bench-memory
+
+bench-trigger: .venv/requirements.stamp
+	@$(PYTHON) -m bench.trigger_path --save
+
+bench-worker: .venv/requirements.stamp
+	@$(PYTHON) -m bench.worker_rate --save
+
+bench-latency: .venv/requirements.stamp
+	@$(PYTHON) -m bench.latency --save
+
+bench-growth: .venv/requirements.stamp
+	@$(PYTHON) -m bench.growth --save
+
+bench-memory: .venv/requirements.stamp
+	@$(PYTHON) -m bench.memory --save
 
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
