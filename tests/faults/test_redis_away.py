@@ -161,7 +161,9 @@ def test_a_redis_that_refuses_ends_no_worker_and_loses_nothing(
 
 
 def test_a_redis_that_takes_its_time_to_load_loses_nothing(own_rig: FaultRig, own_redis: OwnRedis) -> None:  # F39
-    own_rig.redis.eval("for i = 1, 700000 do redis.call('SET', 'filler:' .. i, i) end", 0)
+    for part in range(14):  # in parts, each shorter than a client waits for a reply
+        fill = "for i = 1, 50000 do redis.call('SET', 'filler:' .. ARGV[1] .. ':' .. i, i) end"
+        own_rig.redis.eval(fill, 0, str(part))
     worker = own_rig.start_with()
     uid = own_rig.submit("noted", {"seconds": 3})
     waiting = own_rig.submit("noted")
