@@ -12,7 +12,7 @@ help:
 	@echo 'make run    start everything: Redis, the web, the workers (Ctrl-C stops it)'
 	@echo 'make test   run the tests'
 	@echo 'make lint   check style and types'
-	@echo 'make bench  measure it beside its peers, 20 minutes; docs/benchmarks.md says what there is'
+	@echo 'make bench  measure it beside its peers, 25 minutes; docs/benchmarks.md says what there is'
 	@echo 'make clean  remove .venv and caches; the data of `make run` under data/ stays'
 
 run: .venv/requirements.stamp
@@ -44,7 +44,7 @@ bench-memory: .venv/requirements.stamp
 	@$(PYTHON) -m bench.memory --save
 
 clean:
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv bench/.venvs .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/requirements.stamp: requirements.txt | .venv/bin/python

@@ -16,7 +16,6 @@ from bench import tables
 from bench.session import Session, run
 from bench.stacks import BY_NAME, Stack
 from bench.stage import TOKEN, Stage
-from bench.venvs import need_program
 from bench.wrk import load
 from trigger import executions
 
@@ -117,8 +116,7 @@ def record_size(session: Session, stack: Stack) -> None:
 
 
 def main() -> None:
-    session = Session("growth", __doc__ or "", STACKS, rounds=5, seconds=2)
-    need_program("wrk")
+    session = Session("growth", __doc__ or "", STACKS, rounds=5, seconds=2, program="wrk")
     ours = BY_NAME["ours"]
     with ExitStack() as exits:
         stages = {}

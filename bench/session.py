@@ -23,11 +23,18 @@ class Session:
     """One run of a bench, as its command line asks for it.
 
     Arguments: `benchmark`, its name; `about`, what it measures; `stacks`, the names of those it knows; `rounds` and
-    `seconds` (of one measurement) when the command line says nothing.
+    `seconds` (of one measurement) when the command line says nothing; `program`, which the bench can't do without.
     """
 
     def __init__(
-        self, benchmark: str, about: str, stacks: Sequence[str], *, rounds: int = 3, seconds: float = 3
+        self,
+        benchmark: str,
+        about: str,
+        stacks: Sequence[str],
+        *,
+        rounds: int = 3,
+        seconds: float = 3,
+        program: str = "",
     ) -> None:
         parser = argparse.ArgumentParser(
             prog=f"python -m bench.{benchmark}", description=about, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -45,6 +52,8 @@ class Session:
         unknown = set(self._options.stacks.split(",")) - set(stacks)
         if unknown:
             parser.error(f"there is no stack {', '.join(sorted(unknown))}; this bench knows {', '.join(stacks)}")
+        if program:
+            venvs.need_program(program)
         self.rounds: int = self._options.rounds
         self.seconds: float = self._options.seconds
         self.stacks = [BY_NAME[name] for name in self._options.stacks.split(",") if _is_there(BY_NAME[name])]

@@ -16,7 +16,6 @@ from itertools import product
 from bench import tables
 from bench.session import Session, run
 from bench.stage import Durability, Stage, cpu_seconds
-from bench.venvs import need_program
 from bench.wrk import load
 
 STACKS = ("ours", "flask-const", "flask-pipe", "rq", "celery", "dramatiq", "huey", "saq", "webhook")
@@ -53,8 +52,7 @@ def _warm_web(stage: Stage) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def main() -> None:
-    session = Session("trigger_path", __doc__ or "", STACKS, rounds=7, seconds=1)
-    need_program("wrk")
+    session = Session("trigger_path", __doc__ or "", STACKS, rounds=7, seconds=1, program="wrk")
     durabilities: tuple[Durability, ...] = ("none", "always")
     wanted = [
         (durability, connections, stack)
