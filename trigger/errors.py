@@ -5,6 +5,7 @@
     ├── UsageError             a command or an environment variable is wrong
     ├── StartError             the service can't start; says why and what to do
     ├── WorkflowError          a workflow could not be run as the config says
+    │   └── TemplateError          a template in it is broken, or uses what is not there
     └── RequestError           what a caller is answered instead of a uid
         ├── BodyTooLarge            413
         ├── ApiNotFound             404
@@ -16,6 +17,12 @@
         ├── Unauthorized            401
         ├── InvalidParams           400
         ├── UnsupportedMediaType    415
+        ├── Conflict                409  what was asked for does not fit what has become of the execution
+        │   ├── ExecutionEnded           it has ended
+        │   ├── ExecutionNotEnded        it has not ended
+        │   ├── ApiNotAvailable          its API is gone or not enabled
+        │   ├── NotResumable             its workflow has no steps
+        │   └── WorkflowChanged          its workflow is another one now
         ├── IdempotencyMismatch     422
         ├── BadRequest              400 and other statuses the HTTP layer refuses with
         ├── TooManyRequests         429
@@ -72,6 +79,10 @@ class StartError(TriggerError):
 
 class WorkflowError(TriggerError):
     """A workflow could not be run as the config says."""
+
+
+class TemplateError(WorkflowError):
+    """A template is broken or could not be rendered; the message names the expression."""
 
 
 class RequestError(TriggerError):
@@ -151,6 +162,31 @@ class BadRequest(RequestError):
     def __init__(self, message: str, *, status: int = 400, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message, headers=headers)
         self.status = status
+
+
+class Conflict(RequestError):
+    status = 409
+    code = "requestError.conflict"
+
+
+class ExecutionEnded(Conflict):
+    code = "requestError.executionEnded"
+
+
+class ExecutionNotEnded(Conflict):
+    code = "requestError.executionNotEnded"
+
+
+class ApiNotAvailable(Conflict):
+    code = "requestError.apiNotAvailable"
+
+
+class NotResumable(Conflict):
+    code = "requestError.notResumable"
+
+
+class WorkflowChanged(Conflict):
+    code = "requestError.workflowChanged"
 
 
 class IdempotencyMismatch(RequestError):

@@ -203,6 +203,8 @@ class Document:
             return "; the line is indented with a tab, YAML wants spaces"
         if "cannot start any token" in problem:
             return "; quote a text that begins with a special character such as % @ ` or a tab"
+        if "{{" in line:
+            return "; quote a text that holds {{"
         if "${" in line and ("," in problem or "mapping" in problem):
             return '; between { } or [ ] a reference must be quoted: "${NAME}"'
         if "mapping values are not allowed" in problem:
@@ -268,7 +270,9 @@ class _Conversion:
         merged: list[dict[str, Any]] | None = None
         for key_node, value_node in node.value:
             if type(key_node) is not ScalarNode or key_node.tag:
-                document.report(path, "a key must be plain text", key_node)
+                template = type(key_node) is MappingNode and key_node.flow_style
+                hint = "; quote a text that begins with {{" if template else ""
+                document.report(path, f"a key must be plain text{hint}", key_node)
                 continue
             key = key_node.value
             merges = key == MERGE and not key_node.style
