@@ -91,7 +91,7 @@ class TemplateError(WorkflowError):
 
 
 class HttpError(WorkflowError):
-    """A step's HTTP request can't be made, or did not succeed; the message holds no credential and no query of a URL."""
+    """A step's HTTP request can't be made, or failed; the message holds no credential and no query of a URL."""
 
 
 class ConnectionFailed(HttpError, ConnectionError):
