@@ -60,16 +60,12 @@ class Attempt:
 
 
 class StepProcess:
-    """What the forked process does. `find` gives the callable of a reference; `capture` is the child's, if it has
-    one; `close` lets go of what is the child's own."""
+    """What the forked process does. `find` gives the callable of a reference; `capture` is the child's."""
 
-    def __init__(
-        self, attempt: Attempt, find: Callable[[str], Callable[..., Any]], capture: Capture, close: Callable[[], None]
-    ) -> None:
+    def __init__(self, attempt: Attempt, find: Callable[[str], Callable[..., Any]], capture: Capture) -> None:
         self._attempt = attempt
         self._find = find
         self._capture = capture
-        self._close = close
 
     def main(self, parent: int, ends: Ends) -> NoReturn:
         """Runs the attempt, reports how it ended, and leaves without running what the child registered for its exit."""
@@ -93,7 +89,6 @@ class StepProcess:
         if not processes.die_with(parent):
             os._exit(1)
         processes.adopt_orphans()
-        self._close()
         for descriptor in ends.foreign:
             os.close(descriptor)
         nothing = os.open(os.devnull, os.O_RDONLY)
@@ -156,7 +151,8 @@ class StepProcess:
             url=as_text(render(action.url, names)),
             **{key: render(getattr(action, key), names) for key in ("headers", "query", "json", "form", "body")},
         )
-        return send(rendered, self._attempt.seconds)
+        # It ends by itself a moment before it would be told to: then it can say what it has waited for.
+        return send(rendered, max(0.05, self._attempt.seconds - 0.1))
 
     def _become(self, action: RunAction, names: Mapping[str, Any]) -> NoReturn:
         """Turns this process into the program. It gets the input on stdin, whole, as a file that nobody writes to."""

@@ -7,12 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from trigger.inputs.strict_json import depth
 from trigger.worker.outcome import MAX_MESSAGE, MAX_OUTPUT, MAX_TRACEBACK
 
 _DONE, _SKIPPED, _FAILED = b"o", b"s", b"f"
 
 # Longest report, in bytes: more is not read.
 MAX_REPORT = MAX_OUTPUT + 64 * 1024
+
+# How deep an output may be nested: more than anybody means, and less than what reads it bears.
+MAX_DEPTH = 200
 
 FALSE = "its `when` is false"
 
@@ -44,6 +48,8 @@ def done(output: Any) -> Report:
         text = json.dumps(output, allow_nan=False, separators=(",", ":"))
     except (TypeError, ValueError, RecursionError) as error:
         return Report(failure=Failure("OutputError", f"the output is not JSON: {error}", again=False))
+    if _is_deep(text.encode()):
+        return Report(failure=Failure("OutputError", f"the output is nested deeper than {MAX_DEPTH} levels", again=False))
     return Report(output=text if len(text) <= MAX_OUTPUT else truncated(len(text), text[:1000]))
 
 
@@ -80,8 +86,6 @@ def decode(data: bytes) -> Report | None:
         if letter == _FAILED:
             kind, message, traceback, kinds, again = json.loads(rest)
             return Report(failure=Failure(kind, message, traceback, tuple(kinds), again))
-    except RecursionError:
-        return Report(failure=Failure("OutputError", "the output is nested too deeply", again=False))
     except ValueError:
         pass
     return None
@@ -99,10 +103,11 @@ def parsed(data: bytes, size: int) -> str:
     if not text:
         return "null"
     try:
-        made = json.dumps(json.loads(text, parse_constant=_refuse), allow_nan=False, separators=(",", ":"))
-    except (ValueError, RecursionError):
-        made = json.dumps(text)
-    return made if len(made) <= 6 * MAX_OUTPUT else truncated(size, text[:1000])
+        if _is_deep(data):
+            return json.dumps(text)
+        return json.dumps(json.loads(text, parse_constant=_refuse), allow_nan=False, separators=(",", ":"))
+    except ValueError:
+        return json.dumps(text)
 
 
 def as_kinds(kind: type[BaseException]) -> tuple[str, ...]:
@@ -117,6 +122,10 @@ def as_kinds(kind: type[BaseException]) -> tuple[str, ...]:
 def matches(kinds: Sequence[str], on: Sequence[str]) -> bool:
     """Whether a failure is one of those that are tried again; all are when `on` is empty."""
     return not on or not set(kinds).isdisjoint(on)
+
+
+def _is_deep(data: bytes) -> bool:
+    return data.count(b"[") + data.count(b"{") > MAX_DEPTH and depth(data) > MAX_DEPTH
 
 
 def _refuse(constant: str) -> None:
