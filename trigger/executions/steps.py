@@ -23,7 +23,7 @@ REUSED = "done in the execution that this one resumes"
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The names of a workflow's steps in their order, what each one is ("python", "run" or "http"), and what it needs."""
+    """The names of a workflow's steps in their order, what each is ("python", "run" or "http"), and what it needs."""
 
     steps: tuple[str, ...] = ()
     on_failure: tuple[str, ...] = ()
@@ -165,7 +165,9 @@ def _why_not_begun(order: Sequence[str], states: Mapping[str, Mapping[str, Any]]
     return f"{max(failed)[1]} failed" if failed else "the execution ended before"
 
 
-def _failed_need(name: str, needs: Mapping[str, tuple[str, ...]], states: Mapping[str, Mapping[str, Any]]) -> str | None:
+def _failed_need(
+    name: str, needs: Mapping[str, tuple[str, ...]], states: Mapping[str, Mapping[str, Any]]
+) -> str | None:
     """Which step that this one needs, perhaps by way of others, has failed."""
     seen, open_names = {name}, list(needs.get(name, ()))
     while open_names:

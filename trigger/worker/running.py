@@ -43,9 +43,7 @@ class Running:
     def __init__(self, attempt: Attempt, means: Means, foreign: set[int]) -> None:
         self.attempt = attempt
         self.step = attempt.step
-        self.output = Output(
-            means.log, self.step.name, attempt.number, keep=isinstance(self.step.action, RunAction)
-        )
+        self.output = Output(means.log, self.step.name, attempt.number, keep=isinstance(self.step.action, RunAction))
         # Without a time of its own it has what is left of the workflow's, which the runner looks after.
         self._late_at = time.monotonic() + self.step.timeout if self.step.timeout is not None else math.inf
         self._grace = means.grace

@@ -131,10 +131,8 @@ class StepProcess:
             subject.uid, subject.module, subject.method, attempt.number, attempt.step.name
         )
         with context.entered(current):
-            if action.arguments is None:
-                result = called(subject.input)
-            else:
-                result = called(**render(action.arguments, names))
+            arguments = action.arguments
+            result = called(subject.input) if arguments is None else called(**render(arguments, names))
             if inspect.iscoroutine(result):
                 result = asyncio.run(result)
             for thread in threading.enumerate():  # as Python itself does at its end

@@ -49,7 +49,9 @@ def done(output: Any) -> Report:
     except (TypeError, ValueError, RecursionError) as error:
         return Report(failure=Failure("OutputError", f"the output is not JSON: {error}", again=False))
     if _is_deep(text.encode()):
-        return Report(failure=Failure("OutputError", f"the output is nested deeper than {MAX_DEPTH} levels", again=False))
+        return Report(
+            failure=Failure("OutputError", f"the output is nested deeper than {MAX_DEPTH} levels", again=False)
+        )
     return Report(output=text if len(text) <= MAX_OUTPUT else truncated(len(text), text[:1000]))
 
 
