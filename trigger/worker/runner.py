@@ -43,8 +43,8 @@ AT_ONCE = 2_000
 PAUSE = 0.25
 # How long the end waits until the log can be written, in seconds.
 PATIENCE = 30.0
-# The most that outputs may be, in characters, for a process that stands by to be told of them. With more, the process is
-# forked when all is known, and has them by that.
+# The most that outputs may be, in characters, for a process that stands by to be told of them. With more, the process
+# is forked when all is known, and has them by that.
 MAX_ORDER = 16 * 1024
 
 _CANCELLED = Failure("Cancelled", "the execution was cancelled", again=False)
@@ -96,7 +96,7 @@ class Runner:
         self._means = Means(tools.find, tools.capture, self._log)
         self._script = tools.redis.register_script(step_scripts.SAVE)
         self._folder = Path(tools.config.path).resolve().parent
-        self._selector = selectors.DefaultSelector()
+        self._selector = selectors.PollSelector()  # of few pipes for a short time: epoll would cost calls for each
         self._running: list[Running] = []
         self._starting: list[tuple[Step, int]] = []  # with the number of the attempt
         self._leaving: set[int] = set()  # processes that have said all and are ending
@@ -247,14 +247,14 @@ class Runner:
         """Has a process stand by for the step that comes next, while one runs."""
         wanted = self._running and self._error is None and self._goes_on() and self._progress.has_more()
         if self._standby is None and wanted and self._progress.size <= MAX_ORDER:
-            steps = {step.name: step for step in self._workflow.steps}
+            steps = {step.name: step for step in (*self._workflow.steps, *self._workflow.on_failure)}
             with contextlib.suppress(OSError):  # a step will say what is wrong
                 self._standby = Forked(self._common, self._means, self._foreign(), steps)
 
     def _foreign(self) -> set[int]:
         pipes = {pipe for running in self._running for pipe in running.output.open}
         pipes |= self._standby.open if self._standby is not None else set()
-        return pipes | {self._wake, self._waker, self._selector.fileno()}
+        return pipes | {self._wake, self._waker}
 
     def _wait(self) -> None:
         """Waits for output, for the end of a process, for a signal, or until something is due."""
