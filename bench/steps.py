@@ -2,9 +2,9 @@
 
     python -m bench.steps --executions 40
 
-A real worker runs the workflow, with a Redis that does not sync. Prints for python steps and for run steps the median of
-an execution's time (from when it was taken to its end, by Redis' clock) per step, that of calling the same directly, and
-the difference: our own time. Wanted are at most 3 ms.
+A real worker runs the workflow, with a Redis that does not sync. Prints for python steps and for run steps the median
+of an execution's time (from when it was taken to its end, by Redis' clock) per step, that of calling the same directly,
+and the difference: our own time. Wanted are at most 3 ms.
 """
 
 from __future__ import annotations
