@@ -343,11 +343,13 @@ class Worker(RqWorker):
 
     def _end_by_force(self, uid: str, execution: str, result: outcome.Outcome) -> None:
         self._end_child()
+        self._to_free = "crash"  # should Redis be gone before the end is recorded
         self._take_last_words()
         self._finish_script(
             keys=[Job.key_for(uid)],
             args=outcome.finish_arguments(self._queue, uid, execution, self.name, result),
         )
+        self._to_free = None
 
     def _cancel(self, uid: str, execution: str) -> None:
         """Has the child end a run, which has the config's grace for it."""
