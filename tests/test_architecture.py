@@ -18,12 +18,14 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # From the bottom to the top; a part imports only from those above it in this list, and from itself.
 LAYERS = [
     {"errors"},
+    {"templates"},
     {"config"},
     {"logs", "inputs", "auth", "data_folder", "lifeline", "redis_server", "startup"},
     {"executions"},
     {"workflows", "queueing"},
-    {"inforce", "watermark", "supervisor", "gunicorn_worker"},
+    {"inforce", "watermark", "supervisor", "gunicorn_worker", "acts"},
     {"service", "readiness"},
+    {"executions_api", "log_api"},
     {"api", "worker", "up"},
     {"cli"},
     {"__main__"},

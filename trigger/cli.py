@@ -6,9 +6,9 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 from redis import Redis
@@ -18,12 +18,21 @@ from tabulate import tabulate
 from trigger import __version__, executions, logs
 from trigger.config import Api, Config, Settings, hash_secret, json_schema, load, set_enabled
 from trigger.config.model import MISSING
-from trigger.errors import ConfigError, RequestError, StartError, UsageError
+from trigger.errors import ConfigError, ExecutionNotFound, RequestError, StartError, UsageError
+from trigger.executions import log_reading
 from trigger.inforce import load_checked, redis_url, watch
 from trigger.inputs import Shape, parse_json
 
+if TYPE_CHECKING:
+    from trigger import acts
+
+T = TypeVar("T")
+
 # How long `debug` waits for its execution to end, in seconds.
 DEBUG_PATIENCE = 60.0
+
+# How long one question of `logs -f` waits for more, in seconds; then it asks again.
+FOLLOW_PATIENCE = 10.0
 
 as_json = click.option("--json", "machine", is_flag=True, help="Print JSON, for machines.")
 
@@ -105,7 +114,7 @@ def worker(queue: str) -> None:
     def client(reply_timeout: float) -> Redis:
         return connect(url, reply_timeout=reply_timeout)
 
-    workers.run(queue, watcher, client)
+    workers.run(queue, watcher, client, environ=os.environ)
 
 
 @cli.command()
@@ -219,28 +228,41 @@ def debug(api: str, data: str | None, machine: bool) -> None:
 
 
 @cli.command("executions")
+@click.option("--module", metavar="MODULE", help="Only those of a module.")
+@click.option("--method", metavar="METHOD", help="Only those of a method.")
+@click.option(
+    "--status", type=click.Choice([str(status) for status in executions.Status]), help="Only those that are this now."
+)
+@click.option("--since", metavar="TIME", help="Only those accepted since 2026-01-31T12:00:00Z, or in the last 24h.")
+@click.option("--until", metavar="TIME", help="Only those accepted before; as --since.")
+@click.option("--caller", metavar="NAME", help="Only those of a caller.")
 @click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 1000), help="How many, newest first.")
+@click.option("--cursor", metavar="CURSOR", help="Where to go on, as said at the end of an earlier list.")
 @as_json
-def list_executions(limit: int, machine: bool) -> None:
-    """List the newest executions."""
-    records = executions.newest(_redis(_config()), limit)
+def list_executions(limit: int, machine: bool, **filters: str | None) -> None:
+    """List executions, the newest first."""
+    given = {name: text for name, text in filters.items() if text}
+    query = executions.Query.parse(given, now=time.time())
+    page = executions.collect(_redis(_config()), query, limit)
     _table(
         [
             {
-                "uid": record.uid,
-                "api": f"{record.module}/{record.method}",
-                "status": str(record.status),
-                "created": record.created_at,
-                "started": record.started_at,
-                "ended": record.ended_at,
-                "attempt": record.attempt,
-                "caller": record.caller,
-                "error": (record.error or {}).get("message"),
+                "uid": summary.uid,
+                "api": f"{summary.module}/{summary.method}",
+                "status": str(summary.status),
+                "created": summary.created_at,
+                "started": summary.started_at,
+                "ended": summary.ended_at,
+                "attempt": summary.attempt,
+                "caller": summary.caller,
+                "error": (summary.error or {}).get("message"),
             }
-            for record in records
+            for summary in page.executions
         ],
         machine,
     )
+    if page.next:
+        _complain(f"there may be more: --cursor {page.next}")
 
 
 @cli.command()
@@ -248,30 +270,68 @@ def list_executions(limit: int, machine: bool) -> None:
 @as_json
 def show(uid: str, machine: bool) -> None:
     """Show the record of an execution."""
-    record = executions.read(_redis(_config()), uid) if executions.is_uid(uid) else None
+    config = _config()
+    record = executions.read(_redis(config), uid, config.masked) if executions.is_uid(uid) else None
     if record is None:
         raise StartError(f"there is no execution {uid}; its record may have been kept long enough")
     _show(record, machine)
 
 
+@cli.command("logs")
+@click.argument("uid")
+@click.option("-f", "--follow", "until_end", is_flag=True, help="Go on until the execution has ended.")
+@as_json
+def logs_(uid: str, until_end: bool, machine: bool) -> None:
+    """Show the log of an execution, as text or as a JSON object a line."""
+    redis = _redis(_config())
+    if not executions.is_uid(uid) or executions.read(redis, uid) is None:
+        raise StartError(f"there is no execution {uid}; its record may have been kept long enough")
+    page, position = None, log_reading.START
+    while page is None or (not page.ended and (until_end or len(page.lines) == log_reading.MAX_LINES)):
+        wait = FOLLOW_PATIENCE if until_end else 0.0
+        page = log_reading.follow(redis, uid, position, log_reading.MAX_LINES, wait)
+        position = page.next
+        for line in map(json.dumps, page.as_json()) if machine else page.as_text():
+            click.echo(_safe(line, keep="\t"))
+
+
 @cli.command()
 @click.argument("uid")
 @as_json
-def rerun(uid: str, machine: bool) -> None:
-    """Start an execution again: a new one, with the same input."""
-    from trigger.queueing import Call, Submitter
+def cancel(uid: str, machine: bool) -> None:
+    """Cancel an execution: it never starts, or its run is told to end."""
+    from trigger import acts
 
-    config = _config()
-    redis = _redis(config)
-    record = executions.read(redis, uid) if executions.is_uid(uid) else None
-    accepted = executions.accepted_input(redis, uid) if record is not None else None
-    if record is None or accepted is None:
-        raise StartError(f"there is no execution {uid}; its record may have been kept long enough")
-    value, secrets = accepted
-    api = _api(config, f"{record.module}/{record.method}")
-    call = Call(api, value, record.caller, secrets, debug=record.debug, rerun_of=uid)
-    new = Submitter(redis).submit(call, config).uid
+    redis = _redis(_config())
+    status = _acted(lambda uid: acts.cancel(redis, uid, "the command line"), uid)
+    said = "is cancelled" if status is executions.Status.CANCELLED else f"is {status} and told to end"
+    click.echo(json.dumps({"uid": uid, "status": status}) if machine else f"{uid} {said}")
+
+
+@cli.command()
+@click.argument("uid")
+@click.option("--data", metavar="JSON", help="The input, instead of the same one.")
+@as_json
+def rerun(uid: str, data: str | None, machine: bool) -> None:
+    """Start an execution again: a new one, with the same input."""
+    from trigger import acts
+
+    edited = MISSING if data is None else parse_json(data.encode("utf-8", "surrogateescape"))
+    parts = _parts()
+    new = _acted(lambda uid: acts.rerun(parts, uid, edited=edited), uid).uid
     click.echo(json.dumps({"uid": new, "rerun_of": uid}) if machine else new)
+
+
+@cli.command()
+@click.argument("uid")
+@as_json
+def resume(uid: str, machine: bool) -> None:
+    """Go on with a failed or cancelled execution of a workflow with steps: a new one, which does the rest."""
+    from trigger import acts
+
+    parts = _parts()
+    new = _acted(lambda uid: acts.resume(parts, uid), uid).uid
+    click.echo(json.dumps({"uid": new, "resumed_from": uid}) if machine else new)
 
 
 @cli.command("hash")
@@ -305,6 +365,25 @@ def _redis(config: Config) -> Redis:
     from trigger.queueing import connect
 
     return connect(redis_url(_settings(), config), reply_timeout=5.0)
+
+
+def _parts() -> acts.Parts:
+    from trigger import acts
+    from trigger.queueing import Submitter
+
+    config = _config()
+    redis = _redis(config)
+    return acts.Parts(redis, Submitter(redis), config, lambda api: Shape(api.input))
+
+
+def _acted(act: Callable[[str], T], uid: str) -> T:
+    """What an act on an execution answers, if there is that execution."""
+    try:
+        if executions.is_uid(uid):
+            return act(uid)
+    except ExecutionNotFound:
+        pass
+    raise StartError(f"there is no execution {uid}; its record may have been kept long enough")
 
 
 def _split(name: str) -> tuple[str, str]:

@@ -27,7 +27,8 @@ from redis.retry import Retry
 
 from trigger import executions
 from trigger.config.model import Api, Config
-from trigger.errors import IdempotencyMismatch, QueueUnavailable, TooManyRequests
+from trigger.errors import ExecutionNotFound, IdempotencyMismatch, QueueUnavailable, TooManyRequests
+from trigger.executions import Resumed
 from trigger.script import Script, pack
 
 # The function every job of ours names. No worker imports it: our Job class runs the workflow of the config instead.
@@ -43,12 +44,14 @@ BREAK = 0.5
 
 _ACCEPT = (
     f"""
-local INDEX, WAITING = '{executions.INDEX}', '{executions.WAITING}'
+local INDEX, API_INDEX, APIS = '{executions.INDEX}', '{executions.API_INDEX}', '{executions.APIS}'
+local WAITING, STEPS = '{executions.WAITING}', '{executions.STEPS}'
 """
     + """
 -- ARGV, the same in every call of an API: queue, description, timeout in s, time to live in s, backlog, idempotency in s;
--- the call's own: meta, uid, its milliseconds, created_at, data, idempotency key or '', digest of the input.
-local queue, uid, created_at, data, remembered = ARGV[1], ARGV[8], ARGV[10], ARGV[11], ARGV[12]
+-- the call's own: meta, uid, its milliseconds, created_at, data, idempotency key or '', digest of the input, to resume
+-- what is taken over of which execution, as JSON, or ''.
+local queue, api, uid, created_at, data, remembered = ARGV[1], ARGV[2], ARGV[8], ARGV[10], ARGV[11], ARGV[12]
 local job, list = 'rq:job:' .. uid, 'rq:queue:' .. queue
 if redis.call('EXISTS', job) == 1 then
   -- Our own call, repeated after its reply was lost, finds the very fields it wrote; anything else is a collision.
@@ -65,8 +68,19 @@ end
 if redis.call('LLEN', list) >= tonumber(ARGV[5]) then
   return 'full'
 end
+if ARGV[14] ~= '' then
+  local resumed = cjson.decode(ARGV[14])
+  if redis.call('COPY', STEPS .. resumed.uid, STEPS .. uid) == 0 and resumed.has_finished then
+    return 'gone'
+  end
+  redis.call('PERSIST', STEPS .. uid)
+  for _, name in ipairs(resumed.unfinished) do
+    redis.call('HDEL', STEPS .. uid, name)
+  end
+  redis.call('HSET', STEPS .. uid, '', resumed.plan)
+end
 local now = redis.call('TIME')
-redis.call('HSET', job, 'created_at', created_at, 'data', data, 'origin', queue, 'description', ARGV[2],
+redis.call('HSET', job, 'created_at', created_at, 'data', data, 'origin', queue, 'description', api,
   'enqueued_at', created_at, 'timeout', ARGV[3], 'result_ttl', ARGV[4], 'failure_ttl', ARGV[4], 'status', 'queued',
   'meta', ARGV[7])
 if redis.call('RPUSH', list, uid) == 1 then
@@ -74,17 +88,22 @@ if redis.call('RPUSH', list, uid) == 1 then
 end
 redis.call('ZADD', WAITING .. queue, now[1] * 1000 + math.floor(now[2] / 1000), uid)
 redis.call('ZADD', INDEX, ARGV[9], uid)
+redis.call('ZADD', API_INDEX .. api, ARGV[9], uid)
+if redis.call('ZCARD', API_INDEX .. api) == 1 then
+  redis.call('ZADD', APIS, 0, api)
+end
 if remembered ~= '' then
   redis.call('SET', remembered, uid .. ' ' .. ARGV[13], 'EX', ARGV[6])
 end
 return 'accepted'
 """
 )
-_ARGUMENTS = 13
+_ARGUMENTS = 14
 
 # Up to so many bytes are compressed with a small window: zlib's usual one costs ten times as much to set up.
 _SMALL = 512
 _NOT_REMEMBERED = pack(b"", b"")
+_NOT_RESUMED = pack(b"")
 
 
 def connect(url: str, *, reply_timeout: float | None = REPLY_TIMEOUT) -> Redis:
@@ -107,7 +126,8 @@ class Call:
     """One call of an API, checked and ready to be accepted.
 
     `secrets` are the paths of its input's secret fields; `key` is the caller's Idempotency-Key;
-    `rerun_of` the uid of the execution that an operator repeats.
+    `rerun_of` the uid of the execution that an operator repeats; `resumed` what is taken over from the one that an
+    operator goes on with.
     """
 
     api: Api
@@ -117,6 +137,7 @@ class Call:
     debug: bool = False
     key: str | None = None
     rerun_of: str | None = None
+    resumed: Resumed | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +161,8 @@ class Submitter:
         """Accepts a call in one round trip and returns its execution's uid once Redis has confirmed it.
 
         Raises QueueUnavailable when Redis can't take it within ACCEPT_DEADLINE, TooManyRequests when the queue is full,
-        IdempotencyMismatch when the caller has used the key for another input.
+        IdempotencyMismatch when the caller has used the key for another input, ExecutionNotFound when what the call takes
+        over is gone meanwhile.
         """
         now = time.monotonic()
         if now < self._broken_until:
@@ -149,10 +171,11 @@ class Submitter:
         form = self._form(call.api, config)
         data = form.data(call.input)
         remembered = _NOT_REMEMBERED if call.key is None else pack(*_idempotency(call))
+        resumed = _NOT_RESUMED if call.resumed is None else pack(_taken_over(call.resumed))
         while True:
             uid = executions.new_uid()
             own = pack(uid.encode(), b"%d" % (int(uid) >> 40), _now(), data)
-            match self._until(deadline, (form.same, form.meta(call), own, remembered)):
+            match self._until(deadline, (form.same, form.meta(call), own, remembered, resumed)):
                 case b"accepted":
                     return Accepted(uid)
                 case b"full":
@@ -161,6 +184,8 @@ class Submitter:
                     )
                 case b"mismatch":
                     raise IdempotencyMismatch("The Idempotency-Key was used with another input")
+                case b"gone":
+                    raise ExecutionNotFound("The execution's record has been kept long enough and is gone")
                 case b"taken":
                     continue  # somebody else's uid, by a chance of one in 2^40 within the same millisecond
                 case first:
@@ -222,7 +247,7 @@ class _Form:
 
     def meta(self, call: Call) -> bytes:
         """The packed meta of a call's job."""
-        usual = not (call.debug or call.rerun_of)
+        usual = not (call.debug or call.rerun_of or call.resumed)
         packed = self._metas.get(call.caller) if usual else None
         if packed is None:
             packed = pack(json.dumps(_meta(call)).encode())
@@ -240,14 +265,32 @@ class _Form:
 
 
 def _meta(call: Call) -> dict[str, Any]:
-    meta: dict[str, Any] = {"module": call.api.module, "method": call.api.method, "caller": call.caller}
+    meta: dict[str, Any] = {
+        "module": call.api.module,
+        "method": call.api.method,
+        "caller": call.caller,
+        "workflow": call.api.workflow.name,
+    }
     if call.secrets:
         meta["secrets"] = call.secrets
     if call.debug:
         meta["debug"] = True
     if call.rerun_of:
         meta["rerun_of"] = call.rerun_of
+    if call.resumed is not None:
+        meta["resumed_from"] = call.resumed.uid
     return meta
+
+
+def _taken_over(resumed: Resumed) -> bytes:
+    return json.dumps(
+        {
+            "uid": resumed.uid,
+            "plan": resumed.plan,
+            "unfinished": resumed.unfinished,
+            "has_finished": resumed.has_finished,
+        }
+    ).encode()
 
 
 def _now() -> bytes:

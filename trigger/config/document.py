@@ -203,6 +203,8 @@ class Document:
             return "; the line is indented with a tab, YAML wants spaces"
         if "cannot start any token" in problem:
             return "; quote a text that begins with a special character such as % @ ` or a tab"
+        if "{{" in line:
+            return "; quote a text that holds {{"
         if "${" in line and ("," in problem or "mapping" in problem):
             return '; between { } or [ ] a reference must be quoted: "${NAME}"'
         if "mapping values are not allowed" in problem:
@@ -210,6 +212,11 @@ class Document:
         if "alias" in problem:
             return "; quote a text that begins with '*'"
         return ""
+
+
+def _is_template(node: Node) -> bool:
+    """Whether a key is what YAML takes the inner braces of an unquoted {{ input.sku }} for."""
+    return type(node) is MappingNode and node.flow_style and not any(value.value for _, value in node.value)
 
 
 class _Conversion:
@@ -268,7 +275,8 @@ class _Conversion:
         merged: list[dict[str, Any]] | None = None
         for key_node, value_node in node.value:
             if type(key_node) is not ScalarNode or key_node.tag:
-                document.report(path, "a key must be plain text", key_node)
+                hint = "; quote a text that begins with {{" if _is_template(key_node) else ""
+                document.report(path, f"a key must be plain text{hint}", key_node)
                 continue
             key = key_node.value
             merges = key == MERGE and not key_node.style

@@ -5,19 +5,13 @@ It says what a file may look like; what keys mean together (a workflow that exis
 
 from __future__ import annotations
 
-from typing import Any
-
 from trigger.config.declarations import FITS, TYPES, UNKNOWNS
-from trigger.config.schemas import NAME, QUEUE, VERBS
+from trigger.config.names import NAME
+from trigger.config.schema_parts import DURATION, SIZE, TEXT, Schema, boolean, integer, mapping, names, optional
+from trigger.config.schemas import VERBS
+from trigger.config.steps_for_editors import definitions
 
-Schema = dict[str, Any]
-
-# An editor takes `token: 123456` for a number; to the config it is text.
-_TEXT: Schema = {"type": ["string", "number", "boolean"]}
-_REFERENCE: Schema = {"type": "string", "pattern": r"\$\{"}
-_SECRET: Schema = {**_TEXT, "description": "The secret, its hash, or a reference such as ${NAME} or ${file:PATH}"}
-_SIZE: Schema = {"type": ["string", "integer"], "pattern": r"^[0-9]+ ?(B|kB|MB|GB|KiB|MiB|GiB)?$|\$\{"}
-_DURATION: Schema = {"type": "string", "pattern": r"^[0-9]+ ?[smhdw]$|\$\{"}
+_SECRET: Schema = {**TEXT, "description": "The secret, its hash, or a reference such as ${NAME} or ${file:PATH}"}
 
 
 def json_schema() -> Schema:
@@ -25,38 +19,27 @@ def json_schema() -> Schema:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Trigger's config.yaml",
-        **_object(
+        **mapping(
             {
-                "server": _optional(_server()),
+                "server": optional(_server()),
                 "redis": {"type": ["string", "null"], "description": "URL of a Redis; empty: a private one"},
-                "retention": {**_DURATION, "default": "7d"},
-                "idempotency": {**_DURATION, "default": "24h"},
-                "crashes": _integer(1, 1000, default=5),
-                "stop_grace": {**_DURATION, "default": "25s"},
+                "retention": {**DURATION, "default": "7d"},
+                "idempotency": {**DURATION, "default": "24h"},
+                "crashes": integer(1, 1000, default=5),
+                "stop_grace": {**DURATION, "default": "25s"},
+                "cancel_grace": {**DURATION, "default": "10s"},
+                "logs": {**SIZE, "default": "1 MiB"},
+                "keep": integer(1, 10_000_000),
                 "operators": {"type": ["object", "null"], "additionalProperties": _SECRET},
-                "workflows": _optional(_names(NAME, {"$ref": "#/$defs/workflow"})),
-                "modules": _optional(_names(NAME, {"$ref": "#/$defs/module"})),
+                "workflows": optional(names(NAME, {"$ref": "#/$defs/workflow"})),
+                "modules": optional(names(NAME, {"$ref": "#/$defs/module"})),
             },
             required=["modules"],
         ),
         "$defs": {
-            "workflow": {
-                "oneOf": [
-                    _python(),
-                    _object(
-                        {
-                            "python": _python(),
-                            "description": _TEXT,
-                            "timeout": _DURATION,
-                            "queue": _pattern(QUEUE),
-                            "retry": _retry(),
-                        },
-                        required=["python"],
-                    ),
-                ]
-            },
-            "module": _object(
-                {"description": _TEXT, "methods": _optional(_names(NAME, {"$ref": "#/$defs/api"}))}, required=[]
+            **definitions(),
+            "module": mapping(
+                {"description": TEXT, "methods": optional(names(NAME, {"$ref": "#/$defs/api"}))}, required=[]
             ),
             "api": _api(),
             "auth": _auth(),
@@ -66,34 +49,29 @@ def json_schema() -> Schema:
     }
 
 
-def _retry() -> Schema:
-    backoff = {"oneOf": [_DURATION, {"type": "array", "items": _DURATION, "minItems": 1}]}
-    return _object({"attempts": _integer(2, 100), "backoff": backoff}, required=["attempts"])
-
-
 def _server() -> Schema:
-    return _object(
+    return mapping(
         {
             "prefix": {"type": "string", "pattern": r"^(/[A-Za-z0-9._~-]+)+$|\$\{", "default": "/v1/api"},
-            "max_body": {**_SIZE, "default": "1 MiB"},
-            "proxies": _integer(0, 16, default=0),
+            "max_body": {**SIZE, "default": "1 MiB"},
+            "proxies": integer(0, 16, default=0),
             "hosts": {"type": "array", "items": {"type": "string"}},
-            "backlog": _integer(1, 10_000_000, default=100_000),
-            "auth_failures": _integer(1, 1_000_000, default=30),
+            "backlog": integer(1, 10_000_000, default=100_000),
+            "auth_failures": integer(1, 1_000_000, default=30),
         },
         required=[],
     )
 
 
 def _api() -> Schema:
-    return _object(
+    return mapping(
         {
-            "description": _TEXT,
-            "enabled": {**_boolean(), "default": False},
+            "description": TEXT,
+            "enabled": {**boolean(), "default": False},
             "verbs": {"type": "array", "items": {"enum": list(VERBS)}, "minItems": 1, "uniqueItems": True},
             "auth": {"$ref": "#/$defs/auth"},
             "workflow": {"type": "string", "minLength": 1},
-            "input": _object(
+            "input": mapping(
                 {"fields": {"$ref": "#/$defs/fields"}, "unknown": {"enum": list(UNKNOWNS)}}, required=["fields"]
             ),
             "debug": {"description": "A simulated request's input"},
@@ -106,30 +84,30 @@ def _auth() -> Schema:
     secrets = {"type": "object", "minProperties": 1, "additionalProperties": _SECRET}
     return {
         "oneOf": [
-            _object({"mode": {"const": "none"}}, required=["mode"]),
-            _object({"mode": {"const": "token"}, "token": _SECRET}, required=["mode", "token"]),
-            _object({"mode": {"const": "token"}, "tokens": secrets}, required=["mode", "tokens"]),
-            _object({"mode": {"const": "password"}, "users": secrets}, required=["mode", "users"]),
+            mapping({"mode": {"const": "none"}}, required=["mode"]),
+            mapping({"mode": {"const": "token"}, "token": _SECRET}, required=["mode", "token"]),
+            mapping({"mode": {"const": "token"}, "tokens": secrets}, required=["mode", "tokens"]),
+            mapping({"mode": {"const": "password"}, "users": secrets}, required=["mode", "users"]),
         ]
     }
 
 
 def _field() -> Schema:
-    length = _integer(0, 2**31 - 1)
-    schema = _object(
+    length = integer(0, 2**31 - 1)
+    schema = mapping(
         {
             "type": {"enum": list(TYPES)},
-            "required": {**_boolean(), "default": False},
+            "required": {**boolean(), "default": False},
             "default": {},
             "enum": {"type": "array", "minItems": 1},
             "min": {"type": ["number", "string"]},
             "max": {"type": ["number", "string"]},
             "min_length": length,
             "max_length": length,
-            "pattern": _TEXT,
-            "nullable": {**_boolean(), "default": False},
-            "description": _TEXT,
-            "secret": {**_boolean(), "default": False},
+            "pattern": TEXT,
+            "nullable": {**boolean(), "default": False},
+            "description": TEXT,
+            "secret": {**boolean(), "default": False},
             "fields": {"$ref": "#/$defs/fields"},
             "unknown": {"enum": list(UNKNOWNS)},
             "of": {"$ref": "#/$defs/field"},
@@ -140,32 +118,3 @@ def _field() -> Schema:
         key: {"properties": {"type": {"enum": sorted(types)}}} for key, types in sorted(FITS.items())
     }
     return schema
-
-
-def _object(properties: Schema, required: list[str]) -> Schema:
-    schema: Schema = {"type": "object", "properties": properties, "additionalProperties": False}
-    return schema | {"required": required} if required else schema
-
-
-def _names(pattern: str, value: Schema) -> Schema:
-    return {"type": "object", "propertyNames": _pattern(pattern), "additionalProperties": value}
-
-
-def _optional(schema: Schema) -> Schema:
-    return {**schema, "type": [schema["type"], "null"]}
-
-
-def _pattern(pattern: str) -> Schema:
-    return {"type": "string", "pattern": f"^({pattern})$"}
-
-
-def _python() -> Schema:
-    return {"type": "string", "pattern": r"^[^:]+:[^:]+$", "examples": ["examples.hello:greet"]}
-
-
-def _boolean() -> Schema:
-    return {"anyOf": [{"type": "boolean"}, _REFERENCE]}
-
-
-def _integer(low: int, high: int, **more: Any) -> Schema:
-    return {"anyOf": [{"type": "integer", "minimum": low, "maximum": high}, _REFERENCE], **more}

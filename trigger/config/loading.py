@@ -12,17 +12,23 @@ from typing import Any
 
 from marshmallow import ValidationError
 
+from trigger.config.building import workflow_of
 from trigger.config.document import Document
 from trigger.config.files import Stamp, read, stamp
 from trigger.config.model import Api, Config, Module, PasswordAuth, Server, TokenAuth, Workflow
+from trigger.config.programs import missing
 from trigger.config.references import References, Replaced
-from trigger.config.rules import apis_of, check_together
+from trigger.config.rules import apis_of, check_together, steps_of
 from trigger.config.schemas import CONFIG
 from trigger.config.secret import MIN_LENGTH, Secret
+from trigger.config.step_rules import texts
 from trigger.errors import ConfigError, Mistake
 
 MAX_FILE = 32 * 1024 * 1024  # bytes
+MIN_MASKED = 6  # characters: shorter values are too common to be hidden wherever they appear
 RETENTION = 7 * 86400.0  # seconds, where the config says nothing
+
+_PLAIN = ("idempotency", "crashes", "stop_grace", "cancel_grace", "logs", "keep")  # keys that Config takes as they are
 
 CheckImports = Callable[[Sequence[str]], Mapping[str, str]]
 
@@ -45,10 +51,10 @@ def load(
     """Read, check and convert the config at `path`.
 
     `environ` gives the values of `${NAME}`. `check_imports` is called with the sorted references
-    ("package.module:callable") of all workflows, and returns why each of those that can't be imported can't;
-    None: they are not imported. `text` is read in the place of the file's content: an earlier version, kept for when
-    the file is broken. A Watcher of such a config looks at the file itself soon. Raises ConfigError with every mistake
-    there is.
+    ("package.module:callable") of all workflows, and returns why each of those that can't be imported can't; with it,
+    the programs and folders of steps are looked for too. None: what workflows use is not looked for. `text` is read in
+    the place of the file's content: an earlier version, kept for when the file is broken. A Watcher of such a config
+    looks at the file itself soon. Raises ConfigError with every mistake there is.
     """
     file = Path(os.path.abspath(path))
     references = References(file.parent, environ)
@@ -100,9 +106,11 @@ def _load(
         for reference, reason in check_imports(sorted(places)).items():
             for place in places[reference]:
                 document.report(place, reason)
+        for where, wrong in _missing(data, file.resolve().parent, references.path):
+            document.report(where, wrong)
     if document.mistakes:
         raise ConfigError(list(dict.fromkeys(document.mistakes)))
-    workflows = {name: Workflow(name=name, **given) for name, given in (data.get("workflows") or {}).items()}
+    workflows = {name: workflow_of(document, name, given) for name, given in (data.get("workflows") or {}).items()}
     apis = {
         (module, method): _api(document, module, method, given, workflows) for module, method, given in apis_of(data)
     }
@@ -122,7 +130,8 @@ def _load(
         files=tuple(references.stamps),
         digest=references.digest(content),
         redis=data.get("redis"),
-        **{key: data[key] for key in ("idempotency", "crashes", "stop_grace") if key in data},
+        **{key: data[key] for key in _PLAIN if key in data},
+        masked=_masked(raw.get("workflows")),
         content=content,
         warnings=_warnings(document, data, raw, state),
         # The file's own state is not that of a text kept from earlier: unknown, so that a Watcher looks at it.
@@ -136,6 +145,24 @@ def _api(document: Document, module: str, method: str, given: dict[str, Any], wo
         workflows[target] = Workflow(name=target, python=target)
     line, _ = document.place(("modules", module, "methods", method))
     return Api(module=module, method=method, workflow=workflows[target], line=line, **given)
+
+
+def _missing(data: Mapping[str, Any], folder: Path, search: str) -> Iterator[tuple[Sequence[Hashable], str]]:
+    """The programs and folders that steps name and that are not there, with their places."""
+    for name, workflow in (data.get("workflows") or {}).items():
+        for where, step in steps_of(name, workflow):
+            for path, wrong in missing(step, folder, search):
+                yield (*where, *path), wrong
+
+
+def _masked(workflows: Any) -> tuple[str, ...]:
+    """What came from outside the file into workflows; of a value of several lines each line too, as logs show it."""
+    found: set[str] = set()
+    for _, text in texts(workflows):
+        if isinstance(text, Replaced):
+            found.update(text.outside)
+            found.update(line.strip() for value in text.outside for line in value.splitlines())
+    return tuple(sorted((value for value in found if len(value) >= MIN_MASKED), key=len, reverse=True))
 
 
 def _report(document: Document, path: tuple[Hashable, ...], messages: Any) -> None:

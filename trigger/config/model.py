@@ -116,7 +116,7 @@ class PythonAction:
     """Calls "package.module:callable" with the input, or with keyword arguments where `arguments` is not None."""
 
     python: str
-    arguments: Mapping[str, Any] | None = None  # values may hold templates
+    arguments: Mapping[str, Any] | None = field(default=None, repr=False)  # values may hold templates
     kind: Literal["python"] = "python"
 
 
@@ -124,7 +124,7 @@ class PythonAction:
 class RunAction:
     """Runs a program, without a shell. `cwd` and a program with a "/" in it are relative to the config's folder."""
 
-    argv: tuple[str, ...]  # may hold templates, but for the program itself
+    argv: tuple[str, ...] = field(repr=False)  # may hold templates, but for the program itself
     cwd: str | None = None
     kind: Literal["run"] = "run"
 
@@ -134,12 +134,12 @@ class HttpAction:
     """Sends an HTTP request. Of `json`, `form` and `body` at most one is not MISSING. `max_size` is in bytes."""
 
     method: str
-    url: str
-    headers: Mapping[str, str] = field(default_factory=dict)
-    query: Mapping[str, Any] = field(default_factory=dict)
-    json: Any = MISSING
-    form: Any = MISSING
-    body: Any = MISSING
+    url: str = field(repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    query: Mapping[str, Any] = field(default_factory=dict, repr=False)  # to a text or a list of texts, as in `form`
+    json: Any = field(default=MISSING, repr=False)
+    form: Any = field(default=MISSING, repr=False)
+    body: Any = field(default=MISSING, repr=False)
     expect: tuple[int, int] = (200, 299)  # the statuses that are a success, both ends included
     redirects: int = 0  # how many are followed
     max_size: int = 1024 * 1024
@@ -160,9 +160,11 @@ class Step:
     timeout: float | None = None
     retry: StepRetry | None = None
     continue_on_error: bool = False
-    env: Mapping[str, str] = field(default_factory=dict)  # the workflow's and its own; values may hold templates
+    env: Mapping[str, str] = field(
+        default_factory=dict, repr=False
+    )  # the workflow's and its own; values may hold templates
     digest: str = ""  # changes when the step's declaration does
-    line: int = 0  # of its name in the file, counted from 1
+    line: int = field(default=0, compare=False)  # of its name in the file, counted from 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +181,7 @@ class Workflow:
     steps: tuple[Step, ...] = ()
     on_failure: tuple[Step, ...] = ()  # run in order at the end when it failed
     parallel: int = 4
-    line: int = 0  # of its key in the file, counted from 1
+    line: int = field(default=0, compare=False)  # of its key in the file, counted from 1
 
     @property
     def references(self) -> tuple[str, ...]:

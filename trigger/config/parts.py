@@ -140,6 +140,31 @@ def each(
     return convert
 
 
+def many(load: Callable[[Any], Any], form: str) -> Callable[[Any], list[Any]]:
+    """Reads a list with at least one item: `load` makes each; `form` ends the sentence "must be …".
+
+    The items that are valid, or what is valid of them, are kept at their places beside the mistakes; None for others.
+    """
+
+    def convert(value: Any) -> list[Any]:
+        if not isinstance(value, list) or not value:
+            raise ValidationError(f"must be {form}")
+        result: list[Any] = []
+        wrong: dict[int, Any] = {}
+        field = Value(load)
+        for index, item in enumerate(value):
+            try:
+                result.append(field.deserialize(item))
+            except ValidationError as error:
+                wrong[index] = error.messages
+                result.append(error.valid_data)
+        if wrong:
+            raise ValidationError(wrong, valid_data=result)
+        return result
+
+    return convert
+
+
 def part(schema: Schema) -> Callable[[str, Any], Any]:
     """Loads an entry of a mapping by its own schema; a null is told apart from a wrong type."""
 

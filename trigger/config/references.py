@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
 from trigger.config.files import Stamp, read, stamp
+from trigger.templates import literal
 
 MAX_FILE = 1024 * 1024  # bytes
 _REFERENCE = re.compile(r"\$\$\{|\$\{([^}]*)(\}?)")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_EXPRESSIONS = (("{{", "}}"), ("{%", "%}"))
 
 
 class Quoted(str):
@@ -21,9 +24,15 @@ class Quoted(str):
 
 
 class Replaced(Quoted):
-    """A text that came, wholly or in part, from outside the file: it may be secret, so it is shown nowhere."""
+    """A text that came, wholly or in part, from outside the file: it may be secret, so it is shown nowhere.
 
-    __slots__ = ()
+    `outside` is what came from there. `template` is the text where templates are read: what came from outside is data
+    in it, whatever it holds; None when it stands inside an expression, where no data can.
+    """
+
+    __slots__ = ("outside", "template")
+    outside: tuple[str, ...]
+    template: str | None
 
 
 class References:
@@ -37,34 +46,46 @@ class References:
         self._texts: dict[str, str] = {}
         self.stamps: dict[Path, Stamp | None] = {}
 
+    @property
+    def path(self) -> str:
+        """The PATH that programs are looked up on."""
+        return self._environ.get("PATH") or os.defpath
+
     def replace(self, text: str) -> str:
         """`text` with its references replaced; ValueError names all that can't be.
 
         What a reference gives is not searched for further references.
         """
         wrong: list[str] = []
-
-        def value(match: re.Match[str]) -> str:
+        pieces: list[tuple[str, str]] = []  # what the file says, what a reference after it gives
+        outside: list[str] = []
+        end = 0
+        for match in _REFERENCE.finditer(text):
+            before, value = text[end : match.start()], ""
+            end = match.end()
             if match[0] == "$${":
-                return "${"
-            if not match[2]:
+                before += "${"
+            elif not match[2]:
                 wrong.append("a ${ is not closed by a }; write $${ where the characters themselves are meant")
-                return ""
-            try:
-                return self._value(match[1])
-            except ValueError as error:
-                wrong.append(str(error))
-                return ""
-
-        result = _REFERENCE.sub(value, text)
+            else:
+                try:
+                    value, given = self._value(match[1])
+                    outside += [value] if given else []
+                except ValueError as error:
+                    wrong.append(str(error))
+            pieces.append((before, value))
         if wrong:
             raise ValueError("; ".join(wrong))
+        pieces.append((text[end:], ""))
+        result = Replaced("".join(before + value for before, value in pieces))
         if not result.isascii():
             try:
                 result.encode("utf-8")
             except UnicodeEncodeError:
                 raise ValueError("what the reference gives is not UTF-8 text") from None
-        return Replaced(result)
+        result.outside = tuple(outside)
+        result.template = _as_template(pieces)
+        return result
 
     def digest(self, content: bytes) -> str:
         """A SHA-256, in hex, of the config's own bytes and of everything its references gave."""
@@ -81,9 +102,10 @@ class References:
             parts += [b"file", bytes(path), b"" if content is None else b"=" + content]
         return parts
 
-    def _value(self, reference: str) -> str:
+    def _value(self, reference: str) -> tuple[str, bool]:
+        """What a reference gives, and whether that is from outside the file: a default is not."""
         if reference.startswith("file:"):
-            return self._file(reference.removeprefix("file:"))
+            return self._file(reference.removeprefix("file:")), True
         name, separator, default = reference.partition(":-")
         if not _NAME.fullmatch(name):
             # What stands between the braces is not shown: it may be a piece of a secret.
@@ -93,12 +115,12 @@ class References:
             )
         value = self._values[name] = self._environ.get(name)
         if separator:
-            return value or default
+            return value or default, bool(value)
         if value is None:
             raise ValueError(
                 f"the environment variable {name} is not set: set it, or give a default as ${{{name}:-default}}"
             )
-        return value
+        return value, True
 
     def _file(self, name: str) -> str:
         if name in self._texts:
@@ -120,3 +142,19 @@ class References:
         # One line end goes: editors and `echo` add it, and it is never meant.
         self._texts[name] = text.removesuffix("\n").removesuffix("\r") if text.endswith("\n") else text
         return self._texts[name]
+
+
+def _as_template(pieces: list[tuple[str, str]]) -> str | None:
+    """The text of the pieces, with braces in what references gave written so that they begin no template."""
+    result = said = ""
+    for before, value in pieces:
+        said += before
+        if value and any(said.rfind(begin) > said.rfind(end) for begin, end in _EXPRESSIONS):
+            return None
+        if before.endswith("{") and value.startswith(("{", "%", "#")):
+            # With the brace before it, the value's first character would begin a template.
+            result += before.rstrip("{") + literal(before[len(before.rstrip("{")) :])
+        else:
+            result += before
+        result += literal(value)
+    return result

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from typing import Any
 
 from trigger.config.document import Document
 from trigger.config.model import Server
+from trigger.config.names import REFERENCE_FORM, reference
 from trigger.config.parts import MAX_CANDIDATES, did_you_mean
 from trigger.config.scalars import shown
-from trigger.config.schemas import REFERENCE_FORM, reference
+from trigger.config.step_rules import LISTS, check_steps
 
 # The paths that the service answers itself, with all below them.
 RESERVED = ("/v1/executions", "/healthz", "/readyz", "/console", "/docs", "/openapi.json", "/metrics")
@@ -27,6 +28,30 @@ def apis_of(data: Mapping[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
     ]
 
 
+def steps_of(name: str, workflow: Mapping[str, Any]) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Each step that the schema let through, or what is valid of it, with its place."""
+    for key in LISTS:
+        for index, step in enumerate(workflow.get(key) or ()):
+            if isinstance(step, dict):
+                yield ("workflows", name, key, index), step
+
+
+def _fields(data: Mapping[str, Any]) -> dict[str, frozenset[str] | None]:
+    """By workflow with steps: the names of the fields that its APIs together let an input have; None when it may have any."""
+    found: dict[str, frozenset[str] | None] = {}
+    of_steps = {name for name, workflow in (data.get("workflows") or {}).items() if "steps" in workflow}
+    for _, _, api in apis_of(data) if of_steps else ():
+        name, declared = str(api.get("workflow")), api.get("input")
+        if name not in of_steps:
+            continue
+        known = found.get(name, frozenset())
+        if known is None or declared is None or declared.unknown == "keep":
+            found[name] = None
+        else:
+            found[name] = known.union(field.name for field in declared.fields)
+    return found
+
+
 def check_together(document: Document, data: Mapping[str, Any], raw: Mapping[str, Any]) -> dict[str, list[Path]]:
     """Report what is wrong between keys; `data` is what the schemas let through, `raw` what the document holds.
 
@@ -38,11 +63,18 @@ def check_together(document: Document, data: Mapping[str, Any], raw: Mapping[str
             document.report(("server", "prefix"), f"clashes with {path}, which the service answers itself")
 
     places: dict[str, list[Path]] = {}
+    fields = _fields(data)
     for name, workflow in (data.get("workflows") or {}).items():
+        where: Path = ("workflows", name)
+        declared = raw["workflows"][name]
         if "python" in workflow:
-            where: Path = ("workflows", name)
-            python_key = (*where, "python") if isinstance(raw["workflows"][name], dict) else where
+            python_key = (*where, "python") if isinstance(declared, dict) else where
             places.setdefault(workflow["python"], []).append(python_key)
+        if isinstance(declared, dict):
+            check_steps(document, name, workflow, declared, fields.get(name))
+            for place, step in steps_of(name, workflow):
+                if "python" in step:
+                    places.setdefault(step["python"], []).append((*place, "python"))
 
     # Also workflows with mistakes of their own are there: what uses them is not wrong too.
     declared = raw.get("workflows")

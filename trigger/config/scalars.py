@@ -17,6 +17,7 @@ from trigger.config.references import Quoted, Replaced
 
 SIZES = {"B": 1, "kB": 1000, "MB": 1000**2, "GB": 1000**3, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 DURATIONS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+DAY = DURATIONS["d"]  # seconds
 MAX_INTEGER = 2**63 - 1
 
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)")
@@ -122,10 +123,10 @@ def core(text: str) -> Any:
     return text
 
 
-def free(value: Any) -> Any:
+def free(value: Any, text: Callable[[str], str] = str) -> Any:
     """A free JSON value: quoted scalars are texts, plain ones what the core schema says.
 
-    Raises marshmallow's ValidationError, with the place inside the value.
+    `text` reads each text of it. Raises marshmallow's ValidationError, with the place inside the value.
     """
     if isinstance(value, dict | list):
         items = value.items() if isinstance(value, dict) else enumerate(value)
@@ -133,18 +134,17 @@ def free(value: Any) -> Any:
         wrong: dict[Any, Any] = {}
         for key, item in items:
             try:
-                result[str(key) if isinstance(key, str) else key] = free(item)
+                result[str(key) if isinstance(key, str) else key] = free(item, text)
             except ValidationError as error:
                 wrong[key] = error.messages
         if wrong:
             raise ValidationError(wrong)
         return result if isinstance(value, dict) else list(result.values())
-    if isinstance(value, Quoted):
-        return str(value)
     if value is None or value is UNKNOWN:
         return None
     try:
-        return core(value)
+        read = value if isinstance(value, Quoted) else core(value)
+        return text(read) if isinstance(read, str) else read
     except ValueError as error:
         raise ValidationError(str(error)) from None
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import builtins
-import keyword
 import re
-import sys
 from collections.abc import Callable
 from typing import Any, get_args
 from urllib.parse import urlsplit
@@ -13,38 +10,20 @@ from urllib.parse import urlsplit
 from marshmallow import Schema, ValidationError
 
 from trigger.config.declarations import UNKNOWNS, choice, declare, field_name
-from trigger.config.model import Auth, Input, NoAuth, PasswordAuth, Retry, TokenAuth, Verb
+from trigger.config.model import Auth, Input, NoAuth, PasswordAuth, TokenAuth, Verb
+from trigger.config.names import REFERENCE_FORM, name
 from trigger.config.parts import Scalar, Strict, Value, by_key, each, part, refuse, section, unknown_key
-from trigger.config.scalars import boolean, duration, free, integer, shown, size
+from trigger.config.scalars import DAY, boolean, duration, free, integer, shown, size
 from trigger.config.secret import HASH_PREFIX, Secret
+from trigger.config.workflows import workflow
 
-DAY = 86400
 VERBS: tuple[str, ...] = get_args(Verb)
 MODES = ("none", "token", "password")
 REDIS_SCHEMES = ("redis", "rediss", "unix")
-NAME = r"[A-Za-z0-9_.-]{1,64}"
-QUEUE = r"[A-Za-z0-9_-]{1,64}"
-REFERENCE_FORM = "'package.module:callable'"
 
-_NAME = re.compile(NAME)
-_QUEUE = re.compile(QUEUE)
 _PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 _HOST = re.compile(r"(\.?[A-Za-z0-9_]([A-Za-z0-9_-]*)(\.[A-Za-z0-9_-]+)*|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
 _SCRYPT = re.compile(r"scrypt:([0-9]{1,8}):([0-9]{1,3}):([0-9]{1,3})\$[^$]+\$[0-9a-f]{128}")
-_PYTHONS_OWN = sys.stdlib_module_names | set(sys.builtin_module_names) | set(dir(builtins))
-
-
-def name(what: str, pattern: re.Pattern[str] = _NAME) -> Callable[[str], str | None]:
-    """Says what is wrong with a name in the config."""
-    allowed = "letters, digits, '_', '-' and '.'" if pattern is _NAME else "letters, digits, '_' and '-'"
-
-    def check(text: str) -> str | None:
-        if pattern.fullmatch(text) and text not in {".", ".."}:
-            return None
-        dots = ", and is not '.' or '..'" if pattern is _NAME else ""
-        return f"the name of a {what} has {allowed}, from 1 to 64 of them{dots}"
-
-    return check
 
 
 def caller(text: str) -> str | None:
@@ -98,19 +77,6 @@ def redis_url(text: str) -> Secret | None:
     return Secret(str(text))
 
 
-def reference(text: str) -> str:
-    """The "package.module:callable" of a workflow. Only its form is checked here."""
-    module, _, path = text.partition(":")
-    parts = [*module.split("."), *path.split(".")]
-    if not all(part.isidentifier() and not keyword.iskeyword(part) for part in parts):
-        raise ValueError(f"{shown(text)} must be a callable of yours as {REFERENCE_FORM}, such as examples.hello:greet")
-    if any(part.startswith("__") for part in path.split(".")):
-        raise ValueError(f"{shown(text)} names something of Python's own; a workflow is a function of yours")
-    if parts[0] in _PYTHONS_OWN:
-        raise ValueError(f"{parts[0]!r} is Python's own; a workflow is a function of yours, in a package of yours")
-    return str(text)
-
-
 def verbs(value: Any) -> tuple[str, ...]:
     """A list of GET and POST."""
     if not isinstance(value, list) or not value:
@@ -150,14 +116,6 @@ def prefix(text: str) -> str:
     return str(text)
 
 
-def queue(text: str) -> str:
-    """The name of an RQ queue."""
-    wrong = name("queue", _QUEUE)(text)
-    if wrong:
-        raise ValueError(wrong)
-    return str(text)
-
-
 def auth(value: Any) -> Auth:
     """Who may call an API: {mode: none}, {mode: token, token: …} or {mode: password, users: …}."""
     if not isinstance(value, dict):
@@ -183,42 +141,6 @@ def auth(value: Any) -> Auth:
     if mode == "token":
         return TokenAuth(given["tokens"] if "tokens" in given else {"token": given["token"]})
     return PasswordAuth(given["users"]) if mode == "password" else NoAuth()
-
-
-def workflow(value: Any) -> dict[str, Any]:
-    """A workflow: "package.module:callable", or a mapping with it as `python`."""
-    if isinstance(value, str):
-        try:
-            return {"python": reference(value)}
-        except ValueError as error:
-            raise ValidationError(str(error)) from None
-    if not isinstance(value, dict):
-        raise ValidationError(f"must be {REFERENCE_FORM}, or a mapping with python: {REFERENCE_FORM}")
-    loaded: dict[str, Any] = _WORKFLOW.load(value)
-    return loaded
-
-
-def backoff(value: Any) -> tuple[float, ...]:
-    """A list of pauses; one alone may stand for a list of it."""
-    items = value if isinstance(value, list) else [value]
-    wait = duration(1, 30 * DAY)
-    wrong: dict[int, list[str]] = {}
-    pauses = []
-    for index, item in enumerate(items):
-        try:
-            pauses.append(wait(item if isinstance(item, str) else ""))
-        except ValueError as error:
-            wrong[index] = [str(error)]
-    if wrong:
-        raise ValidationError(wrong if isinstance(value, list) else wrong[0])
-    if not pauses:
-        raise ValidationError("must be a list of pauses, such as [1s, 10s, 1m]")
-    return tuple(pauses)
-
-
-def retry(value: Any) -> Retry:
-    """How often a workflow that fails is tried, and how long is waited before each further attempt."""
-    return Retry(**section(_RETRY)(value))
 
 
 def declared_input(value: Any) -> Input:
@@ -250,12 +172,6 @@ class _AuthSchema(Strict):
                 error.messages[key] = [unknown_key(key, self.fields)]
 
 
-class _WorkflowSchema(Strict):
-    hints = {  # noqa: RUF012  # a ClassVar in the base
-        "steps": "workflows of steps are not there yet: name one callable as python: package.module:callable"
-    }
-
-
 _mode = Scalar(choice(MODES, show=False), required=True)
 _one = Scalar(secret)
 _tokens = Value(each(_secret_of(secret), caller, at_least=1))
@@ -265,23 +181,6 @@ _AUTH: dict[str, Schema] = {
     "password": _AuthSchema.from_dict({"mode": _mode, "users": _tokens})(),
 }
 _ANY_AUTH = _AuthSchema.from_dict({"mode": _mode, "token": _one, "tokens": _tokens, "users": _tokens})()
-
-_WORKFLOW = _WorkflowSchema.from_dict(
-    {
-        "python": Scalar(reference, required=True),
-        "description": Scalar(str),
-        "timeout": Scalar(duration(1, 30 * DAY)),
-        "queue": Scalar(queue),
-        "retry": Value(retry),
-    }
-)()
-
-_RETRY = Strict.from_dict(
-    {
-        "attempts": Scalar(integer(2, 100), required=True),
-        "backoff": Value(backoff),
-    }
-)()
 
 _INPUT = Strict.from_dict(
     {
@@ -338,6 +237,9 @@ CONFIG: Schema = Strict.from_dict(
         "idempotency": Scalar(duration(1, 365 * DAY)),
         "crashes": Scalar(integer(1, 1000)),
         "stop_grace": Scalar(duration(0, DAY)),
+        "cancel_grace": Scalar(duration(0, DAY)),
+        "logs": Scalar(size(16 * 1024, 64 * 1024**2)),
+        "keep": Scalar(integer(1, 10_000_000)),
         "operators": _optional(each(_secret_of(operator_secret), caller)),
         "workflows": _optional(each(lambda _, value: Value(workflow).deserialize(value), name("workflow"))),
         "modules": Value(each(part(_MODULE), name("module")), required=True, allow_none=True),

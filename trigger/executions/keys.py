@@ -19,13 +19,17 @@ POISON = "trigger:poison"  # list: entries that no worker could read, newest fir
 
 WAITING = "trigger:waiting:"  # and a queue's name: sorted set, see above
 LEASED = "trigger:leased:"  # likewise
+DROPPED = "trigger:dropped:"  # and a queue's name: set of uids that were cancelled and still stand in its list
 REAPER = "trigger:reaper:"  # and a queue's name: when its ledger was last looked at
 
+QUEUES = "rq:queues"  # set: the key of each queue's list
+QUEUE = "rq:queue:"  # and a queue's name: list of uids
 JOB = "rq:job:"
 RESULTS = "rq:results:"
 
 STEPS = "trigger:steps:"  # and a uid: hash, the plan under "" and the state of each step that has begun
 LOG = "trigger:log:"  # and a uid: stream, a line of its log each
+APIS = "trigger:apis"  # sorted set, all scores 0: the names (module/method) of the APIs that API_INDEX has keys for
 API_INDEX = "trigger:executions:api:"  # and module/method: as INDEX, of one API
 FAILED_INDEX = "trigger:executions:failed"  # as INDEX, of those that have failed or were cancelled
 
@@ -42,6 +46,11 @@ def leased_key(queue: str) -> str:
     return LEASED + queue
 
 
+def api_index_key(module: str, method: str) -> str:
+    """The index of one API's executions."""
+    return f"{API_INDEX}{module}/{method}"
+
+
 def idempotency_key(digest: str) -> str:
     """Where the uid that the first call with an Idempotency-Key was answered is kept."""
     return f"trigger:idempotency:{digest}"
@@ -50,6 +59,11 @@ def idempotency_key(digest: str) -> str:
 def new_uid() -> str:
     """A new uid: 25 decimal digits, milliseconds since 1970 times 2^40 plus 40 random bits. Sorts by time."""
     return f"{(time.time_ns() // 1_000_000 << 40) | secrets.randbits(40):025d}"
+
+
+def accepted_ms(uid: str) -> int:
+    """When an execution was accepted, in milliseconds since 1970, by the clock of who made its uid."""
+    return int(uid) >> 40
 
 
 def is_uid(text: str) -> bool:

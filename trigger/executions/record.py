@@ -7,45 +7,22 @@ we show.
 from __future__ import annotations
 
 import json
+import re
 import zlib
 from base64 import b64decode
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from enum import StrEnum
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from redis import Redis
 
-from trigger.executions.keys import INDEX, JOB, RESULTS, STATS
-from trigger.inputs import mask
+from trigger.executions.keys import INDEX, JOB, RESULTS, STATS, STEPS
+from trigger.executions.status import FINAL, OF_RQ, Status
+from trigger.executions.steps import StepRecord, Whole
+from trigger.executions.steps import records as step_records
+from trigger.inputs import mask, secret_values
 
-
-class Status(StrEnum):
-    """What has become of an execution. The last three are final: reached once, never left."""
-
-    QUEUED = "queued"
-    RUNNING = "running"
-    RETRYING = "retrying"
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-
-FINAL = frozenset({Status.SUCCEEDED, Status.FAILED, Status.CANCELLED})
-
-# RQ's words for the same (rq.job.JobStatus). A deferred or created job waits like a queued one.
-_STATUS_OF_RQ = {
-    "created": Status.QUEUED,
-    "queued": Status.QUEUED,
-    "deferred": Status.QUEUED,
-    "started": Status.RUNNING,
-    "scheduled": Status.RETRYING,
-    "finished": Status.SUCCEEDED,
-    "failed": Status.FAILED,
-    "stopped": Status.CANCELLED,
-    "canceled": Status.CANCELLED,
-}
+_RQ_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +45,8 @@ class Record:
     traceback: str | None
     debug: bool
     rerun_of: str | None  # the uid of the execution that this one repeats
+    resumed_from: str | None  # the uid of the execution that this one goes on with
+    steps: tuple[StepRecord, ...]
 
     def as_json(self, *, operator: bool) -> dict[str, Any]:
         """The record as the HTTP answer and the CLI show it; the traceback is for operators only."""
@@ -88,40 +67,69 @@ class Record:
             "input": self.input,
             "output": self.output,
             "error": error,
-            "steps": [],
+            "steps": [step.as_json(operator=operator) for step in self.steps],
             **({"debug": True} if self.debug else {}),
             **({"rerun_of": self.rerun_of} if self.rerun_of else {}),
+            **({"resumed_from": self.resumed_from} if self.resumed_from else {}),
         }
 
 
-def read(redis: Redis, uid: str) -> Record | None:
-    """The record of one execution, in one round trip; None when there is none (any more)."""
-    pipeline = redis.pipeline(transaction=False)
-    pipeline.hgetall(JOB + uid)
-    pipeline.xrevrange(RESULTS + uid, count=1)
-    fields, results = pipeline.execute()
-    return _record(uid, fields, results)
+def read(redis: Redis, uid: str, masked: Collection[str] = ()) -> Record | None:
+    """The record of one execution, in one round trip; None when there is none (any more).
+
+    `masked` are texts that its steps must not show, beside the input's own secrets.
+    """
+    found = read_many(redis, [uid], masked)
+    return found[0] if found else None
 
 
-def read_many(redis: Redis, uids: Sequence[str]) -> list[Record]:
+def read_many(redis: Redis, uids: Sequence[str], masked: Collection[str] = ()) -> list[Record]:
     """The records of several executions, in one round trip; those that are gone are left out."""
     pipeline = redis.pipeline(transaction=False)
     for uid in uids:
         pipeline.hgetall(JOB + uid)
         pipeline.xrevrange(RESULTS + uid, count=1)
+        pipeline.hgetall(STEPS + uid)
     answers = pipeline.execute()
-    pairs = zip(uids, answers[::2], answers[1::2], strict=True)
-    return [record for uid, fields, results in pairs if (record := _record(uid, fields, results))]
+    parts = zip(uids, answers[::3], answers[1::3], answers[2::3], strict=True)
+    found = (_record(uid, fields, results, steps, masked) for uid, fields, results, steps in parts)
+    return [record for record in found if record is not None]
 
 
-def accepted_input(redis: Redis, uid: str) -> tuple[Any, list[list[str]]] | None:
-    """The input as it was accepted, unmasked, with the paths of its secrets: for running it again, not for showing."""
-    data, meta = cast(list[bytes | None], redis.hmget(JOB + uid, "data", "meta"))
-    if data is None or meta is None:
-        return None
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """An execution as it was accepted, its input unmasked: for starting it anew, not for showing."""
+
+    uid: str
+    status: Status
+    module: str
+    method: str
+    workflow: str
+    caller: str | None
+    input: Any = field(repr=False)
+    secrets: tuple[tuple[str, ...], ...]  # the paths of the input's secrets
+    debug: bool
+
+
+def origin(redis: Redis, uid: str) -> Origin | None:
+    """What an execution was accepted with; None when there is none (any more)."""
+    values = cast(list[bytes | None], redis.hmget(JOB + uid, "data", "meta", "status"))
+    data, meta, word = (value or b"" for value in values)
     try:
-        return json.loads(zlib.decompress(data))[2][1], json.loads(meta).get("secrets", [])
-    except (IndexError, ValueError, TypeError, AttributeError, zlib.error):
+        about = json.loads(meta)
+        workflow, input_ = json.loads(zlib.decompress(data))[2]
+        return Origin(
+            uid=uid,
+            status=OF_RQ[word.decode()],
+            module=about["module"],
+            method=about["method"],
+            workflow=workflow,
+            caller=about.get("caller"),
+            input=input_,
+            secrets=tuple(tuple(path) for path in about.get("secrets", ())),
+            debug=bool(about.get("debug")),
+        )
+    except (KeyError, IndexError, ValueError, TypeError, AttributeError, zlib.error):
         return None
 
 
@@ -135,15 +143,21 @@ def newest(redis: Redis, limit: int) -> list[Record]:
 def stats(redis: Redis) -> dict[str, int]:
     """How many executions the reapers have taken back ("reaped"), and how many entries nobody could read."""
     raw: dict[bytes, bytes] = redis.hgetall(STATS)  # type: ignore[assignment]  # no decoding client is ever used
-    return {"reaped": 0, "poisoned": 0} | {name.decode(): int(value) for name, value in raw.items()}
+    return {name.decode(): int(value) for name, value in raw.items()}
 
 
-def _record(uid: str, fields: Mapping[bytes, bytes], results: Sequence[Any]) -> Record | None:
-    """A record from RQ's hash and its newest result; None for what is not an execution of ours."""
+def _record(
+    uid: str,
+    fields: Mapping[bytes, bytes],
+    results: Sequence[Any],
+    steps: Mapping[bytes, bytes],
+    masked: Collection[str],
+) -> Record | None:
+    """A record from RQ's hash, its newest result and our steps; None for what is not an execution of ours."""
     try:
         meta = json.loads(fields[b"meta"])
         workflow, input_ = json.loads(zlib.decompress(fields[b"data"]))[2]
-        status = _STATUS_OF_RQ[fields[b"status"].decode()]
+        status = OF_RQ[fields[b"status"].decode()]
         module, method = meta["module"], meta["method"]
     except (KeyError, IndexError, ValueError, TypeError, zlib.error):
         return None
@@ -153,35 +167,38 @@ def _record(uid: str, fields: Mapping[bytes, bytes], results: Sequence[Any]) -> 
         result = results[0][1]
         if status is Status.SUCCEEDED and b"return_value" in result:
             output = json.loads(b64decode(result[b"return_value"]))
-        elif b"exc_string" in result:
+        elif result.get(b"exc_string"):
             traceback = zlib.decompress(b64decode(result[b"exc_string"])).decode()
     error = json.loads(fields[b"error"]) if fields.get(b"error") else None
+    created_at, resumed_from = rq_time(fields.get(b"created_at")), meta.get("resumed_from")
+    ended_at = rq_time(fields.get(b"ended_at")) if status in FINAL else None
+    secrets = meta.get("secrets", ())
+    whole = Whole(status, created_at, ended_at, error, bool(resumed_from))
+    if steps:
+        whole = replace(whole, secrets={*masked, *secret_values(input_, secrets)})
     return Record(
         uid=uid,
         module=module,
         method=method,
         workflow=workflow,
         status=status,
-        created_at=_time(fields.get(b"created_at")),
-        started_at=_time(fields.get(b"started_at")),
-        ended_at=_time(fields.get(b"ended_at")) if status in FINAL else None,
+        created_at=created_at,
+        started_at=rq_time(fields.get(b"started_at")),
+        ended_at=ended_at,
         attempt=int(fields.get(b"attempt", 0)),
         caller=meta.get("caller"),
-        input=mask(input_, meta.get("secrets", ())),
+        input=mask(input_, secrets),
         output=output,
         error=error if status is not Status.SUCCEEDED else None,
         traceback=traceback,
         debug=bool(meta.get("debug")),
         rerun_of=meta.get("rerun_of"),
+        resumed_from=resumed_from,
+        steps=step_records(steps, whole) if steps else (),
     )
 
 
-def _time(raw: bytes | None) -> str | None:
+def rq_time(raw: bytes | None) -> str | None:
     """RQ's time text ("2026-01-31T12:00:00.123456Z") with milliseconds, or None for an empty one."""
-    if not raw:
-        return None
-    try:
-        moment = datetime.strptime(raw.decode(), "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
-    except ValueError:
-        return None
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    text = (raw or b"").decode("ascii", "replace")
+    return f"{text[:23]}Z" if _RQ_TIME.fullmatch(text) else None

@@ -1,0 +1,81 @@
+"""The commands that list executions and act on them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from tests.executions.conftest import Bench, api
+from tests.support import OwnRedis
+from tests.test_cli import Shell
+
+
+@pytest.fixture
+def shell(tmp_path: Any, redis: object, redis_server: OwnRedis) -> Shell:
+    return Shell(tmp_path, redis_server.url)
+
+
+def queued(shell: Shell, redis: Redis, *apis: str) -> list[str]:
+    """Executions that wait, as `debug` starts them."""
+    bench = Bench(redis)
+    named = [name.partition("/") for name in apis]
+    return [bench.accept(api(module, method), {"name": "Ada"}, debug=True) for module, _, method in named]
+
+
+def test_executions_are_listed_by_filters_and_the_list_goes_on(shell: Shell, redis: Redis) -> None:
+    uids = queued(shell, redis, "shop/test", "shop/draft", "shop/test")
+
+    def listed(*options: str) -> list[str]:
+        said = shell("executions", "--json", *options)
+        assert said.returncode == 0, said.stderr
+        return [row["uid"] for row in json.loads(said.stdout)]
+
+    assert listed() == uids[::-1]
+    assert listed("--module", "shop", "--method", "test", "--since", "1h") == [uids[2], uids[0]]
+    assert listed("--status", "failed") == listed("--caller", "nobody") == []
+    first = shell("executions", "--limit", "2")
+    assert uids[1] in first.stdout
+    assert uids[0] not in first.stdout
+    assert listed("--cursor", first.stderr.split()[-1]) == [uids[0]]
+    wrong = shell("executions", "--since", "yesterday")
+    assert wrong.returncode == 1
+    assert "since: must be a time such as" in wrong.stderr
+    assert shell("executions", "--status", "done").returncode == 2
+
+
+def test_cancel_says_what_the_execution_is_now(shell: Shell, redis: Redis) -> None:
+    (uid,) = queued(shell, redis, "shop/test")
+    for _ in range(2):
+        said = shell("cancel", uid)
+        assert (said.returncode, said.stdout) == (0, f"{uid} is cancelled\n")
+    assert json.loads(shell("cancel", uid, "--json").stdout) == {"uid": uid, "status": "cancelled"}
+    assert json.loads(shell("show", uid, "--json").stdout)["error"]["message"] == "Cancelled by the command line"
+
+
+def test_rerun_takes_another_input(shell: Shell, redis: Redis) -> None:
+    (uid,) = queued(shell, redis, "shop/test")
+    new = json.loads(shell("rerun", uid, "--data", '{"name": "Bob"}', "--json").stdout)
+    assert new["rerun_of"] == uid
+    assert json.loads(shell("show", new["uid"], "--json").stdout)["input"] == {"name": "Bob"}
+    wrong = shell("rerun", uid, "--data", '{"nmae": "Bob"}')
+    assert wrong.returncode == 1
+    assert "nmae" in wrong.stderr
+
+
+def test_resume_of_a_workflow_without_steps_says_what_to_do(shell: Shell, redis: Redis) -> None:
+    (uid,) = queued(shell, redis, "shop/test")
+    shell("cancel", uid)
+    said = shell("resume", uid)
+    assert said.returncode == 1
+    assert "rerun" in said.stderr
+
+
+@pytest.mark.parametrize("command", ["cancel", "rerun", "resume"])
+@pytest.mark.parametrize("uid", ["1" * 25, "nonsense"])
+def test_an_unknown_uid_is_said_to_be_unknown(shell: Shell, command: str, uid: str) -> None:
+    said = shell(command, uid)
+    assert said.returncode == 1
+    assert said.stderr.startswith("there is no execution")

@@ -1,0 +1,235 @@
+"""What an operator can do about an execution: cancel it, run it again, or go on with what is left of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+from redis import Redis
+
+from trigger import executions
+from trigger.config.model import MISSING, Api, Config, Workflow
+from trigger.errors import (
+    ApiNotAvailable,
+    ExecutionEnded,
+    ExecutionNotEnded,
+    ExecutionNotFound,
+    InvalidParams,
+    NotResumable,
+    WorkflowChanged,
+)
+from trigger.executions import Origin, Plan, Resumed, Status
+from trigger.inputs import Shape
+from trigger.queueing import Accepted, Call, Submitter
+
+MASK = "***"  # what stands for a secret in a record
+
+# A cancelled execution is taken out of its queue's list at once where that holds at most so many, which have to be
+# looked through; from a longer one it is dropped when its turn comes.
+SHORT_LIST = 1_000
+
+_CANCEL = (
+    executions.CLOCK
+    + executions.FINAL_WORDS
+    + executions.CANCELLED_ERROR
+    + f"""
+-- KEYS: job.  ARGV: uid, the operator's name, length of a short list.
+-- Answers RQ's word for what it is now; nil when there is no such execution.
+local WAITING, LEASED, INDEX = '{executions.WAITING}', '{executions.LEASED}', '{executions.INDEX}'
+local FAILED_INDEX, DROPPED = '{executions.FAILED_INDEX}', '{executions.DROPPED}'
+local RESULTS, STEPS, LOG = '{executions.RESULTS}', '{executions.STEPS}', '{executions.LOG}'
+"""
+    + """
+local job, uid = KEYS[1], ARGV[1]
+local status, queue, worker, ttl = unpack(redis.call('HMGET', job, 'status', 'origin', 'worker_name', 'failure_ttl'))
+if not status or not queue or FINAL[status] then
+  return status
+end
+if status == 'started' then
+  -- The field is what counts: the worker sees it at its next beat if the message gets lost.
+  redis.call('HSETNX', job, 'cancel', ARGV[2])
+  if worker and worker ~= '' then
+    redis.call('PUBLISH', 'rq:pubsub:' .. worker, cjson.encode({command = 'stop-job', job_id = uid}))
+  end
+  return status
+end
+-- What RQ's Job.cancel writes, and our own of an execution that has ended. Removing comes first: it needs no memory.
+redis.call('ZREM', WAITING .. queue, uid)
+redis.call('ZREM', LEASED .. queue, uid)
+redis.call('ZREM', 'rq:scheduled:' .. queue, uid)
+if redis.call('LLEN', 'rq:queue:' .. queue) <= tonumber(ARGV[3]) then
+  redis.call('LREM', 'rq:queue:' .. queue, 0, uid)
+else
+  redis.call('SADD', DROPPED .. queue, uid)
+end
+redis.call('HSET', job, 'status', 'canceled', 'ended_at', iso(), 'error', cancelled_error(ARGV[2]))
+redis.call('ZADD', 'rq:canceled:' .. queue, math.floor(seconds), uid)
+local accepted = redis.call('ZSCORE', INDEX, uid)
+if accepted then
+  redis.call('ZADD', FAILED_INDEX, accepted, uid)
+end
+ttl = ttl and string.find(ttl, '^%d+$') and ttl or '604800'
+for _, key in ipairs({job, RESULTS .. uid, STEPS .. uid, LOG .. uid}) do
+  redis.call('EXPIRE', key, ttl)
+end
+return 'canceled'
+"""
+)
+
+
+def cancel(redis: Redis, uid: str, operator: str) -> Status:
+    """Cancels an execution for `operator`, and returns what it is now: cancelled if it had not begun or waited for its
+    next attempt, running if its worker is being told. Doing it again does no harm.
+
+    Raises ExecutionNotFound; ExecutionEnded when it has succeeded or failed.
+    """
+    script = redis.register_script(_CANCEL)
+    word = cast(bytes | None, script(keys=[executions.JOB + uid], args=[uid, operator, SHORT_LIST]))
+    status = executions.OF_RQ.get((word or b"").decode())
+    if status is None:
+        raise _not_found()
+    if status in executions.FINAL and status is not Status.CANCELLED:
+        raise ExecutionEnded(f"The execution has {status} already: there is nothing to cancel")
+    return status
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What starting an execution anew takes: where records are, who accepts, the config in force, and the shape of an
+    API's input, which an edited input has to have."""
+
+    redis: Redis
+    submitter: Submitter
+    config: Config
+    shape_of: Callable[[Api], Shape]
+
+
+def rerun(parts: Parts, uid: str, *, edited: Any = MISSING, key: str | None = None) -> Accepted:
+    """Starts a new execution with the input of another, or with an edited one, in which a secret that is still masked
+    keeps its value. `key` is an Idempotency-Key.
+
+    Raises ExecutionNotFound, ApiNotAvailable, InvalidParams for an input that the API does not accept, and what
+    Submitter.submit raises.
+    """
+    origin = _origin(parts.redis, uid)
+    api = _api(parts.config, origin)
+    shape = parts.shape_of(api)
+    value = origin.input
+    if edited is not MISSING:
+        value = shape.apply(_unmasked(edited, value, (*origin.secrets, *shape.secrets)), {})
+    call = _call(api, origin, value, shape, f"rerun\n{uid}\n{key}" if key is not None else None)
+    return parts.submitter.submit(replace(call, rerun_of=uid), parts.config)
+
+
+def resume(parts: Parts, uid: str, *, key: str | None = None) -> Accepted:
+    """Starts a new execution that goes on where a failed or cancelled one of a workflow with steps has ended: with its
+    input, and with what its finished steps have put out. `key` is an Idempotency-Key.
+
+    Raises ExecutionNotFound, ExecutionNotEnded, ExecutionEnded when it has succeeded, ApiNotAvailable, NotResumable for
+    a workflow without steps, WorkflowChanged when a finished step is another one now, and what Submitter.submit raises.
+    """
+    origin = _origin(parts.redis, uid)
+    if origin.status not in executions.FINAL:
+        raise ExecutionNotEnded(f"The execution is {origin.status}: only one that has ended can be resumed")
+    if origin.status is Status.SUCCEEDED:
+        raise ExecutionEnded("The execution has succeeded: nothing is left to do; rerun it to do all of it again")
+    api = _api(parts.config, origin)
+    workflow = api.workflow
+    if not workflow.steps:
+        raise NotResumable(f"The workflow {workflow.name} has no steps to go on from; rerun the execution")
+    if workflow.name != origin.workflow:
+        raise WorkflowChanged(
+            f"The API starts the workflow {workflow.name} now, the execution was one of {origin.workflow}; rerun it"
+        )
+    states = executions.states_of(parts.redis, uid)
+    finished = _finished(workflow, states)
+    resumed = Resumed(
+        uid=uid,
+        plan=_plan(workflow).to_json(),
+        unfinished=tuple(name for name in states if name not in finished),
+        has_finished=bool(finished),
+    )
+    shape = parts.shape_of(api)
+    call = _call(api, origin, origin.input, shape, f"resume\n{uid}\n{key}" if key is not None else None)
+    return parts.submitter.submit(replace(call, resumed=resumed), parts.config)
+
+
+def _not_found() -> ExecutionNotFound:
+    return ExecutionNotFound("There is no such execution; its record may have been kept long enough")
+
+
+def _origin(redis: Redis, uid: str) -> Origin:
+    origin = executions.origin(redis, uid)
+    if origin is None:
+        raise _not_found()
+    return origin
+
+
+def _api(config: Config, origin: Origin) -> Api:
+    """The API as it is now; one that is not enabled may only go on with what was started by `debug`."""
+    name = f"{origin.module}/{origin.method}"
+    api = config.apis.get((origin.module, origin.method))
+    if api is None:
+        raise ApiNotAvailable(f"The config has no API {name} any more")
+    if not api.enabled and not origin.debug:
+        raise ApiNotAvailable(f"The API {name} is not enabled")
+    return api
+
+
+def _call(api: Api, origin: Origin, value: Any, shape: Shape, key: str | None) -> Call:
+    """A call in place of the one that `origin` was accepted for. What was secret then stays so."""
+    secrets = tuple(dict.fromkeys((*origin.secrets, *shape.secrets)))
+    return Call(api, value, origin.caller, secrets, debug=origin.debug, key=key)
+
+
+def _finished(workflow: Workflow, states: Mapping[str, Mapping[str, Any]]) -> set[str]:
+    """The names of the steps that need not run again; raises WorkflowChanged when one of them is another one now."""
+    steps = {step.name: step for step in workflow.steps}
+    late = {step.name for step in workflow.on_failure}
+    finished = set()
+    for name, state in states.items():
+        step = steps.get(name)
+        status = state.get("status")
+        allowed_to_fail = step is not None and step.continue_on_error
+        if name in late or not (status in ("succeeded", "skipped") or (status == "failed" and allowed_to_fail)):
+            continue
+        if step is None or state.get("digest") != step.digest:
+            what = "is no longer there" if step is None else "has been changed"
+            raise WorkflowChanged(
+                f"The step {name}, which was done already, {what} in the workflow {workflow.name}; "
+                "undo that, or rerun the execution",
+                details={"step": name},
+            )
+        finished.add(name)
+    return finished
+
+
+def _plan(workflow: Workflow) -> Plan:
+    kinds = {step.name: step.action.kind for step in (*workflow.steps, *workflow.on_failure)}
+    return Plan(tuple(s.name for s in workflow.steps), tuple(s.name for s in workflow.on_failure), kinds)
+
+
+def _unmasked(edited: Any, original: Any, paths: Sequence[Sequence[str]]) -> Any:
+    """`edited` with the secrets of `original` where it still has what stands for them in a record."""
+    mistakes: dict[str, list[str]] = {}
+    for path in paths:
+        edited = _unmask(edited, original, path, "", mistakes)
+    if mistakes:
+        raise InvalidParams("The input is invalid", details={"fields": mistakes})
+    return edited
+
+
+def _unmask(edited: Any, original: Any, path: Sequence[str], name: str, mistakes: dict[str, list[str]]) -> Any:
+    if edited == MASK:
+        if original is not MISSING:
+            return original
+        mistakes[name] = ["stands for a secret that is not known: give its value"]
+    elif path and isinstance(edited, dict) and path[0] in edited:
+        key, *rest = path
+        before = original[key] if isinstance(original, dict) and key in original else MISSING
+        return {**edited, key: _unmask(edited[key], before, rest, f"{name}.{key}" if name else key, mistakes)}
+    elif path and isinstance(edited, list) and path[0] == "*":
+        # Which item has become which can't be told: items may have been put in, taken out or put elsewhere.
+        return [_unmask(item, MISSING, path[1:], f"{name}.{i}", mistakes) for i, item in enumerate(edited)]
+    return edited

@@ -1,0 +1,80 @@
+"""From the valid declaration of a workflow to its value: what steps need is resolved here, and digests are made."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from trigger import templates
+from trigger.config.document import Document
+from trigger.config.model import Action, HttpAction, PythonAction, RunAction, Step, Workflow
+from trigger.config.step_rules import resolved, texts
+
+_OF_STEP = ("when", "timeout", "retry", "continue_on_error")  # keys that a Step takes as they are
+
+
+def workflow_of(document: Document, name: str, given: Mapping[str, Any]) -> Workflow:
+    """The workflow that `given`, as the schema loaded it, declares."""
+    rest = dict(given)
+    env = rest.pop("env", {})
+    steps, last = rest.pop("steps", ()), rest.pop("on_failure", ())
+    where = ("workflows", name)
+    needs = resolved([step.get("needs") for step in steps], [step["name"] for step in steps])
+    return Workflow(
+        name=name,
+        python=rest.pop("python", None),
+        steps=_steps(document, (*where, "steps"), steps, needs, env),
+        on_failure=_steps(document, (*where, "on_failure"), last, [()] * len(last), env),
+        line=document.place(where)[0],
+        **rest,
+    )
+
+
+def _steps(
+    document: Document,
+    where: tuple[str, ...],
+    declared: Sequence[Mapping[str, Any]],
+    needs: Sequence[tuple[str, ...]],
+    env: Mapping[str, str],
+) -> tuple[Step, ...]:
+    found = []
+    for index, given in enumerate(declared):
+        own = {**env, **given.get("env", {})}
+        action = _action(given)
+        more = {key: given[key] for key in _OF_STEP if key in given}
+        found.append(
+            Step(
+                name=given["name"],
+                action=action,
+                needs=needs[index],
+                env=own,
+                digest=_digest(given, action, needs[index], own),
+                line=document.place((*where, index, "name"))[0],
+                **more,
+            )
+        )
+    return tuple(found)
+
+
+def _action(given: Mapping[str, Any]) -> Action:
+    if "python" in given:
+        return PythonAction(given["python"], given.get("with"))
+    if "run" in given:
+        return RunAction(tuple(given["run"]), given.get("cwd"))
+    return HttpAction(**given["http"])
+
+
+def _digest(given: Mapping[str, Any], action: Action, needs: tuple[str, ...], env: Mapping[str, str]) -> str:
+    """What tells whether the step still does the same. How long and how often it is tried makes no difference.
+
+    A program is given all of `env`; of another step, only the names that its templates use make a difference.
+    """
+    if not isinstance(action, RunAction):
+        used = templates.names([text for key in ("with", "http", "when") for _, text in texts(given.get(key))])
+        env = env if "env" in used.whole else {name: env[name] for name in used.env if name in env}
+    declared = [given["name"], asdict(action), given.get("when"), needs, env]
+    written = json.dumps(declared, sort_keys=True, default=repr)
+    return hashlib.sha256(written.encode("utf-8", "surrogatepass")).hexdigest()[:16]

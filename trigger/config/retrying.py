@@ -1,0 +1,54 @@
+"""How often something is tried, and the pauses between."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from marshmallow import ValidationError
+
+from trigger.config.document import UNKNOWN
+from trigger.config.model import Retry
+from trigger.config.parts import Scalar, Strict, Value, section
+from trigger.config.scalars import DAY, duration, integer
+
+ATTEMPTS = integer(2, 100)
+# What `backoff: exponential` stands for, in seconds; the last one repeats.
+EXPONENTIAL = (*(float(2**power) for power in range(10)), 600.0)
+
+
+def backoff(value: Any) -> tuple[float, ...]:
+    """`exponential`, or a list of pauses; one alone may stand for a list of it."""
+    if value == "exponential":
+        return EXPONENTIAL
+    items = value if isinstance(value, list) else [value]
+    wait = duration(1, 30 * DAY)
+    wrong: dict[int, list[str]] = {}
+    pauses = []
+    for index, item in enumerate(items):
+        try:
+            if item is not UNKNOWN:
+                pauses.append(wait(item if isinstance(item, str) else ""))
+        except ValueError as error:
+            wrong[index] = [str(error)]
+    if wrong:
+        raise ValidationError(wrong if isinstance(value, list) else wrong[0])
+    if not pauses:
+        raise ValidationError("must be exponential, or a list of pauses, such as [1s, 10s, 1m]")
+    return tuple(pauses)
+
+
+def retry(value: Any) -> Retry:
+    """How often a workflow that fails is tried, and how long is waited before each further attempt."""
+    return Retry(**section(_RETRY)(value))
+
+
+class _Retry(Strict):
+    hints = dict.fromkeys(("on", "jitter"), "is for the retry of a step")  # a ClassVar in the base
+
+
+_RETRY = _Retry.from_dict(
+    {
+        "attempts": Scalar(ATTEMPTS, required=True),
+        "backoff": Value(backoff),
+    }
+)()

@@ -1,0 +1,203 @@
+"""The schema of one step of a workflow. What steps mean together is in step_rules.py."""
+
+from __future__ import annotations
+
+import keyword
+import re
+from typing import Any
+
+from marshmallow import ValidationError
+
+from trigger import templates
+from trigger.config.model import StepRetry
+from trigger.config.names import REFERENCE_FORM, reference, step, variable
+from trigger.config.parts import Scalar, Strict, Value, by_key, each, many, refuse, section
+from trigger.config.requests import STATUSES, request
+from trigger.config.retrying import ATTEMPTS, backoff
+from trigger.config.scalars import DAY, boolean, core, duration, free, shown
+from trigger.config.texts import expression, passed, template
+
+KINDS = ("python", "run", "http")
+FORM = f"a mapping such as {{name: quote, python: {REFERENCE_FORM}}}"
+
+_FITS = {"with": "python", "cwd": "run"}  # keys that make sense for one kind only
+_CODES = {"run": (1, 255), "http": STATUSES}  # what a number in retry.on may be
+_EXCEPTION = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
+_NUMBER = re.compile(r"[0-9]{1,4}")
+_PERCENT = re.compile(r"([0-9]{1,3}) ?%")
+
+
+def read_step(value: Any) -> dict[str, Any]:
+    """What a step declares, by key: `with`, `run` and `http` as their actions take them."""
+    if not isinstance(value, dict):
+        raise ValidationError(f"must be {FORM}")
+    wrong: dict[str, Any] = {}
+    try:
+        given = _STEP.load(value)
+    except ValidationError as error:
+        wrong, given = by_key(error), error.valid_data if isinstance(error.valid_data, dict) else {}
+    kinds = [kind for kind in KINDS if kind in value]
+    if len(kinds) != 1:
+        wrong["_schema"] = [
+            f"must have exactly one of python, run and http{', not ' if kinds else ''}{' and '.join(kinds)}"
+        ]
+    for key, kind in _FITS.items():
+        if key in value and kinds and kind not in kinds:
+            wrong[key] = [f"is for steps with {kind}"]
+    retry = given.get("retry")
+    if len(kinds) == 1 and isinstance(retry, StepRetry):
+        unfit = _unfit_codes(kinds[0], retry)
+        if unfit:
+            wrong["retry"] = {"on": unfit}
+    if wrong:
+        refuse(wrong, given)
+    loaded: dict[str, Any] = given
+    return loaded
+
+
+def read_last_step(value: Any) -> dict[str, Any]:
+    """As `read_step`, for those that run in order after a failure."""
+    wrong: dict[str, Any] = {}
+    given: Any = None
+    try:
+        given = read_step(value)
+    except ValidationError as error:
+        if not isinstance(value, dict):
+            raise
+        wrong, given = by_key(error), error.valid_data
+    if "needs" in value:
+        wrong["needs"] = ["the steps of on_failure run in order: take needs away"]
+    if wrong:
+        refuse(wrong, given)
+    loaded: dict[str, Any] = given
+    return loaded
+
+
+def _unfit_codes(kind: str, retry: StepRetry) -> dict[int, list[str]]:
+    wrong: dict[int, list[str]] = {}
+    for index, item in enumerate(retry.on):
+        if not item.isdigit():
+            continue
+        if kind not in _CODES:
+            wrong[index] = ["a step with python fails with exceptions: name one, such as ConnectionError"]
+        elif not _CODES[kind][0] <= int(item) <= _CODES[kind][1]:
+            what = "an exit code" if kind == "run" else "a status"
+            wrong[index] = [f"must be {what} from {_CODES[kind][0]} to {_CODES[kind][1]}, not {item}"]
+    return wrong
+
+
+def _arguments(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ValidationError("must be a mapping of the callable's arguments to values, such as {sku: A1}")
+    wrong: dict[str, Any] = {}
+    try:
+        given = free(value, template)
+    except ValidationError as error:
+        wrong, given = by_key(error), {}
+    for name in value:
+        if not name.isidentifier() or keyword.iskeyword(name):
+            wrong[name] = ["can't be the name of an argument in Python: letters, digits and '_', no digit first"]
+    if wrong:
+        refuse(wrong, given)
+    loaded: dict[str, Any] = given
+    return loaded
+
+
+def _argv(value: Any) -> list[str]:
+    found: list[str] = _RUN(value)
+    if not found[0]:
+        raise ValidationError({0: ["is empty: it must name a program"]})
+    if templates.is_template(value[0]):
+        raise ValidationError({0: ["the program can't be a template: what a caller sends must not say what is run"]})
+    return found
+
+
+def _folder(text: str) -> str:
+    if not text or "\0" in text:
+        raise ValueError("must be a folder")
+    if templates.is_template(text):
+        raise ValueError("can't be a template")
+    return str(text)
+
+
+def _one_of(text: str) -> str:
+    if _NUMBER.fullmatch(text):
+        return str(int(text))
+    if not _EXCEPTION.fullmatch(text) or any(keyword.iskeyword(part) for part in text.split(".")):
+        raise ValueError(
+            "must be the name of an exception, an exit code or a status, such as ConnectionError or 503, "
+            f"not {shown(text)}"
+        )
+    return str(text)
+
+
+def _jitter(text: str) -> float:
+    percent = _PERCENT.fullmatch(text)
+    value = int(percent[1]) / 100 if percent else core(text)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise ValueError(f"must be a share from 0 to 1, such as 0.2 or 20%, not {shown(text)}")
+    return float(value)
+
+
+def _retry(value: Any) -> StepRetry:
+    given = section(_RETRY)(value)
+    return StepRetry(**{**given, "on": tuple(given.get("on", ()))})
+
+
+_NEED = Scalar(str)
+_ARGUMENT = Scalar(passed)
+_ONE_OF = Scalar(_one_of)
+_VARIABLE = Scalar(passed)
+_RUN = many(
+    _ARGUMENT.deserialize, "a list of a program and its arguments, such as [scripts/tell.sh, A1]: no shell reads it"
+)
+
+
+def _needs(value: Any) -> list[str]:
+    needed: list[str] = [] if value == [] else many(_NEED.deserialize, "a list of steps, such as [quote]")(value)
+    return needed
+
+
+ENVIRONMENT = Value(each(lambda _, value: _VARIABLE.deserialize(value), variable))
+
+_RETRY = Strict.from_dict(
+    {
+        "attempts": Scalar(ATTEMPTS, required=True),
+        "backoff": Value(backoff),
+        "jitter": Scalar(_jitter),
+        "on": Value(many(_ONE_OF.deserialize, "a list such as [ConnectionError, 503]")),
+    }
+)()
+
+
+class _Step(Strict):
+    hints = {  # noqa: RUF012  # a ClassVar in the base
+        "id": "is called name here",
+        "if": "is called when here",
+        "depends_on": "is called needs here",
+        "depends": "is called needs here",
+        "args": "stands in run, after the program; of a callable it is called with",
+        "command": "is called run here, a list of a program and its arguments",
+        "script": "is called run here, a list of a program and its arguments",
+        "shell": "is called run here, a list of a program and its arguments",
+        "url": "stands under http",
+        "parallel": "is the workflow's: steps run at once when they need none of one another",
+    }
+
+
+_STEP = _Step.from_dict(
+    {
+        "name": Scalar(step, required=True),
+        "python": Scalar(reference),
+        "with": Value(_arguments),
+        "run": Value(_argv),
+        "cwd": Scalar(_folder),
+        "http": Value(request),
+        "when": Scalar(expression),
+        "needs": Value(_needs),
+        "timeout": Scalar(duration(1, 30 * DAY)),
+        "retry": Value(_retry),
+        "continue_on_error": Scalar(boolean),
+        "env": ENVIRONMENT,
+    }
+)()

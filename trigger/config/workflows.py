@@ -1,0 +1,64 @@
+"""The schema of an entry of `workflows`: one Python callable, or steps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from marshmallow import ValidationError
+
+from trigger.config.names import REFERENCE_FORM, queue, reference
+from trigger.config.parts import Scalar, Strict, Value, by_key, many, refuse
+from trigger.config.retrying import retry
+from trigger.config.scalars import DAY, duration, integer
+from trigger.config.steps import ENVIRONMENT, FORM, read_last_step, read_step
+
+MAX_PARALLEL = 64
+MAX_STEPS = 1000
+OF_STEPS = ("on_failure", "parallel", "env")  # keys that make sense only beside steps
+
+
+def workflow(value: Any) -> dict[str, Any]:
+    """A workflow: "package.module:callable", or a mapping with it as `python`, or with `steps`."""
+    if isinstance(value, str):
+        try:
+            return {"python": reference(value)}
+        except ValueError as error:
+            raise ValidationError(str(error)) from None
+    if not isinstance(value, dict):
+        raise ValidationError(f"must be {REFERENCE_FORM}, or a mapping with python: {REFERENCE_FORM} or with steps")
+    wrong: dict[str, Any] = {}
+    try:
+        given = _WORKFLOW.load(value)
+    except ValidationError as error:
+        wrong, given = by_key(error), error.valid_data
+    if ("python" in value) == ("steps" in value):
+        wrong["_schema"] = [f"must have exactly one of python: {REFERENCE_FORM} and steps: a list of {FORM}"]
+    elif "steps" not in value:
+        for key in OF_STEPS:
+            if key in value:
+                wrong[key] = ["is for a workflow with steps"]
+    if wrong:
+        refuse(wrong, given)
+    loaded: dict[str, Any] = given
+    return loaded
+
+
+def _steps(value: Any) -> list[Any]:
+    if isinstance(value, list) and len(value) > MAX_STEPS:
+        raise ValidationError(f"has {len(value)} steps: a workflow may have {MAX_STEPS}")
+    return many(read_step, f"a list of steps, each {FORM}")(value)
+
+
+_WORKFLOW = Strict.from_dict(
+    {
+        "python": Scalar(reference),
+        "description": Scalar(str),
+        "timeout": Scalar(duration(1, 30 * DAY)),
+        "queue": Scalar(queue),
+        "retry": Value(retry),
+        "parallel": Scalar(integer(1, MAX_PARALLEL)),
+        "env": ENVIRONMENT,
+        "steps": Value(_steps),
+        "on_failure": Value(many(read_last_step, f"a list of steps, each {FORM}")),
+    }
+)()

@@ -1,0 +1,168 @@
+"""The views of the list of executions and of what an operator can do about one; trigger/api.py has their routes.
+
+    GET  /v1/executions                 the list, filtered, a page at a time
+    POST /v1/executions/<uid>/cancel    it never starts, or its run is told to end
+    POST /v1/executions/<uid>/rerun     a new one, with the same input or another
+    POST /v1/executions/<uid>/resume    a new one, which goes on after the steps that are done
+
+For operators only.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from flask import g, request
+from redis.exceptions import RedisError
+
+from trigger import acts, executions
+from trigger.auth import BASIC, Credentials
+from trigger.config.model import MISSING, Config
+from trigger.errors import (
+    BadRequest,
+    CredentialMissing,
+    ExecutionNotFound,
+    InvalidParams,
+    MethodNotAllowed,
+    QueueUnavailable,
+    Unauthorized,
+)
+from trigger.inputs import Form, parse_query
+from trigger.queueing import Accepted
+from trigger.service import Service
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a view has to say: the content of the response, its status and headers."""
+
+    content: Mapping[str, Any]
+    status: int = 200
+    headers: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Views:
+    """The views, working with `service`; the other parts read the request that is being answered.
+
+    `client` gives the caller's address, `body` the value of the body of at most so many bytes, and `key` the
+    Idempotency-Key.
+    """
+
+    service: Service
+    client: Callable[[], str]
+    body: Callable[[int], Any]
+    key: Callable[[], str | None]
+
+    def list(self) -> Answer:
+        """GET /v1/executions"""
+        if request.method not in ("GET", "HEAD"):
+            raise MethodNotAllowed("Only GET is answered here", headers={"Allow": "GET, HEAD"})
+        self._operator()
+        parameters = parse_query(request.environ.get("QUERY_STRING", "").encode("latin-1"))
+        query = executions.Query.parse(parameters, now=time.time())
+        with _reading():
+            return Answer(executions.page(self.service.redis, query).as_json())
+
+    def cancel(self, uid: str) -> Answer:
+        """POST /v1/executions/<uid>/cancel"""
+        operator = self._act(uid)
+        with _reading():
+            status = acts.cancel(self.service.redis, uid, operator)
+        return Answer({"uid": uid, "status": status}, 202)
+
+    def rerun(self, uid: str) -> Answer:
+        """POST /v1/executions/<uid>/rerun"""
+        self._act(uid)
+        edited = self._edited()
+        with _reading():
+            return self._accepted(acts.rerun(self._parts(), uid, edited=edited, key=self.key()))
+
+    def resume(self, uid: str) -> Answer:
+        """POST /v1/executions/<uid>/resume"""
+        self._act(uid)
+        with _reading():
+            return self._accepted(acts.resume(self._parts(), uid, key=self.key()))
+
+    def _act(self, uid: str) -> str:
+        """The checks that come before every act, in their order; returns the operator's name."""
+        if request.method != "POST":
+            raise MethodNotAllowed("Only POST is answered here", headers={"Allow": "POST"})
+        _check_origin()
+        operator = self._operator()
+        if not executions.is_uid(uid):
+            raise ExecutionNotFound("There is no such execution")
+        g.uid = uid
+        return operator
+
+    def _operator(self) -> str:
+        """The name of the operator who calls."""
+        credentials = Credentials.of(request.environ)
+        if credentials.user is None or credentials.password is None:
+            raise CredentialMissing("User/Password is required", headers=BASIC)
+        config: Config = g.config
+        operator = self.service.guard.operator(config.operators, credentials, self.client())
+        if operator is None:
+            raise Unauthorized("User/Password is invalid", headers=BASIC)
+        g.caller = operator
+        return operator
+
+    def _edited(self) -> Any:
+        """The input that a rerun is to have, MISSING for the same: the body is {"input": …}, {} or empty."""
+        config: Config = g.config
+        body = self.body(config.server.max_body)
+        if not isinstance(body, dict) or (isinstance(body, Form) and body) or body.keys() - {"input"}:
+            raise InvalidParams('The body is to be empty, or as JSON {"input": …} with the input to run with')
+        return body.get("input", MISSING)
+
+    def _parts(self) -> acts.Parts:
+        if self.service.watermark.problem:
+            raise QueueUnavailable("The queue takes no calls now; try again later", headers={"Retry-After": "10"})
+        return acts.Parts(self.service.redis, self.service.submitter, g.config, self.service.shapes.of)
+
+    @staticmethod
+    def _accepted(accepted: Accepted) -> Answer:
+        headers = {"Location": f"/v1/executions/{accepted.uid}"}
+        if accepted.replayed:
+            headers["Idempotency-Replayed"] = "true"
+        g.uid = accepted.uid
+        return Answer({"uid": accepted.uid}, 202, headers)
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    """What Redis can't answer now is a 503."""
+    try:
+        yield
+    except RedisError as error:
+        raise QueueUnavailable("Redis can't be asked now; try again", headers={"Retry-After": "1"}) from error
+
+
+def _check_origin() -> None:
+    """Refuses what a page of another site has made an operator's browser send, with the password it remembers.
+
+    Browsers say where a request comes from in Sec-Fetch-Site (W3C Fetch Metadata), on plain HTTP only in Origin, which
+    is compared by name: a proxy in front may have another port.
+    """
+    site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
+    if site is not None:
+        foreign = site not in ("same-origin", "none")
+    elif origin is not None:
+        host = request.environ.get("HTTP_HOST", "")
+        foreign = _name(origin) is None or _name(origin) != _name(f"//{host}")
+    else:
+        foreign = False
+    if foreign:
+        raise BadRequest("Another site's page may not do this", status=403)
+
+
+def _name(url: str) -> str | None:
+    try:
+        return urlsplit(url).hostname
+    except ValueError:
+        return None

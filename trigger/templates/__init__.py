@@ -1,0 +1,23 @@
+"""Templates in the texts of a workflow's steps: `{{ input.sku }}`, by sandboxed Jinja2 (https://jinja.palletsprojects.com).
+
+`check` and `names` are for the time when the config is loaded, `render` and `as_text` for when a step runs.
+"""
+
+from trigger.errors import TemplateError
+from trigger.templates.reading import ROOTS, References, check, is_expression, is_template, literal, names
+from trigger.templates.rendering import render
+from trigger.templates.sandbox import MAX_TEXT, as_text
+
+__all__ = [
+    "MAX_TEXT",
+    "ROOTS",
+    "References",
+    "TemplateError",
+    "as_text",
+    "check",
+    "is_expression",
+    "is_template",
+    "literal",
+    "names",
+    "render",
+]

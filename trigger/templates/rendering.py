@@ -1,0 +1,155 @@
+"""Templates as they are rendered when a step runs."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from jinja2 import TemplateError as JinjaError
+from jinja2 import nodes
+from jinja2.environment import Template
+
+from trigger.errors import TemplateError
+from trigger.templates.reading import is_template, outputs, parse, sole_expression
+from trigger.templates.sandbox import ENVIRONMENT, MAX_TEXT, as_data, as_text
+
+MAX_SHOWN = 200  # characters of an expression in a message, and of what is wrong with it
+# What evaluating may raise: Jinja2's own errors, and those of Python's operators and methods on data. Anything else,
+# such as the end of a time limit, is not the template's.
+_FAILURES = (
+    JinjaError,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RecursionError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+)
+
+_Context = Mapping[str, Any]
+
+
+def render(value: Any, context: _Context) -> Any:
+    """`value` with the templates in its texts rendered: those in the values of mappings and lists too.
+
+    A text that is one expression becomes what the expression gives, as JSON data; in any other text null is nothing,
+    and what is not text is JSON. `context` maps `input`, `steps`, … to JSON data; the texts in it are data and are
+    never looked at as templates. Raises TemplateError, which names the expression, for an undefined name, for
+    whatever else fails in it, and for a result larger than 1 MiB. The time it takes is bounded by the caller.
+    """
+    if isinstance(value, str):
+        return _compiled(value)(context) if is_template(value) else value
+    if isinstance(value, Mapping):
+        return {key: render(item, context) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [render(item, context) for item in value]
+    return value
+
+
+@functools.lru_cache(maxsize=1024)
+def _compiled(text: str) -> Callable[[_Context], Any]:
+    tree = parse(text)
+    pieces = outputs(tree)
+    if pieces is None:
+        return _Program(text, tree)
+    sources = _sources(text)
+    sole = sole_expression(tree)
+    if sole is not None:
+        return _Expression(next(sources), sole)
+    return _Pieces(
+        text,
+        [
+            piece.data if isinstance(piece, nodes.TemplateData) else _Expression(next(sources), piece)
+            for piece in pieces
+        ],
+    )
+
+
+class _Expression:
+    """One `{{ … }}`; gives the value, of its own type."""
+
+    def __init__(self, source: str, node: nodes.Expr) -> None:
+        self.source = source
+        result = nodes.Assign(nodes.Name("result", "store"), node, lineno=1)
+        with _named(source):
+            self._template = _compile(nodes.Template([result], lineno=1))
+
+    def __call__(self, context: _Context) -> Any:
+        with _named(self.source):
+            running = self._template.new_context(dict(context))
+            for _ in self._template.root_render_func(running):
+                pass
+            return as_data(running.vars["result"])
+
+
+class _Pieces:
+    """Texts and expressions in turn; gives a text."""
+
+    def __init__(self, text: str, pieces: list[str | _Expression]) -> None:
+        self._text = text
+        self._pieces = pieces
+
+    def __call__(self, context: _Context) -> str:
+        return _joined(
+            self._text, (piece if isinstance(piece, str) else as_text(piece(context)) for piece in self._pieces)
+        )
+
+
+class _Program:
+    """A text with statements; gives a text."""
+
+    def __init__(self, text: str, tree: nodes.Template) -> None:
+        self._text = text
+        with _named(text):
+            self._template = _compile(tree)
+
+    def __call__(self, context: _Context) -> str:
+        with _named(self._text):
+            return _joined(self._text, self._template.root_render_func(self._template.new_context(dict(context))))
+
+
+@contextlib.contextmanager
+def _named(source: str) -> Iterator[None]:
+    """Turns what fails in the block into a TemplateError that names the expression."""
+    try:
+        yield
+    except _FAILURES as error:
+        message = getattr(error, "message", None) or str(error) or type(error).__name__
+        raise TemplateError(f"{_shown(source)}: {_shown(str(message))}") from None
+
+
+def _compile(tree: nodes.Template) -> Template:
+    tree.set_environment(ENVIRONMENT)
+    return ENVIRONMENT.from_string(tree)
+
+
+def _joined(text: str, pieces: Iterator[str]) -> str:
+    found, left = [], MAX_TEXT
+    for piece in pieces:
+        found.append(piece)
+        left -= len(piece)
+        if left < 0:
+            raise TemplateError(f"{_shown(text)}: the result is larger than 1 MiB")
+    return "".join(found)
+
+
+def _sources(text: str) -> Iterator[str]:
+    """Each expression of a template as it is written, braces included."""
+    source = ""
+    for _, kind, written in ENVIRONMENT.lex(text):
+        if kind == "variable_begin":
+            source = written
+        elif source:
+            source += written
+            if kind == "variable_end":
+                yield source.strip()
+                source = ""
+
+
+def _shown(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 1]}…"

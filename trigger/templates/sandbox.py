@@ -1,0 +1,228 @@
+"""What an expression may do: read JSON data and shape it, within bounds, whatever the data is.
+
+Jinja2's sandbox keeps expressions from reaching into Python. It does not keep `'x' * input.n` from filling the memory,
+so what can make much of little is bounded here, or left out.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from jinja2 import StrictUndefined, Undefined, filters
+from jinja2.runtime import Context
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+MAX_TEXT = 1024 * 1024  # characters, about; of a text that is made, or of a value as JSON
+MAX_ITEMS = 100_000  # of a list that is multiplied, as Jinja2's own for range()
+MAX_BITS = 4096  # of a whole number that is made
+
+# The filters and methods of texts that make little of much, or as much.
+_FILTERS = (
+    "abs capitalize count d default dictsort filesizeformat first float groupby int items last length list lower map "
+    "max min reject rejectattr reverse select selectattr sort sum title trim truncate unique upper urlencode "
+    "wordcount wordwrap"
+)
+_TEXT_METHODS = (
+    "capitalize casefold count endswith find index isalnum isalpha isascii isdecimal isdigit isidentifier islower "
+    "isnumeric isprintable isspace istitle isupper lower lstrip partition removeprefix removesuffix rfind rindex "
+    "rpartition rsplit rstrip split splitlines startswith strip swapcase title upper"
+)
+_METHODS = frozenset(_TEXT_METHODS.split())
+# A width or precision that is given by a value, or has more than three digits.
+_WIDE = re.compile(r"%(?:\([^)]*\))?[-#0 +]*(?:\*|\d{4,}|\d*\.(?:\*|\d{4,}))")
+
+
+class _Undefined(StrictUndefined):
+    """A name that is not there; using it is an error that says so in one short sentence."""
+
+    __slots__ = ()
+
+    @property
+    def _undefined_message(self) -> str:
+        if self._undefined_hint:
+            return self._undefined_hint
+        name = self._undefined_name
+        hint = ""
+        if isinstance(self._undefined_obj, Mapping) and name in {"items", "keys", "values", "get"}:
+            hint = "; an object has its keys only: there are the filters items, list and default"
+        return f"{name if isinstance(name, int) else repr(str(name)[:64])} is undefined{hint}"
+
+
+class Sandbox(ImmutableSandboxedEnvironment):
+    """Jinja2 with the data's view of data: an object's attributes are its keys, a text's are harmless methods."""
+
+    intercepted_binops = frozenset({"*", "**", "%"})
+
+    def __init__(self) -> None:
+        super().__init__(undefined=_Undefined, finalize=as_text, keep_trailing_newline=True, cache_size=0)
+        self.filters = {name: self.filters[name] for name in _FILTERS.split()} | _OWN_FILTERS
+        self.globals = {name: self.globals[name] for name in ("range", "dict")}
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        """As Environment.getattr."""
+        if isinstance(obj, Mapping):
+            return self._member(obj, attribute)
+        if isinstance(obj, str):
+            if attribute in _OWN_METHODS:
+                return functools.partial(_OWN_METHODS[attribute], obj)
+            if attribute not in _METHODS:
+                return self.undefined(obj=obj, name=attribute)
+        if isinstance(obj, bool | int | float | None):
+            return self.undefined(obj=obj, name=attribute)
+        return super().getattr(obj, attribute)
+
+    def getitem(self, obj: Any, argument: Any) -> Any:
+        """As Environment.getitem."""
+        if isinstance(obj, Mapping):
+            return self._member(obj, argument)
+        if isinstance(argument, str):
+            return self.getattr(obj, argument)
+        return super().getitem(obj, argument)
+
+    def _member(self, obj: Mapping[Any, Any], key: Any) -> Any:
+        try:
+            return obj[key]
+        except (LookupError, TypeError):
+            return self.undefined(obj=obj, name=key)
+
+    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
+        """As SandboxedEnvironment.call_binop, with the size of the result bounded before it is made."""
+        _BOUNDS[operator](left, right)
+        return super().call_binop(context, operator, left, right)
+
+
+def as_text(value: Any) -> str:
+    """A value inside a text: a text as it is, null as nothing, all else as JSON. Raises OverflowError beyond 1 MiB."""
+    if isinstance(value, str):
+        return str(value)
+    value = as_data(value)
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def as_data(value: Any) -> Any:
+    """A copy of `value` as JSON data: what can be iterated becomes a list.
+
+    Raises UndefinedError for what is undefined, TypeError for what is no JSON, OverflowError beyond 1 MiB of it.
+    """
+    return _Copy().of(value)
+
+
+class _Copy:
+    """One walk over a value, that stops where it becomes too large."""
+
+    def __init__(self) -> None:
+        self.left = MAX_TEXT
+
+    def of(self, value: Any) -> Any:
+        self.left -= len(value) if isinstance(value, str) else 1
+        if self.left < 0:
+            raise _too_large()
+        if value is None or isinstance(value, bool | int):
+            return value
+        if isinstance(value, str):
+            return str(value)
+        if isinstance(value, float):
+            if not math.isfinite(value):
+                raise TypeError("the result is not a finite number")
+            return value
+        if isinstance(value, Undefined):
+            return str(value)  # which raises
+        if isinstance(value, Mapping):
+            return {self.key(key): self.of(item) for key, item in value.items()}
+        if isinstance(value, list | tuple | range | Iterator):
+            return [self.of(item) for item in value]
+        raise TypeError(f"the result is a {type(value).__name__}, which is no JSON data")
+
+    def key(self, key: Any) -> str:
+        if not isinstance(key, str):
+            raise TypeError("the result is an object with a key that is no text")
+        self.left -= len(key)
+        return str(key)
+
+
+def _too_large() -> OverflowError:
+    return OverflowError("the result is larger than 1 MiB")
+
+
+def _bound_product(left: Any, right: Any) -> None:
+    if isinstance(left, int) and isinstance(right, int):
+        if left.bit_length() + right.bit_length() > MAX_BITS:
+            raise OverflowError("the result is too large a number")
+        return
+    many, times = (right, left) if isinstance(left, int) else (left, right)
+    most = MAX_TEXT if isinstance(many, str) else MAX_ITEMS
+    if isinstance(many, str | list | tuple) and isinstance(times, int) and len(many) * times > most:
+        raise _too_large()
+
+
+def _bound_power(left: Any, right: Any) -> None:
+    if isinstance(left, int) and isinstance(right, int) and right > 0 and left.bit_length() * right > MAX_BITS:
+        raise OverflowError("the result is too large a number")
+
+
+def _bound_format(left: Any, right: Any) -> None:
+    if isinstance(left, str) and _WIDE.search(left):
+        raise OverflowError("a width or precision has more than three digits")
+
+
+def _replace(text: Any, old: Any, new: Any, count: int = -1) -> str:
+    """str.replace, bounded."""
+    whole, old, new = as_text(text), as_text(old), as_text(new)
+    found = whole.count(old)
+    if len(whole) + (found if count < 0 else min(found, count)) * max(0, len(new) - len(old)) > MAX_TEXT:
+        raise _too_large()
+    return whole.replace(old, new, count)
+
+
+def _join(value: Any, separator: str = "", attribute: str | int | None = None) -> str:
+    """The texts of a list with a separator between them, bounded."""
+    items = value if attribute is None else map(filters.make_attrgetter(ENVIRONMENT, attribute), value)
+    separator, texts, left = as_text(separator), [], MAX_TEXT
+    for item in items:
+        texts.append(as_text(item))
+        left -= len(texts[-1]) + len(separator)
+        if left < 0:
+            raise _too_large()
+    return separator.join(texts)
+
+
+def _join_method(separator: str, value: Any) -> str:
+    return _join(value, separator)
+
+
+def _format(text: Any, *values: Any, **named: Any) -> str:
+    """printf-style formatting, bounded."""
+    _bound_format(text, values)
+    return filters.do_format(as_text(text), *values, **named)
+
+
+def _round(value: float, precision: int = 0, method: Any = "common") -> float:
+    """Jinja2's own, which computes 10 ** precision."""
+    if not -20 <= precision <= 20:
+        raise ValueError("round takes a precision from -20 to 20")
+    return filters.do_round(value, precision, method)
+
+
+def _to_json(value: Any) -> str:
+    """JSON, without the escapes for HTML of Jinja2's own."""
+    return json.dumps(as_data(value), ensure_ascii=False)
+
+
+_BOUNDS: Mapping[str, Callable[[Any, Any], None]] = {"*": _bound_product, "**": _bound_power, "%": _bound_format}
+_OWN_METHODS: Mapping[str, Callable[..., str]] = {"replace": _replace, "join": _join_method}
+_OWN_FILTERS: dict[str, Callable[..., Any]] = {
+    "format": _format,
+    "join": _join,
+    "replace": _replace,
+    "round": _round,
+    "string": as_text,
+    "tojson": _to_json,
+}
+ENVIRONMENT = Sandbox()
