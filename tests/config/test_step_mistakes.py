@@ -248,6 +248,14 @@ TOGETHER = {
         [A, A.replace("true", "false")],
         [(5, 8, "steps.1.name", "'a' is given twice; the first is at line 4")],
     ),
+    "the same name in a plain list makes no circle": (
+        [A, "{name: b, run: ['true']}", A],
+        [(6, 8, "steps.2.name", "'a' is given twice; the first is at line 4")],
+    ),
+    "no name": (
+        ["{run: ['true']}", A, "{run: [echo, '{{ steps.a.output }}']}"],
+        [(4, 7, "steps.0.name", "is missing"), (6, 7, "steps.2.name", "is missing")],
+    ),
     "unknown steps": (
         [A, "{name: b, run: ['true'], needs: [aa, zzzzzz]}"],
         [

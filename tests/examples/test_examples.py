@@ -164,7 +164,7 @@ def test_restock_says_what_went_wrong_where_people_look(site: Site) -> None:
     assert (record["status"], record["error"]["class"]) == ("failed", "LookupError")
     assert record["error"]["message"] == "step quote: there is no article Z9"
     assert statuses(record)["complain"] == "succeeded"
-    assert f"{uid}  Z9 is NOT ordered: quote: step quote: there is no article Z9\n" in site.board.read_text()
+    assert f"{uid}  Z9 is NOT ordered: step quote: there is no article Z9\n" in site.board.read_text()
 
 
 def test_what_a_caller_sends_is_only_ever_data(site: Site) -> None:
