@@ -25,7 +25,7 @@ LAYERS = [
     {"workflows", "queueing"},
     {"inforce", "watermark", "supervisor", "gunicorn_worker", "acts"},
     {"service", "readiness"},
-    {"executions_api"},
+    {"executions_api", "log_api"},
     {"api", "worker", "up"},
     {"cli"},
     {"__main__"},

@@ -1,11 +1,12 @@
-"""The views of the list of executions and of what an operator can do about one; trigger/api.py has their routes.
+"""The views of executions and of what an operator can do about one; trigger/api.py has their routes.
 
     GET  /v1/executions                 the list, filtered, a page at a time
+    GET  /v1/executions/<uid>           the record
     POST /v1/executions/<uid>/cancel    it never starts, or its run is told to end
     POST /v1/executions/<uid>/rerun     a new one, with the same input or another
     POST /v1/executions/<uid>/resume    a new one, which goes on after the steps that are done
 
-For operators only.
+A record is for whoever could have made the call, and for operators; the others are for operators only.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from flask import g, request
@@ -61,13 +62,41 @@ class Views:
 
     def list(self) -> Answer:
         """GET /v1/executions"""
-        if request.method not in ("GET", "HEAD"):
-            raise MethodNotAllowed("Only GET is answered here", headers={"Allow": "GET, HEAD"})
+        _only_get()
         self._operator()
         parameters = parse_query(request.environ.get("QUERY_STRING", "").encode("latin-1"))
         query = executions.Query.parse(parameters, now=time.time())
         with _reading():
             return Answer(executions.page(self.service.redis, query).as_json())
+
+    def record(self, uid: str) -> Answer:
+        """GET /v1/executions/<uid>"""
+        reader = self.check_reader(uid)
+        config: Config = g.config
+        with _reading():
+            record = executions.read(self.service.redis, uid, config.masked)
+        if record is None:
+            raise _hidden()
+        return Answer(record.as_json(operator=reader == "operator"))
+
+    def check_reader(self, uid: str) -> Literal["caller", "operator"]:
+        """As whom the record, and the log, of an execution may be read; only by GET.
+
+        Raises ExecutionNotFound when it is not there or not theirs, which look the same.
+        """
+        _only_get()
+        if not executions.is_uid(uid):
+            raise _hidden()
+        with _reading():
+            name = executions.api_of(self.service.redis, uid)
+        if name is None:
+            raise _hidden()
+        config: Config = g.config
+        credentials = Credentials.of(request.environ)
+        reader = self.service.guard.reads_as(config.apis.get(name), config.operators, credentials, self.client())
+        if reader is None:
+            raise _hidden()
+        return reader
 
     def cancel(self, uid: str) -> Answer:
         """POST /v1/executions/<uid>/cancel"""
@@ -140,7 +169,16 @@ def _reading() -> Iterator[None]:
     try:
         yield
     except RedisError as error:
-        raise QueueUnavailable("Redis can't be asked now; try again", headers={"Retry-After": "1"}) from error
+        raise QueueUnavailable("Records can't be read now; try again", headers={"Retry-After": "1"}) from error
+
+
+def _only_get() -> None:
+    if request.method not in ("GET", "HEAD"):
+        raise MethodNotAllowed("Only GET is answered here", headers={"Allow": "GET, HEAD"})
+
+
+def _hidden() -> ExecutionNotFound:
+    return ExecutionNotFound("There is no such execution, or it is not yours to read")
 
 
 def _check_origin() -> None:

@@ -133,6 +133,16 @@ def origin(redis: Redis, uid: str) -> Origin | None:
         return None
 
 
+def api_of(redis: Redis, uid: str) -> tuple[str, str] | None:
+    """The module and method of an execution; None when there is no record of it (any more)."""
+    meta = cast(bytes | None, redis.hget(JOB + uid, "meta"))
+    try:
+        about = json.loads(meta or b"")
+        return about["module"], about["method"]
+    except (KeyError, ValueError, TypeError):
+        return None
+
+
 def newest(redis: Redis, limit: int) -> list[Record]:
     """The newest `limit` records, newest first."""
     members: list[bytes] = redis.zrevrange(INDEX, 0, limit - 1)  # type: ignore[assignment]  # without scores
