@@ -53,7 +53,7 @@ def test_the_job_has_exactly_the_fields_that_rq_would_write(redis: Redis) -> Non
         result_ttl=3600,
         failure_ttl=3600,
         description="shop/restock",
-        meta={"module": "shop", "method": "restock", "caller": "ci"},
+        meta={"module": "shop", "method": "restock", "caller": "ci", "workflow": "hello"},
     )
     theirs = redis.hgetall(f"rq:job:{job.id}")
     moments = {b"created_at", b"enqueued_at"}

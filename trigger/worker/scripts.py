@@ -15,7 +15,9 @@ from trigger import executions
 _KEYS = f"""
 local WAITING, LEASED = '{executions.WAITING}', '{executions.LEASED}'
 local INDEX, STATS, POISON = '{executions.INDEX}', '{executions.STATS}', '{executions.POISON}'
-local REAPER = '{executions.REAPER}'
+local REAPER, FAILED_INDEX = '{executions.REAPER}', '{executions.FAILED_INDEX}'
+local DROPPED = '{executions.DROPPED}'
+{executions.CANCELLED_ERROR}
 """
 
 _PRELUDE = (
@@ -99,6 +101,10 @@ local function fail(queue, uid, status, err, exc, worker, execution, started)
   add_result(uid, ttl, {'type', '2', 'worker_name', worker, 'exc_string', exc}, execution, started)
   redis.call('ZADD', 'rq:failed:' .. queue, math.floor(seconds) + ttl, uid)
   redis.call('EXPIRE', job, ttl)
+  local accepted = redis.call('ZSCORE', INDEX, uid)
+  if accepted then
+    redis.call('ZADD', FAILED_INDEX, accepted, uid)
+  end
   redis.call('ZREM', WAITING .. queue, uid)
   redis.call('ZREM', LEASED .. queue, uid)
 end
@@ -123,13 +129,19 @@ local function enqueue(queue, uid, push)
   redis.call('ZADD', WAITING .. queue, since, uid)
 end
 
--- Frees an execution whose worker is gone: back to the front of its queue, or failed when that was once too often.
+-- Frees an execution whose worker is gone: back to the front of its queue, or failed when that was once too often, or
+-- at its end when an operator has cancelled it.
 -- The set of what that worker holds is left as it is: if it only stood still, it sees there that it has lost the run.
 local function free(queue, uid, crashed, budget, err, exc)
   local job = job_key(uid)
-  local execution, worker, crashes = unpack(redis.call('HMGET', job, 'execution', 'worker_name', 'crashes'))
+  local execution, worker, crashes, by =
+    unpack(redis.call('HMGET', job, 'execution', 'worker_name', 'crashes', 'cancel'))
   if execution then
     drop_execution(queue, uid, execution)
+  end
+  if by then
+    fail(queue, uid, 'stopped', cancelled_error(by), '', worker or '', '', '')
+    return 'cancelled'
   end
   if crashed then
     crashes = (whole(crashes) or 0) + 1
@@ -170,13 +182,16 @@ for _ = 1, 100 do
     break
   end
   if not is_job(uid) then
-    poison(uid, 'the queue names a job that does not exist')
+    if redis.call('SREM', DROPPED .. queue, uid) == 0 then
+      poison(uid, 'the queue names a job that does not exist')
+    end
     redis.call('LPOP', KEYS[1])
     redis.call('ZREM', WAITING .. queue, uid)
   else
     local job = job_key(uid)
     local status, timeout, data, attempt = unpack(redis.call('HMGET', job, 'status', 'timeout', 'data', 'attempt'))
     if FINAL[status] then
+      redis.call('SREM', DROPPED .. queue, uid)
       redis.call('LPOP', KEYS[1])
       redis.call('ZREM', WAITING .. queue, uid)
     elseif status == 'started' or status == 'scheduled' then
@@ -229,12 +244,16 @@ FINISH = (
 -- Answers 1, or 0 when the execution is no longer this worker's to end.
 local queue, uid, execution, worker, status = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local job = KEYS[1]
-local held, state, ttl = unpack(redis.call('HMGET', job, 'execution', 'status', 'result_ttl'))
+local err = ARGV[7]
+local held, state, ttl, by = unpack(redis.call('HMGET', job, 'execution', 'status', 'result_ttl', 'cancel'))
 if held ~= execution or state ~= 'started' then
   redis.call('SREM', 'rq:worker:' .. worker .. ':executions', uid .. ':' .. execution)
   return 0
 end
 redis.call('ZREM', LEASED .. queue, uid)
+if by and (status == 'scheduled' or status == 'stopped') then
+  status, err = 'stopped', cancelled_error(by)
+end
 if ARGV[9] ~= '' then
   poison(uid, ARGV[9])
 end
@@ -261,7 +280,7 @@ elseif status == 'scheduled' then
   redis.call('ZADD', LEASED .. queue, due, uid)
   redis.call('ZADD', 'rq:scheduled:' .. queue, math.floor(due / 1000), uid)
 else
-  fail(queue, uid, status, ARGV[7], ARGV[8], worker, execution, started)
+  fail(queue, uid, status, err, ARGV[8], worker, execution, started)
 end
 local key = 'rq:worker:' .. worker
 if redis.call('EXISTS', key) == 1 then
@@ -312,7 +331,7 @@ RELEASE = (
     + """
 -- KEYS: job, the worker's executions.  ARGV: queue, uid, execution id, 'crash' or 'stop', crash budget, error and
 -- exc_string for a spent budget.
--- Answers 'queued', 'failed', or 'lost' when the execution is no longer this worker's.
+-- Answers 'queued', 'failed', 'cancelled', or 'lost' when the execution is no longer this worker's.
 redis.call('SREM', KEYS[2], ARGV[2] .. ':' .. ARGV[3])
 local held, state = unpack(redis.call('HMGET', KEYS[1], 'execution', 'status'))
 if held ~= ARGV[3] or state ~= 'started' then
@@ -355,7 +374,7 @@ for i = 1, #expired, 2 do
       if ms >= hold then
         local ok, into = pcall(free, queue, uid, true, budget, ARGV[4], ARGV[5])
         if ok then
-          into = into == 'queued' and reaped or failed
+          into = into == 'queued' and reaped or into == 'failed' and failed or {}
           into[#into + 1] = uid
           oldest = math.max(oldest, age)
         else -- a key of it has another type: the others are not to wait for it
