@@ -46,6 +46,7 @@ FIELDS = [
     "output",
     "error",
     "steps",
+    "timeline",
 ]
 
 
@@ -81,6 +82,7 @@ def test_a_record_has_the_fields_of_the_contract(site: Site, redis: Redis) -> No
         "output": None,
         "error": None,
         "steps": [],
+        "timeline": [{"what": "queued", "from": created, "to": None, "ms": None, "steps": []}],
     }
 
 
