@@ -30,6 +30,7 @@ from rq.queue import Queue as RqQueue
 from trigger import executions
 from trigger.config.model import Api, Config
 from trigger.errors import ExecutionNotFound, IdempotencyMismatch, QueueUnavailable, TooManyRequests
+from trigger.executions import Resumed
 
 # The function every job of ours names. No worker imports it: our Job class runs the workflow of the config instead.
 RUNNER = "trigger.worker.run"
@@ -42,14 +43,17 @@ PAUSE = 0.05
 # After a deadline was missed, calls are refused at once for so many seconds: waiting threads would starve the others.
 BREAK = 0.5
 
-_ACCEPT = """
--- KEYS: job, queue, rq:queues, waiting, index, idempotency or '', index of the API, names of APIs, steps, steps of the
--- execution that is resumed or ''.
--- ARGV: uid, queue key, backlog, milliseconds, idempotency in s, digest of the input, the API's name; of a resumed
--- execution the plan, the steps that are left behind as JSON, and 1 if it has others, else '' for each; field, value, …
+_ACCEPT = f"""
+-- KEYS: job, queue, rq:queues, waiting, index, idempotency or '', index of the API, names of APIs; to resume, the steps
+-- of the execution that has ended, and those of the new one.
+-- ARGV: uid, queue key, backlog, milliseconds, idempotency in s, digest of the input, field, value, …; to resume, what
+-- to take over, as JSON.
+local API_INDEX = '{executions.API_INDEX}'
+"""
+_ACCEPT += """
 if redis.call('EXISTS', KEYS[1]) == 1 then
   -- Our own call, repeated after its reply was lost, finds the very fields it wrote; anything else is a collision.
-  if redis.call('HGET', KEYS[1], 'created_at') == ARGV[12] and redis.call('HGET', KEYS[1], 'data') == ARGV[14] then
+  if redis.call('HGET', KEYS[1], 'created_at') == ARGV[8] and redis.call('HGET', KEYS[1], 'data') == ARGV[10] then
     return 'accepted'
   end
   return 'taken'
@@ -64,27 +68,27 @@ end
 if redis.call('LLEN', KEYS[2]) >= tonumber(ARGV[3]) then
   return 'full'
 end
-if ARGV[10] == '1' and redis.call('EXISTS', KEYS[10]) == 0 then
-  return 'gone'
+local last = #ARGV
+if KEYS[10] then
+  last = last - 1
+  local resumed = cjson.decode(ARGV[#ARGV])
+  if redis.call('COPY', KEYS[9], KEYS[10]) == 0 and resumed.has_finished then
+    return 'gone'
+  end
+  redis.call('PERSIST', KEYS[10])
+  for _, name in ipairs(resumed.unfinished) do
+    redis.call('HDEL', KEYS[10], name)
+  end
+  redis.call('HSET', KEYS[10], '', resumed.plan)
 end
 local now = redis.call('TIME')
-redis.call('HSET', KEYS[1], unpack(ARGV, 11))
+redis.call('HSET', KEYS[1], unpack(ARGV, 7, last))
 redis.call('RPUSH', KEYS[2], ARGV[1])
 redis.call('SADD', KEYS[3], ARGV[2])
 redis.call('ZADD', KEYS[4], now[1] * 1000 + math.floor(now[2] / 1000), ARGV[1])
 redis.call('ZADD', KEYS[5], ARGV[4], ARGV[1])
 redis.call('ZADD', KEYS[7], ARGV[4], ARGV[1])
-redis.call('ZADD', KEYS[8], 0, ARGV[7])
-if ARGV[8] ~= '' then
-  if ARGV[10] == '1' then
-    redis.call('COPY', KEYS[10], KEYS[9])
-    redis.call('PERSIST', KEYS[9])
-    for _, name in ipairs(cjson.decode(ARGV[9])) do
-      redis.call('HDEL', KEYS[9], name)
-    end
-  end
-  redis.call('HSET', KEYS[9], '', ARGV[8])
-end
+redis.call('ZADD', KEYS[8], 0, string.sub(KEYS[7], #API_INDEX + 1))
 if KEYS[6] ~= '' then
   redis.call('SET', KEYS[6], ARGV[1] .. ' ' .. ARGV[6], 'EX', ARGV[5])
 end
@@ -112,8 +116,8 @@ class Call:
     """One call of an API, checked and ready to be accepted.
 
     `secrets` are the paths of its input's secret fields; `key` is the caller's Idempotency-Key;
-    `rerun_of` the uid of the execution that an operator repeats, `resumed` what is taken over from one that an operator
-    goes on with.
+    `rerun_of` the uid of the execution that an operator repeats; `resumed` what is taken over from the one that an
+    operator goes on with.
     """
 
     api: Api
@@ -123,7 +127,7 @@ class Call:
     debug: bool = False
     key: str | None = None
     rerun_of: str | None = None
-    resumed: executions.Resumed | None = None
+    resumed: Resumed | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +151,8 @@ class Submitter:
         """Accepts a call in one round trip and returns its execution's uid once Redis has confirmed it.
 
         Raises QueueUnavailable when Redis can't take it within ACCEPT_DEADLINE, TooManyRequests when the queue is full,
-        IdempotencyMismatch when the caller has used the key for another input, ExecutionNotFound when what it would
-        take over is gone.
+        IdempotencyMismatch when the caller has used the key for another input, ExecutionNotFound when what the call takes
+        over is gone meanwhile.
         """
         now = time.monotonic()
         if now < self._broken_until:
@@ -168,13 +172,13 @@ class Submitter:
                 idempotency_key,
                 executions.api_index_key(call.api.module, call.api.method),
                 executions.APIS,
-                executions.STEPS + uid,
-                executions.STEPS + call.resumed.uid if call.resumed else "",
             ]
             milliseconds = int(uid) >> 40
             options = [config.server.backlog, milliseconds, math.ceil(config.idempotency), digest]
-            options += [f"{call.api.module}/{call.api.method}", *_taken_over(call.resumed)]
             args = [uid, queue_key, *options, *job_fields(call, retention=config.retention)]
+            if call.resumed is not None:
+                keys += [executions.STEPS + call.resumed.uid, executions.STEPS + uid]
+                args.append(_taken_over(call.resumed))
             match self._until(deadline, keys, args):
                 case b"accepted":
                     return Accepted(uid)
@@ -185,7 +189,7 @@ class Submitter:
                 case b"mismatch":
                     raise IdempotencyMismatch("The Idempotency-Key was used with another input")
                 case b"gone":
-                    raise ExecutionNotFound("There is no such execution; its record may have been kept long enough")
+                    raise ExecutionNotFound("The execution's record has been kept long enough and is gone")
                 case b"taken":
                     continue  # somebody else's uid, by a chance of one in 2^40 within the same millisecond
                 case first:
@@ -222,15 +226,19 @@ def job_fields(call: Call, *, retention: float) -> list[Any]:
     """
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     workflow = call.api.workflow
-    meta: dict[str, Any] = {"module": call.api.module, "method": call.api.method, "caller": call.caller}
-    meta["workflow"] = workflow.name
+    meta: dict[str, Any] = {
+        "module": call.api.module,
+        "method": call.api.method,
+        "caller": call.caller,
+        "workflow": workflow.name,
+    }
     if call.secrets:
         meta["secrets"] = call.secrets
     if call.debug:
         meta["debug"] = True
     if call.rerun_of:
         meta["rerun_of"] = call.rerun_of
-    if call.resumed:
+    if call.resumed is not None:
         meta["resumed_from"] = call.resumed.uid
     ttl = math.ceil(retention)
     return [
@@ -274,10 +282,10 @@ def job_fields(call: Call, *, retention: float) -> list[Any]:
     ]
 
 
-def _taken_over(resumed: executions.Resumed | None) -> list[str]:
-    if resumed is None:
-        return ["", "", ""]
-    return [resumed.plan, json.dumps(resumed.unfinished), "1" if resumed.has_finished else ""]
+def _taken_over(resumed: Resumed) -> str:
+    return json.dumps(
+        {"plan": resumed.plan, "unfinished": resumed.unfinished, "has_finished": resumed.has_finished}
+    )
 
 
 def _idempotency(call: Call) -> tuple[str, str]:

@@ -14,35 +14,18 @@ from trigger import executions
 
 _KEYS = f"""
 local WAITING, LEASED = '{executions.WAITING}', '{executions.LEASED}'
-local INDEX, STATS, POISON = '{executions.INDEX}', '{executions.STATS}', '{executions.POISON}'
-local REAPER, FAILED_INDEX = '{executions.REAPER}', '{executions.FAILED_INDEX}'
-local DROPPED = '{executions.DROPPED}'
-{executions.CANCELLED_ERROR}
+local INDEX, FAILED_INDEX = '{executions.INDEX}', '{executions.FAILED_INDEX}'
+local STATS, POISON = '{executions.STATS}', '{executions.POISON}'
+local REAPER, DROPPED = '{executions.REAPER}', '{executions.DROPPED}'
+local STEPS, LOG = '{executions.STEPS}', '{executions.LOG}'
 """
 
 _PRELUDE = (
     _KEYS
+    + executions.CLOCK
+    + executions.FINAL_WORDS
+    + executions.CANCELLED_ERROR
     + """
-local now = redis.call('TIME')
-local ms = now[1] * 1000 + math.floor(now[2] / 1000)
-local seconds = now[1] + now[2] / 1000000
-
--- RQ's time text; the date from the day's number by the days-to-civil method of a proleptic Gregorian calendar.
-local function iso()
-  local day, rest = math.floor(now[1] / 86400), now[1] % 86400
-  local z = day + 719468
-  local era = math.floor(z / 146097)
-  local doe = z - era * 146097
-  local yoe = math.floor((doe - math.floor(doe / 1460) + math.floor(doe / 36524) - math.floor(doe / 146096)) / 365)
-  local doy = doe - (365 * yoe + math.floor(yoe / 4) - math.floor(yoe / 100))
-  local mp = math.floor((5 * doy + 2) / 153)
-  local month = mp < 10 and mp + 3 or mp - 9
-  local year = yoe + era * 400 + (month <= 2 and 1 or 0)
-  return string.format('%04d-%02d-%02dT%02d:%02d:%02d.%06dZ', year, month,
-    doy - math.floor((153 * mp + 2) / 5) + 1,
-    math.floor(rest / 3600), math.floor(rest % 3600 / 60), rest % 60, now[2])
-end
-
 local function job_key(uid)
   return 'rq:job:' .. uid
 end
@@ -50,9 +33,6 @@ end
 local function is_job(uid)
   return string.find(uid, '^[%w_-]+$') and redis.call('TYPE', job_key(uid)).ok == 'hash'
 end
-
--- RQ's words for what is over (executions.FINAL).
-local FINAL = {finished = true, failed = true, stopped = true, canceled = true}
 
 -- The entries that the script has put aside.
 local poisoned = {}
@@ -92,6 +72,13 @@ local function add_result(uid, ttl, result, execution, started)
   redis.call('EXPIRE', key, ttl)
 end
 
+-- What else is kept of an execution goes with its record.
+local function expire(uid, ttl)
+  redis.call('EXPIRE', job_key(uid), ttl)
+  redis.call('EXPIRE', STEPS .. uid, ttl)
+  redis.call('EXPIRE', LOG .. uid, ttl)
+end
+
 -- Ends an execution as failed or stopped. `exc` is RQ's exc_string (compressed, base64), `err` our JSON error.
 local function fail(queue, uid, status, err, exc, worker, execution, started)
   local job = job_key(uid)
@@ -100,11 +87,11 @@ local function fail(queue, uid, status, err, exc, worker, execution, started)
   redis.call('HDEL', job, 'execution')
   add_result(uid, ttl, {'type', '2', 'worker_name', worker, 'exc_string', exc}, execution, started)
   redis.call('ZADD', 'rq:failed:' .. queue, math.floor(seconds) + ttl, uid)
-  redis.call('EXPIRE', job, ttl)
   local accepted = redis.call('ZSCORE', INDEX, uid)
   if accepted then
     redis.call('ZADD', FAILED_INDEX, accepted, uid)
   end
+  expire(uid, ttl)
   redis.call('ZREM', WAITING .. queue, uid)
   redis.call('ZREM', LEASED .. queue, uid)
 end
@@ -137,19 +124,19 @@ local function enqueue(queue, uid, push)
   redis.call('ZADD', WAITING .. queue, since, uid)
 end
 
--- Frees an execution whose worker is gone: back to the front of its queue, or failed when that was once too often, or
--- at its end when an operator has cancelled it.
+-- Frees an execution whose worker is gone: back to the front of its queue, failed when that was once too often, or
+-- stopped when that was what an operator wanted.
 -- The set of what that worker holds is left as it is: if it only stood still, it sees there that it has lost the run.
 local function free(queue, uid, crashed, budget, err, exc)
   local job = job_key(uid)
-  local execution, worker, crashes, by =
-    unpack(redis.call('HMGET', job, 'execution', 'worker_name', 'crashes', 'cancel'))
+  local execution, worker, crashes, cancel = unpack(
+    redis.call('HMGET', job, 'execution', 'worker_name', 'crashes', 'cancel'))
   if execution then
     drop_execution(queue, uid, execution)
   end
   keep_run(job)
-  if by then
-    fail(queue, uid, 'stopped', cancelled_error(by), '', worker or '', '', '')
+  if cancel then
+    fail(queue, uid, 'stopped', cancelled_error(cancel), '', worker or '', '', '')
     return 'cancelled'
   end
   if crashed then
@@ -191,18 +178,18 @@ for _ = 1, 100 do
     break
   end
   if not is_job(uid) then
-    if redis.call('SREM', DROPPED .. queue, uid) == 0 then
-      poison(uid, 'the queue names a job that does not exist')
-    end
     redis.call('LPOP', KEYS[1])
     redis.call('ZREM', WAITING .. queue, uid)
+    if redis.call('SREM', DROPPED .. queue, uid) == 0 then -- else it was cancelled so long ago that its record is gone
+      poison(uid, 'the queue names a job that does not exist')
+    end
   else
     local job = job_key(uid)
     local status, timeout, data, attempt = unpack(redis.call('HMGET', job, 'status', 'timeout', 'data', 'attempt'))
     if FINAL[status] then
-      redis.call('SREM', DROPPED .. queue, uid)
       redis.call('LPOP', KEYS[1])
       redis.call('ZREM', WAITING .. queue, uid)
+      redis.call('SREM', DROPPED .. queue, uid)
     elseif status == 'started' or status == 'scheduled' then
       -- Its execution goes on elsewhere, and this entry stands in the list a second time. Whatever else has come to
       -- pass, the ledger has it: if nobody does it, it will be taken back.
@@ -249,22 +236,23 @@ FINISH = (
     _PRELUDE
     + """
 -- KEYS: job.  ARGV: queue, uid, execution id, worker, status, return value (base64) or '', error, exc_string, why
--- the job is to be put aside as unreadable or '', and for the status 'scheduled' the ms to its next attempt.
+-- the job is to be put aside as unreadable or '', and for the status 'scheduled' the ms to its next attempt. Without an
+-- error that one is no attempt of the whole: it goes on where it stands, as the same attempt.
 -- Answers 1, or 0 when the execution is no longer this worker's to end.
 local queue, uid, execution, worker, status = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local job = KEYS[1]
+local held, state, ttl, cancel = unpack(redis.call('HMGET', job, 'execution', 'status', 'result_ttl', 'cancel'))
 local err = ARGV[7]
-local held, state, ttl, by = unpack(redis.call('HMGET', job, 'execution', 'status', 'result_ttl', 'cancel'))
 if held ~= execution or state ~= 'started' then
   redis.call('SREM', 'rq:worker:' .. worker .. ':executions', uid .. ':' .. execution)
   return 0
 end
 redis.call('ZREM', LEASED .. queue, uid)
-if by and (status == 'scheduled' or status == 'stopped') then
-  status, err = 'stopped', cancelled_error(by)
-end
 if ARGV[9] ~= '' then
   poison(uid, ARGV[9])
+end
+if cancel and (status == 'scheduled' or status == 'stopped') then
+  status, err = 'stopped', cancelled_error(cancel)
 end
 local started = redis.call('HGET', 'rq:execution:' .. uid .. ':' .. execution, 'created_at')
 started = tonumber(started or '') and started or tostring(seconds)
@@ -280,11 +268,16 @@ if status == 'finished' then
   end
   add_result(uid, ttl, result, execution, started)
   redis.call('ZADD', 'rq:finished:' .. queue, math.floor(seconds) + ttl, uid)
-  redis.call('EXPIRE', job, ttl)
+  expire(uid, ttl)
 elseif status == 'scheduled' then
   local due = ms + ARGV[10]
-  redis.call('HSET', job, 'status', 'scheduled', 'last_heartbeat', iso(), 'error', ARGV[7])
-  redis.call('HINCRBY', job, 'failures', 1)
+  redis.call('HSET', job, 'status', 'scheduled', 'last_heartbeat', iso())
+  if err ~= '' then
+    redis.call('HSET', job, 'error', err)
+    redis.call('HINCRBY', job, 'failures', 1)
+  else
+    redis.call('HINCRBY', job, 'attempt', -1)
+  end
   redis.call('HDEL', job, 'execution')
   keep_run(job)
   redis.call('ZADD', LEASED .. queue, due, uid)
@@ -294,7 +287,9 @@ else
 end
 local key = 'rq:worker:' .. worker
 if redis.call('EXISTS', key) == 1 then
-  redis.call('HINCRBY', key, status == 'finished' and 'successful_job_count' or 'failed_job_count', 1)
+  if status ~= 'scheduled' or err ~= '' then
+    redis.call('HINCRBY', key, status == 'finished' and 'successful_job_count' or 'failed_job_count', 1)
+  end
   redis.call('HINCRBYFLOAT', key, 'total_working_time', string.format('%.6f', seconds - tonumber(started)))
   redis.call('HSET', key, 'state', 'idle')
 end
@@ -306,7 +301,8 @@ BEAT = (
     _PRELUDE
     + """
 -- KEYS: worker, its executions.  ARGV: queue, lease in ms, seconds the worker's key lives without a beat.
--- Answers {registered, {composite, 1 while it is this worker's, milliseconds it has run, its timeout in s}, …}.
+-- Answers {registered, {composite, 1 while it is this worker's, milliseconds it has run, its timeout in s, 1 when it is to
+-- be cancelled, 1 when it has steps}, …}.
 local known = redis.call('EXPIRE', KEYS[1], ARGV[3])
 if known == 1 then
   redis.call('HSET', KEYS[1], 'last_heartbeat', iso())
@@ -316,17 +312,18 @@ for _, composite in ipairs(redis.call('SMEMBERS', KEYS[2])) do
   local uid, execution = string.match(composite, '^([%w_-]+):([%w_-]+)$')
   if uid then
     local job = job_key(uid)
-    local held, status, timeout = unpack(redis.call('HMGET', job, 'execution', 'status', 'timeout'))
+    local held, status, timeout, cancel = unpack(redis.call('HMGET', job, 'execution', 'status', 'timeout', 'cancel'))
     if held == execution and status == 'started' then
       redis.call('ZADD', LEASED .. ARGV[1], ms + ARGV[2], uid)
       redis.call('HSET', job, 'last_heartbeat', iso())
       local key = 'rq:execution:' .. composite
       redis.call('HSET', key, 'last_heartbeat', string.format('%.6f', seconds))
       local created = tonumber(redis.call('HGET', key, 'created_at') or '') or seconds
-      answer[#answer + 1] = {composite, 1, math.floor((seconds - created) * 1000), tonumber(timeout or '') or 0}
+      answer[#answer + 1] = {composite, 1, math.floor((seconds - created) * 1000), tonumber(timeout or '') or 0,
+        cancel and 1 or 0, redis.call('EXISTS', STEPS .. uid)}
     else
       redis.call('SREM', KEYS[2], composite)
-      answer[#answer + 1] = {composite, 0, 0, 0}
+      answer[#answer + 1] = {composite, 0, 0, 0, 0, 0}
     end
   else
     redis.call('SREM', KEYS[2], composite)
@@ -362,6 +359,7 @@ local reaped, failed, due, oldest = {}, {}, {}, 0
 
 redis.call('ZREMRANGEBYSCORE', 'rq:finished:' .. queue, '-inf', math.floor(seconds))
 redis.call('ZREMRANGEBYSCORE', 'rq:failed:' .. queue, '-inf', math.floor(seconds))
+redis.call('ZREMRANGEBYSCORE', 'rq:canceled:' .. queue, '-inf', math.floor(seconds - ARGV[6] / 1000))
 
 -- When nobody has looked for half a lease, Redis was down or out of reach, or the machine stood still, and nobody could
 -- beat. Then leases that ran out are not believed for as long again: whoever still lives beats until then.
@@ -448,16 +446,11 @@ for i = 1, #orphans, 2 do
   end
 end
 
--- Workers whose key has run out, and index entries whose record has.
+-- Workers whose key has run out.
 for _, worker in ipairs(redis.call('SMEMBERS', 'rq:workers:' .. queue)) do
   if redis.call('EXISTS', worker) == 0 then
     redis.call('SREM', 'rq:workers:' .. queue, worker)
     redis.call('SREM', 'rq:workers', worker)
-  end
-end
-for _, uid in ipairs(redis.call('ZRANGEBYSCORE', INDEX, '-inf', ms - ARGV[6], 'LIMIT', 0, 2000)) do
-  if redis.call('EXISTS', job_key(uid)) == 0 then
-    redis.call('ZREM', INDEX, uid)
   end
 end
 

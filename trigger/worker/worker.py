@@ -27,6 +27,7 @@ from rq.worker import Worker as RqWorker
 
 from trigger.config import Config, Watcher
 from trigger.errors import StartError
+from trigger.executions import Retention
 from trigger.startup import check_redis
 from trigger.worker import outcome, scripts
 from trigger.worker.child import Child, Limits
@@ -92,6 +93,7 @@ class Worker(RqWorker):
         self._release = self.connection.register_script(scripts.RELEASE)
         self._finish_script = self.connection.register_script(scripts.FINISH)
         self._reap_script = self.connection.register_script(scripts.REAP)
+        self._kept = Retention(self.connection)
         self._commands: PubSub | None = None
         self._registered = False
         self._in_touch = False
@@ -279,7 +281,7 @@ class Worker(RqWorker):
         )
         if not known:
             self._register()
-        for composite, ours, milliseconds, timeout in held:
+        for composite, ours, milliseconds, timeout, _cancel, _stepped in held:
             uid, _, execution = composite.decode().partition(":")
             if not ours:
                 logger.warning("execution %s was taken over by another worker", uid)
@@ -325,6 +327,7 @@ class Worker(RqWorker):
             logger.info("%d executions are due for their next attempt", len(due))
         for entry in poisoned:
             logger.error("put aside as unreadable: %r", entry.decode("utf-8", "replace"))
+        self._kept.enforce(self._watcher.current.retention, self._watcher.current.keep)
 
     def _budget(self) -> tuple[int, str, str]:
         """After how many deaths of its worker an execution fails, and with which error and exc_string."""
