@@ -151,7 +151,9 @@ def test_a21_what_is_no_uid_is_not_found(site: Site, redis: Redis, uid: str) -> 
     assert refusal(read(site, uid, ADMIN)) == NOT_FOUND
 
 
-@pytest.mark.parametrize("target", ["/v1/executions/", "/v1/executions/../x", "/v1/executions/1/2", "/v1/executions/1/cancel/"])
+@pytest.mark.parametrize(
+    "target", ["/v1/executions/", "/v1/executions/../x", "/v1/executions/1/2", "/v1/executions/1/logs/"]
+)
 def test_a21_around_the_records_there_is_nothing(site: Site, target: str) -> None:
     assert refusal(site.call(target, "GET", headers=ADMIN)).status == 404
 
