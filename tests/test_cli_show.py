@@ -61,7 +61,15 @@ def test_it_says_which_step_failed_why_with_what_input_and_how_to_go_on(shell: S
     assert ["api", "shop/restock"] in words
     assert 'input      {"sku": "A1\\u001b[31m", "card": "***"}' in lines
     assert "error      in step order: ValueError: no stock" in lines
-    assert ["order", "http", "FAILED", "2", "5.0", "s", *r"ValueError: no stock of \x1b[2J ***".split()] in words
+    assert [
+        "order",
+        "http",
+        "FAILED",
+        "2",
+        "5.0",
+        "s",
+        *[r"ValueError:", r"no", r"stock", r"of", r"\x1b[2J", r"***"],
+    ] in words
     assert ["close", "run", "skipped", "order", "failed"] in words
     assert words[lines.index("step                kind    status     attempts    took") + 2][:5] == [
         "quote",

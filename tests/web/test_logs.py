@@ -221,7 +221,9 @@ def test_so_many_may_wait_at_once_and_one_more_is_answered_at_once(site: Site, r
     for thread in threads:
         thread.start()
     eventually(lambda: blocked(redis) == WAITERS)
-    assert texts(logs(site, running.uid, "?wait=10")) == []
+    refused = logs(site, running.uid, "?wait=10")
+    assert (texts(refused), refused.headers["Retry-After"]) == ([], "1")
+    assert "Retry-After" not in logs(site, running.uid).headers
     assert all(thread.is_alive() for thread in threads)
     running.write("x")
     for thread in threads:
