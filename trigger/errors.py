@@ -5,7 +5,12 @@
     ├── UsageError             a command or an environment variable is wrong
     ├── StartError             the service can't start; says why and what to do
     ├── WorkflowError          a workflow could not be run as the config says
-    │   └── TemplateError          a template in it is broken, or uses what is not there
+    │   ├── TemplateError          a template in it is broken, or uses what is not there
+    │   └── HttpError              the request of an http step can't be made, or did not succeed
+    │       ├── ConnectionFailed        also a ConnectionError: no connection, or it broke
+    │       ├── AnswerTimeout           also a TimeoutError: no whole answer in time
+    │       ├── AnswerTooLarge          larger than the step's max_size
+    │       └── UnexpectedStatus        an answer, but not a success; carries its status
     └── RequestError           what a caller is answered instead of a uid
         ├── BodyTooLarge            413
         ├── ApiNotFound             404
@@ -83,6 +88,31 @@ class WorkflowError(TriggerError):
 
 class TemplateError(WorkflowError):
     """A template is broken or could not be rendered; the message names the expression."""
+
+
+class HttpError(WorkflowError):
+    """A step's HTTP request can't be made, or failed; the message holds no credential and no query of a URL."""
+
+
+class ConnectionFailed(HttpError, ConnectionError):
+    """There was no connection, or it broke: no address, refused, a certificate that can't be trusted, not HTTP."""
+
+
+class AnswerTimeout(HttpError, TimeoutError):
+    """The answer was not there, or not whole, in the time that the step has."""
+
+
+class AnswerTooLarge(HttpError):
+    """The answer is larger than the step's `max_size`."""
+
+
+class UnexpectedStatus(HttpError):
+    """An answer whose status is not one that the step expects; `answer` is what would have been the step's output."""
+
+    def __init__(self, message: str, status: int, answer: Mapping[str, Any]) -> None:
+        super().__init__(message)
+        self.status = status
+        self.answer = answer
 
 
 class RequestError(TriggerError):

@@ -13,6 +13,7 @@ from tests.support import eventually
 from tests.worker.conftest import Rig
 from trigger import executions
 from trigger.executions import Record, Status
+from trigger.executions.log_reading import read
 from trigger.worker.outcome import MAX_OUTPUT
 
 Run = Callable[..., Record]
@@ -34,7 +35,8 @@ def test_a_workflow_gets_the_input_and_its_output_is_recorded(run: Run) -> None:
 def test_a_workflow_may_know_which_execution_it_is_and_log(run: Run, rig: Rig) -> None:
     record = run("who")
     assert record.output == [record.uid, "shop", "who", 1]
-    assert f"{record.uid} shop/who: hello from who" in rig.log()
+    (line,) = read(rig.redis, record.uid).lines
+    assert (line.stream, line.level, line.text) == ("log", "INFO", "hello from who")
 
 
 def test_an_async_workflow_is_awaited(run: Run) -> None:

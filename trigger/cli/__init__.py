@@ -100,7 +100,7 @@ def worker(queue: str) -> None:
     def client(reply_timeout: float) -> Redis:
         return connect(url, reply_timeout=reply_timeout)
 
-    workers.run(queue, watcher, client)
+    workers.run(queue, watcher, client, environ=os.environ)
 
 
 @cli.command()

@@ -214,6 +214,11 @@ class Document:
         return ""
 
 
+def _is_template(node: Node) -> bool:
+    """Whether a key is what YAML takes the inner braces of an unquoted {{ input.sku }} for."""
+    return type(node) is MappingNode and node.flow_style and not any(value.value for _, value in node.value)
+
+
 class _Conversion:
     """One walk over the nodes of a document. A class, for closures that call each other would never be freed."""
 
@@ -270,8 +275,7 @@ class _Conversion:
         merged: list[dict[str, Any]] | None = None
         for key_node, value_node in node.value:
             if type(key_node) is not ScalarNode or key_node.tag:
-                template = type(key_node) is MappingNode and key_node.flow_style
-                hint = "; quote a text that begins with {{" if template else ""
+                hint = "; quote a text that begins with {{" if _is_template(key_node) else ""
                 document.report(path, f"a key must be plain text{hint}", key_node)
                 continue
             key = key_node.value

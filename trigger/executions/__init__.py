@@ -31,7 +31,7 @@ from trigger.executions.query import LIMIT, MAX_LIMIT, Query
 from trigger.executions.record import Origin, Record, api_of, newest, origin, read, read_many, stats
 from trigger.executions.retention import Retention
 from trigger.executions.status import FINAL, OF_RQ, Status
-from trigger.executions.steps import Plan, Resumed, StepRecord, states_of
+from trigger.executions.steps import Plan, Resumed, StepRecord, states_of, stored_in
 from trigger.executions.summary import Summary
 
 __all__ = [
@@ -83,5 +83,6 @@ __all__ = [
     "read_many",
     "states_of",
     "stats",
+    "stored_in",
     "waiting_key",
 ]

@@ -26,6 +26,7 @@ logger = logging.getLogger("trigger.log")
 Stream = Literal["stdout", "stderr", "log"]
 
 LETTERS: dict[Stream, str] = {"stdout": "o", "stderr": "e", "log": "l"}
+STREAMS: dict[bytes, Stream] = {letter.encode(): stream for stream, letter in LETTERS.items()}
 
 # What an entry takes in Redis besides its text, in bytes; with it many short lines count for what they cost.
 ENTRY = 32

@@ -1,7 +1,8 @@
 """The steps of an execution as its record shows them, from what the runner of steps has written.
 
-The hash STEPS + uid holds the plan under "" ({"steps": [name, …], "on_failure": [name, …], "kinds": {name: kind}}) and
-under each name the state of a step that has begun, both as JSON. What is not there has not begun.
+The hash STEPS + uid holds the plan under "" ({"steps": [name, …], "on_failure": [name, …], "kinds": {name: kind},
+"needs": {name: [name, …]}}) and under each name the state of a step that has begun, both as JSON. What is not there has
+not begun.
 """
 
 from __future__ import annotations
@@ -22,16 +23,17 @@ REUSED = "done in the execution that this one resumes"
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The names of a workflow's steps in their order, and what each one is ("python", "run" or "http")."""
+    """The names of a workflow's steps in their order, what each one is ("python", "run" or "http"), and what it needs."""
 
     steps: tuple[str, ...] = ()
     on_failure: tuple[str, ...] = ()
     kinds: Mapping[str, str] | None = None
+    needs: Mapping[str, tuple[str, ...]] | None = None
 
-    def to_json(self) -> str:
-        return json.dumps(
-            {"steps": self.steps, "on_failure": self.on_failure, "kinds": dict(self.kinds or {})}, separators=(",", ":")
-        )
+    def to_json(self, **more: Any) -> str:
+        """The plan as it is stored, with what else the runner notes."""
+        names = {"steps": self.steps, "on_failure": self.on_failure, "kinds": dict(self.kinds or {})}
+        return json.dumps({**names, "needs": dict(self.needs or {}), **more}, separators=(",", ":"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,17 +99,28 @@ class Whole:
 
 def states_of(redis: Redis, uid: str) -> dict[str, Mapping[str, Any]]:
     """The state of each step of an execution that has begun, by its name, unmasked: for going on, not for showing."""
+    return stored_in(redis, uid)[1]
+
+
+def stored_in(redis: Redis, uid: str) -> tuple[Mapping[str, Any], dict[str, Mapping[str, Any]]]:
+    """What the runner has noted beside the plan, and the states as `states_of`."""
     fields: dict[bytes, bytes] = redis.hgetall(STEPS + uid)  # type: ignore[assignment]  # no decoding client is used
-    return parse(fields)[1]
+    plan = _object(fields.pop(b"", b"")) or {}
+    return plan, parse(fields)[1]
 
 
 def parse(fields: Mapping[bytes, bytes]) -> tuple[Plan, dict[str, Mapping[str, Any]]]:
     """The plan and the states from the fields of the hash; what can't be read counts as not there."""
     read = {name.decode("utf-8", "replace"): _object(text) for name, text in fields.items()}
     plan = read.pop("", None) or {}
-    kinds = plan.get("kinds")
+    kinds, needs = plan.get("kinds"), plan.get("needs")
     return (
-        Plan(_names(plan.get("steps")), _names(plan.get("on_failure")), kinds if isinstance(kinds, dict) else None),
+        Plan(
+            _names(plan.get("steps")),
+            _names(plan.get("on_failure")),
+            kinds if isinstance(kinds, dict) else None,
+            {name: _names(needed) for name, needed in needs.items()} if isinstance(needs, dict) else None,
+        ),
         {name: state for name, state in read.items() if state is not None},
     )
 
@@ -121,6 +134,7 @@ def records(fields: Mapping[bytes, bytes], whole: Whole) -> tuple[StepRecord, ..
 def _records(plan: Plan, states: Mapping[str, Mapping[str, Any]], whole: Whole) -> Iterator[StepRecord]:
     kinds = plan.kinds or {}
     unbegun = _why_not_begun(plan.steps, states, whole)
+    needs = plan.needs or {}
     for name in (*plan.steps, *plan.on_failure):
         late = name in plan.on_failure
         state = states.get(name)
@@ -131,7 +145,8 @@ def _records(plan: Plan, states: Mapping[str, Mapping[str, Any]], whole: Whole) 
         elif late and whole.status is not Status.FAILED:
             yield StepRecord(name, kinds.get(name), "skipped", because=_NOT_FAILED[whole.status], on_failure=True)
         else:
-            yield StepRecord(name, kinds.get(name), "skipped", because=unbegun, on_failure=late)
+            because = _failed_need(name, needs, states) if whole.status is Status.FAILED and not late else None
+            yield StepRecord(name, kinds.get(name), "skipped", because=because or unbegun, on_failure=late)
 
 
 _NOT_FAILED = {
@@ -148,6 +163,24 @@ def _why_not_begun(order: Sequence[str], states: Mapping[str, Mapping[str, Any]]
     ]
     # Of several the last one: those before it may have been allowed to fail.
     return f"{max(failed)[1]} failed" if failed else "the execution ended before"
+
+
+def _failed_need(name: str, needs: Mapping[str, tuple[str, ...]], states: Mapping[str, Mapping[str, Any]]) -> str | None:
+    """Which step that this one needs, perhaps by way of others, has failed."""
+    seen, open_names = {name}, list(needs.get(name, ()))
+    while open_names:
+        needed = open_names.pop(0)
+        if states.get(needed, {}).get("status") == "failed" and not _went_on(needed, needs, states):
+            return f"{needed} failed"
+        if needed not in seen and needed not in states:
+            seen.add(needed)
+            open_names += needs.get(needed, ())
+    return None
+
+
+def _went_on(name: str, needs: Mapping[str, tuple[str, ...]], states: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether a step that needs this one has begun: then it was allowed to fail."""
+    return any(name in needed and user in states for user, needed in needs.items())
 
 
 def _begun(name: str, state: Mapping[str, Any], kind: str | None, whole: Whole, late: bool) -> StepRecord:

@@ -48,7 +48,7 @@ def parse_json(body: bytes) -> Any:
         raise _invalid(before, len(before), "not UTF-8, the one encoding accepted") from None
     if text.startswith("\ufeff"):
         raise _invalid(text, 0, "a byte order mark; send the JSON without it")
-    if body.count(b"[") + body.count(b"{") > MAX_DEPTH and _depth(body) > MAX_DEPTH:
+    if body.count(b"[") + body.count(b"{") > MAX_DEPTH and depth(body) > MAX_DEPTH:
         raise InvalidParams(f"The body is nested too deep: {MAX_DEPTH} levels of objects and arrays are accepted")
     try:
         value = _DECODER.decode(text)
@@ -68,7 +68,7 @@ def _invalid(text: str, position: int, what: str) -> InvalidParams:
     return InvalidParams(f"The body is not valid JSON: line {line}, column {column}: {what}")
 
 
-def _depth(body: bytes) -> int:
+def depth(body: bytes) -> int:
     """How deep the brackets outside of strings nest; brackets that don't match count as they come."""
     brackets = _STRING_BYTES.sub(b"", body).translate(_STEPS, _NOT_BRACKETS)
     return max(accumulate(memoryview(brackets).cast("b")), default=0)

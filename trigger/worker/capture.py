@@ -24,7 +24,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TextIO
 
-from trigger.worker.wire import AGAIN, END, FRAME, GIVE_UP, MAX_FRAME, RENEW, Board
+from trigger.worker import processes
+from trigger.worker.wire import AGAIN, END, FRAME, GIVE_UP, MAX_FRAME, RENEW, STEP, Board
 
 # The logger of trigger.workflows.context; what else is "trigger" is the service's own log.
 _WORKFLOW = "trigger.workflow"
@@ -97,14 +98,11 @@ class Capture:
         """
         if self._active:
             self._active = False
-            for stream in (self._stdout, self._stderr, *self._originals):
-                with suppress(ValueError, OSError):  # closed by the workflow
-                    stream.flush()
-            self._libc.fflush(None)
+            self.flush()
             sys.stdout, sys.stderr = self._originals
             # In this order: what the pipe does not hold any more was counted before it was taken out.
             silent = not self._poll.poll(0) and self._ends.board.looks == self._looks
-            left = _has_children()
+            left = processes.has_children()
             if silent and not left:
                 self._ends.board.clear()
                 return True
@@ -113,6 +111,25 @@ class Capture:
         if self._give_up_at is None:
             return True
         return self._ask(END if time.monotonic() < self._give_up_at else GIVE_UP)
+
+    def flush(self) -> None:
+        """Hands on what Python and C keep in buffers."""
+        for stream in (self._stdout, self._stderr, *self._originals):
+            with suppress(ValueError, OSError):  # closed by the workflow
+                stream.flush()
+        self._libc.fflush(None)
+
+    def divert(self, out: int, err: int, frames: int) -> None:
+        """In the process of a step: puts these pipes in place of the worker's, for all it writes from now on."""
+        os.dup2(out, 1)
+        os.dup2(err, 2)
+        os.dup2(frames, self._ends.frames[1], inheritable=False)
+        for descriptor in (out, err, frames, *self._pipes, self._ends.control.detach()):
+            os.close(descriptor)
+        self._turn = STEP
+        self._stdout, self._stderr = self._stream(b"o", 1), self._stream(b"e", 2)
+        sys.stdout, sys.stderr = self._stdout, self._stderr
+        self._active = True
 
     def _ask(self, what: bytes) -> bool:
         if what == RENEW:
@@ -225,11 +242,3 @@ def _is_open(stream: TextIO) -> bool:
     except ValueError:  # what is under it was taken away
         return False
 
-
-def _has_children() -> bool:
-    """Whether this process has children, also such that have ended and were not waited for."""
-    try:
-        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    except ChildProcessError:
-        return False
-    return True

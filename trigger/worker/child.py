@@ -7,7 +7,7 @@ kills the child in between, the worker (or, if that is gone too, another worker'
 
 from __future__ import annotations
 
-import ctypes
+import contextlib
 import logging
 import os
 import resource
@@ -15,8 +15,9 @@ import signal
 import sys
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC
 from typing import Any, NoReturn
 
 from redis import Redis
@@ -28,9 +29,12 @@ from rq.timeouts import JobTimeoutException, UnixSignalDeathPenalty
 from trigger.config.model import Config, Workflow
 from trigger.errors import WorkflowError
 from trigger.inputs import secret_values
-from trigger.worker import outcome, scripts
+from trigger.worker import outcome, processes, scripts
+from trigger.worker.capture import Capture
 from trigger.worker.job import Job
-from trigger.worker.outcome import Outcome
+from trigger.worker.orders import SIGNAL, Orders
+from trigger.worker.outcome import RELEASED, Outcome
+from trigger.worker.runner import Run, Runner, Tools
 from trigger.workflows import context, importing
 
 logger = logging.getLogger("trigger.worker")
@@ -39,11 +43,16 @@ logger = logging.getLogger("trigger.worker")
 WAIT = 3
 PAUSE = 0.25
 
-_PR_SET_PDEATHSIG = 1
+# The exit status of a child that has ended a workflow by force: what it has started is to end too.
+SPOILT = 3
 
 
 class _Interrupted(BaseException):
     """The child was told to stop while it waited. Not an Exception: nobody may swallow it."""
+
+
+class _Cancelled(BaseException):
+    """The running workflow is to end. Not an Exception: what a workflow catches by accident must not swallow it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +67,22 @@ class Child:
     """Takes and runs executions until it is told to stop.
 
     Arguments: `worker`, the name of the worker it works for; `queue`; `config`, in force for its whole life; `connect`,
-    which gives it a Redis client of its own; `lease`, how long an execution is its own without a beat, in seconds.
+    which gives it a Redis client of its own; `lease`, how long an execution is its own without a beat, in seconds;
+    `orders`, what the worker wants of it; `capture`, where output goes; `environ`, of the service.
     """
 
     def __init__(
-        self, worker: str, queue: str, config: Config, connect: Callable[[], Redis], *, lease: float, limits: Limits
+        self,
+        worker: str,
+        queue: str,
+        config: Config,
+        connect: Callable[[], Redis],
+        *,
+        lease: float,
+        limits: Limits,
+        orders: Orders,
+        capture: Capture,
+        environ: Mapping[str, str],
     ) -> None:
         self._worker = worker
         self._queue = queue
@@ -73,6 +93,14 @@ class Child:
         self._finish = self._redis.register_script(scripts.FINISH)
         self._lease = lease
         self._limits = limits
+        self._orders = orders
+        self._capture = capture
+        self._tools = Tools(
+            self._redis, config, capture, self._callable, environ, orders.cancels, lambda: self._stopping
+        )
+        self._cancellable: str | None = None  # the run whose workflow may be broken off at any moment
+        self._spoilt = False
+        self._release = self._redis.register_script(scripts.RELEASE)
         self._stopping = False
         self._waiting = False
         self._in_touch = True  # the last call of Redis had a reply
@@ -86,7 +114,7 @@ class Child:
         try:
             self._settle(parent)
             self._run()
-            status = 0
+            status = SPOILT if self._spoilt else 0
         except _Interrupted:
             status = 0
         except Exception:
@@ -99,12 +127,12 @@ class Child:
     def _settle(self, parent: int) -> None:
         """Makes the process a child in good standing: its own group, its own signals, dead when the worker is."""
         os.setpgrp()
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it died before we asked to be told
+        if not processes.die_with(parent):
             raise _Interrupted
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, self._stop)
+        signal.signal(SIGNAL, self._obey)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGINT))  # which our parent had blocked
         sys.path.insert(0, str(self._config.path.resolve().parent))
         for workflow in self._config.workflows.values():
@@ -114,15 +142,32 @@ class Child:
                 except WorkflowError as error:
                     # Its executions will fail saying so; the others are not to suffer.
                     logger.warning("workflow %s: %s", workflow.name, error)
+        self._capture.install()
 
     def _stop(self, signum: int, frame: object) -> None:
         self._stopping = True
         if self._waiting:
             raise _Interrupted
 
+    def _obey(self, signum: int, frame: object) -> None:
+        if self._cancellable is not None and self._orders.cancels(self._cancellable):
+            self._cancellable = None
+            raise _Cancelled
+
+    @contextlib.contextmanager
+    def _may_be_cancelled(self, execution: str) -> Iterator[None]:
+        """For the block, the worker's order breaks off what runs."""
+        try:
+            self._cancellable = execution
+            if self._orders.cancels(execution):  # it was told before
+                raise _Cancelled
+            yield
+        finally:
+            self._cancellable = None
+
     def _run(self) -> None:
         done = 0
-        while not self._stopping and done < self._limits.executions and _memory() < self._limits.memory:
+        while not (self._stopping or self._spoilt) and done < self._limits.executions and _memory() < self._limits.memory:
             try:
                 taken = self._take_one()
                 if taken is None:
@@ -195,7 +240,7 @@ class Child:
             logger.error("execution %s failed: %s", uid, error)  # noqa: TRY400  there is no more to tell
             self._end(uid, execution, outcome.failed("UnreadableJob", f"{error}"), poison=f"{error}")
             return
-        result = self._perform(job)
+        result = self._perform_captured(job, execution)
         ended = self._end(uid, execution, result)
         name = f"{job.module}/{job.method}"
         seconds = time.monotonic() - started
@@ -203,6 +248,12 @@ class Child:
             logger.warning("execution %s of %s was taken over by another worker; this run of it is dropped", uid, name)
         elif result.status == "finished":
             logger.info("execution %s of %s succeeded in %.3f s (attempt %d)", uid, name, seconds, job.attempt)
+        elif result.status == RELEASED:
+            logger.info("execution %s of %s goes on in another process", uid, name)
+        elif result.status == "scheduled" and not result.error:
+            logger.info("execution %s of %s goes on in %.0f s, with a step's next attempt", uid, name, result.pause)
+        elif result.status == "stopped":
+            logger.warning("execution %s of %s was cancelled", uid, name)
         elif result.status == "scheduled":
             logger.warning(
                 "attempt %d at execution %s of %s failed, the next one is due in %.0f s: %s",
@@ -217,18 +268,36 @@ class Child:
                 "execution %s of %s failed in %.3f s (attempt %d): %s", uid, name, seconds, job.attempt, result.error
             )
 
-    def _perform(self, job: Job) -> Outcome:
-        """Runs the job's workflow to its outcome; whatever it raises is part of that."""
-        secrets = secret_values(job.input, job.secrets)
+    def _perform_captured(self, job: Job, execution: str) -> Outcome:
+        """Runs the job's workflow to its outcome, all that it writes in its log."""
         workflow = self._config.workflows.get(job.workflow)
         if workflow is None:
             return outcome.failed("WorkflowError", f"The config names no workflow {job.workflow!r} (any more)")
+        secrets = {*secret_values(job.input, job.secrets), *self._config.masked}
+        if workflow.steps:
+            return self._perform_steps(job, execution, workflow, frozenset(secrets))
+        self._capture.begin(job.id, execution, job.attempt, secrets)
+        result = self._perform(job, execution, workflow, secrets)
+        while not self._capture.end():
+            time.sleep(PAUSE)
+        return result
+
+    def _perform(self, job: Job, execution: str, workflow: Workflow, secrets: set[str]) -> Outcome:
+        """Runs a Python workflow to its outcome; whatever it raises is part of that."""
         current = context.CurrentExecution(job.id, job.module, job.method, job.attempt)
         timeout = int(job.timeout or workflow.timeout)
         try:
             job.bound = self._callable(workflow.python or "")
-            with UnixSignalDeathPenalty(timeout, JobTimeoutException, job_id=job.id), context.entered(current):
+            with (
+                self._may_be_cancelled(execution),
+                UnixSignalDeathPenalty(timeout, JobTimeoutException, job_id=job.id),
+                context.entered(current),
+            ):
                 output = job.perform()
+        except _Cancelled:
+            signal.alarm(0)  # whatever it has been broken off in
+            self._spoilt = True
+            return outcome.cancelled()
         except JobTimeoutException as error:
             return _tried_again(outcome.timed_out(error, timeout, secrets), job, workflow)
         except WorkflowError as error:
@@ -237,6 +306,31 @@ class Child:
             # The operator's code may raise anything, SystemExit too; it ends this execution and not the worker.
             return _tried_again(outcome.raised(error, secrets), job, workflow)
         return outcome.succeeded(output, secrets)
+
+    def _perform_steps(self, job: Job, execution: str, workflow: Workflow, secrets: frozenset[str]) -> Outcome:
+        """Runs the job's steps, trying for as long as it takes to ask Redis for them."""
+        run = Run(
+            uid=job.id,
+            execution=execution,
+            module=job.module,
+            method=job.method,
+            attempt=job.attempt,
+            failures=job.failures,
+            timeout=int(job.timeout or workflow.timeout),
+            input=job.input,
+            secrets=secrets,
+            now=_redis_clock(job),
+        )
+        while True:
+            try:
+                return Runner(self._tools, workflow, run).run()
+            except RedisError as error:
+                if self._in_touch:
+                    logger.warning("the steps of execution %s can't be read: %s; trying until they are", job.id, error)
+                self._in_touch = False
+                if self._stopping:
+                    return Outcome(RELEASED)
+                time.sleep(PAUSE)
 
     def _end(self, uid: str, execution: str, result: Outcome, *, poison: str = "") -> bool:
         """Records the end, trying for as long as it takes; False when the execution was no longer this run's to end.
@@ -247,12 +341,20 @@ class Child:
         args = outcome.finish_arguments(self._queue, uid, execution, self._worker, result, poison)
         while True:
             try:
+                if result.status == RELEASED:
+                    return self._hand_back(uid, execution)
                 return bool(self._finish(keys=[Job.key_for(uid)], args=args))
             except RedisError as error:
                 if self._in_touch:
                     logger.warning("the end of execution %s can't be recorded: %s; trying until it is", uid, error)
                 self._in_touch = False
                 time.sleep(PAUSE)
+
+    def _hand_back(self, uid: str, execution: str) -> bool:
+        """Puts the execution back in front of its queue; nothing has gone wrong with it."""
+        keys = [Job.key_for(uid), f"rq:worker:{self._worker}:executions"]
+        answer: bytes = self._release(keys=keys, args=[self._queue, uid, execution, "stop", 1, "", ""])
+        return answer != b"lost"
 
     def _callable(self, reference: str) -> Callable[[Any], Any]:
         found = self._callables.get(reference)
@@ -265,6 +367,14 @@ def _tried_again(result: Outcome, job: Job, workflow: Workflow) -> Outcome:
     """The outcome of a failed attempt: another one later, as long as the workflow's `retry` allows it."""
     pause = workflow.retry.pause(job.failures + 1) if workflow.retry is not None else None
     return result if pause is None else replace(result, status="scheduled", pause=pause)
+
+
+def _redis_clock(job: Job) -> Callable[[], int]:
+    """Redis' time in ms, from what it was when the job was taken: the times of its steps add up with the job's own."""
+    taken = job.started_at
+    began = taken.replace(tzinfo=UTC).timestamp() if taken is not None else time.time()
+    offset = began - time.monotonic()
+    return lambda: int((time.monotonic() + offset) * 1000)
 
 
 def _memory() -> int:

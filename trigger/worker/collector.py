@@ -11,17 +11,16 @@ import os
 import select
 import socket
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from trigger.executions.lines import Splitter
-from trigger.executions.log import Log, Stream
+from trigger.executions.log import STREAMS, Log, Stream
 from trigger.inputs.masking import MASK
 from trigger.worker.capture import Capture, ChildEnds
-from trigger.worker.wire import AGAIN, DONE, FRAME, GIVE_UP, Board, Owner
+from trigger.worker.wire import AGAIN, DONE, GIVE_UP, Board, Frames, Owner
 
 logger = logging.getLogger("trigger.worker")
 
@@ -32,8 +31,6 @@ PAUSE = 1.0
 AT_ONCE = 2_000
 
 _CHUNK = 64 * 1024
-# Frames of one kind that follow each other within this time, in seconds, are taken as one.
-_MOMENT = 0.02
 # How much is read at an end: more than a pipe holds. A process that was left behind may write for ever.
 _LAST = 1024 * 1024
 # How many old pipes are still emptied, for processes that were left behind, and how much of each.
@@ -41,8 +38,6 @@ _RETIRED = 16
 _RETIRED_BYTES = 1024 * 1024
 # Lines shown of one piece that no execution owns.
 _STRAY_LINES = 20
-
-_STREAMS: dict[bytes, Stream] = {b"o": "stdout", b"e": "stderr", b"l": "log"}
 
 
 class Collector:
@@ -67,7 +62,7 @@ class Collector:
         self._owner: Owner | None = None
         self._log: Log | None = None
         self._splitters: dict[tuple[Stream, str], Splitter] = {}
-        self._frame_rest = b""
+        self._parser = Frames()
         self._due: float | None = None  # when to write next
 
     def in_child(self) -> Capture:
@@ -148,7 +143,7 @@ class Collector:
                 self._add(b"o" if stream == "stdout" else b"e", "", data, time.time())
         if data := self._read(self._frames):
             size += len(data)
-            for kind, level, at, text in self._parsed(data):
+            for kind, level, at, text in self._parser.feed(data, self._board.turn):
                 self._add(kind, level, text, at)
         return size
 
@@ -180,31 +175,6 @@ class Collector:
             del self._retired[pipe]
             os.close(pipe)
 
-    def _parsed(self, data: bytes) -> Iterator[tuple[bytes, str, float, bytes]]:
-        """The frames of the present turn as (kind, level, time, text), neighbours of one kind as one."""
-        data = self._frame_rest + data
-        present = self._board.turn
-        start = 0
-        kind, level, since, texts = b"", b"", 0.0, list[bytes]()
-        while len(data) - start >= FRAME.size:
-            turn, at, its_kind, level_size, size = FRAME.unpack_from(data, start)
-            text_start = start + FRAME.size + level_size
-            if len(data) < text_start + size:
-                break
-            its_level = data[start + FRAME.size : text_start]
-            start = text_start + size
-            if turn != present:
-                continue  # of a process that was left behind
-            if texts and (its_kind != kind or its_level != level or at - since > _MOMENT):
-                yield kind, level.decode(), since, b"".join(texts)
-                texts = []
-            if not texts:
-                kind, level, since = its_kind, its_level, at
-            texts.append(data[text_start:start])
-        self._frame_rest = data[start:]
-        if texts:
-            yield kind, level.decode(), since, b"".join(texts)
-
     def _add(self, kind: bytes, level: str, data: bytes, at: float) -> None:
         """Adds a piece of output to the log of whose it is."""
         if self._board.turn != self._turn:
@@ -212,7 +182,7 @@ class Collector:
         if self._log is None or self._owner is None:
             self._show_stray(data)
             return
-        stream = _STREAMS[kind]
+        stream = STREAMS[kind]
         splitter = self._splitters.get((stream, level))
         if splitter is None:
             splitter = self._splitters[stream, level] = self._log.splitter()

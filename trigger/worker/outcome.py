@@ -15,11 +15,18 @@ MAX_OUTPUT = 1024 * 1024
 MAX_MESSAGE = 4_000
 MAX_TRACEBACK = 60_000
 
+# In place of RQ's status: the run is broken off between two steps, and the execution goes back to its queue.
+RELEASED = "released"
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """RQ's status ("finished", "failed", "stopped"; "scheduled" for another attempt) and what goes with it, encoded as
-    RQ encodes it. `pause` is the time to that attempt, in seconds."""
+    RQ encodes it. `pause` is the time to that attempt, in seconds.
+
+    "scheduled" without an error is no other attempt: the execution goes on then from where it stands. RELEASED stands
+    for one that is to go on at once, in another process.
+    """
 
     status: str
     return_value: str = ""
@@ -63,9 +70,18 @@ def succeeded(output: Any, secrets: Iterable[str] = ()) -> Outcome:
 
 
 def failed(
-    kind: str, message: str, trace: str | None = None, *, secrets: Iterable[str] = (), status: str = "failed"
+    kind: str,
+    message: str,
+    trace: str | None = None,
+    *,
+    secrets: Iterable[str] = (),
+    status: str = "failed",
+    step: str | None = None,
 ) -> Outcome:
-    """The outcome of an execution that failed: the error's class and message, and for operators its traceback."""
+    """The outcome of an execution that failed: the error's class and message, and for operators its traceback.
+
+    `step` is the name of the step that failed, if it was one.
+    """
     secrets = list(secrets)
     message = _masked(_printable(message), secrets)[:MAX_MESSAGE]
     trace = _masked(_printable(trace or f"{kind}: {message}"), secrets)
@@ -73,20 +89,30 @@ def failed(
         trace = trace[: MAX_TRACEBACK // 2] + "\n… (shortened)\n" + trace[-MAX_TRACEBACK // 2 :]
     return Outcome(
         status,
-        error=json.dumps({"class": kind, "message": message}),
+        error=json.dumps({"class": kind, "message": message} | ({"step": step} if step else {})),
         exc_string=b64encode(zlib.compress(trace.encode())).decode(),
     )
 
 
-def raised(error: BaseException, secrets: Iterable[str] = ()) -> Outcome:
-    """The outcome of a workflow that raised."""
+def described(error: BaseException) -> tuple[str, str, str]:
+    """What a record says of an exception: the name of its class, its message, and its traceback."""
     try:
         message = str(error)
     except Exception:  # noqa: BLE001  the operator's exception class may fail at anything
         message = "(its message can't be shown)"
     kind = type(error)
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-    return failed(name, message, _trace(error), secrets=secrets)
+    return name, _printable(message), _printable(_trace(error))
+
+
+def raised(error: BaseException, secrets: Iterable[str] = ()) -> Outcome:
+    """The outcome of a workflow that raised."""
+    return failed(*described(error), secrets=secrets)
+
+
+def cancelled() -> Outcome:
+    """The outcome of a run that was told to stop; by whom, the script that records it knows."""
+    return failed("Cancelled", "Stopped by an operator", status="stopped")
 
 
 def timed_out(error: BaseException, timeout: int, secrets: Iterable[str] = ()) -> Outcome:

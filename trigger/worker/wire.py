@@ -5,13 +5,19 @@ from __future__ import annotations
 import mmap
 import select
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 # A frame holds what Python wrote or logged: the turn it belongs to, its time in seconds since 1970, the stream (o, e
 # or l), how many bytes of level and then of text follow.
 FRAME = struct.Struct("<IdcBH")
+# The turn of all frames of a step, which has a pipe of its own.
+STEP = 1
 # A write of no more than this is never mixed with another one's (pipe(7), PIPE_BUF), whoever writes.
 MAX_FRAME = select.PIPE_BUF
+
+# Frames of one kind that follow each other within this time, in seconds, are taken as one.
+_MOMENT = 0.02
 
 # What the child asks of the worker when an execution has ended, and the answers.
 END = b"E"  # write all there is of its output
@@ -24,6 +30,37 @@ _SIZE = 8 * 1024 * 1024  # of which the system gives no more than was ever writt
 _LOOKS = struct.Struct("<Q")
 _HEAD = struct.Struct("<II?")
 _BODY = _LOOKS.size + _HEAD.size
+
+
+class Frames:
+    """Reads frames from a pipe, however they were cut into reads."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, data: bytes, present: int) -> Iterator[tuple[bytes, str, float, bytes]]:
+        """The frames of the turn `present` as (kind, level, time, text), neighbours of one kind as one."""
+        data = self._rest + data
+        start = 0
+        kind, level, since, texts = b"", b"", 0.0, list[bytes]()
+        while len(data) - start >= FRAME.size:
+            turn, at, its_kind, level_size, size = FRAME.unpack_from(data, start)
+            text_start = start + FRAME.size + level_size
+            if len(data) < text_start + size:
+                break
+            its_level = data[start + FRAME.size : text_start]
+            start = text_start + size
+            if turn != present:
+                continue  # of a process that was left behind
+            if texts and (its_kind != kind or its_level != level or at - since > _MOMENT):
+                yield kind, level.decode(), since, b"".join(texts)
+                texts = []
+            if not texts:
+                kind, level, since = its_kind, its_level, at
+            texts.append(data[text_start:start])
+        self._rest = data[start:]
+        if texts:
+            yield kind, level.decode(), since, b"".join(texts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ import signal
 import sys
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -29,9 +29,11 @@ from trigger.config import Config, Watcher
 from trigger.errors import StartError
 from trigger.executions import Retention
 from trigger.startup import check_redis
-from trigger.worker import outcome, scripts
-from trigger.worker.child import Child, Limits
+from trigger.worker import outcome, processes, scripts
+from trigger.worker.child import SPOILT, Child, Limits
+from trigger.worker.collector import Collector
 from trigger.worker.job import Job
+from trigger.worker.orders import SIGNAL, Orders
 
 logger = logging.getLogger("trigger.worker")
 
@@ -43,7 +45,8 @@ class Timing:
     """The worker's clocks, in seconds.
 
     An execution whose worker and child are dead is free after at most `lease` + `reap`. `overrun` is how long a
-    workflow that ignores its timeout may go on before it is killed.
+    workflow that ignores its timeout may go on before it is killed, `slack` how much longer than the config's
+    `cancel_grace` one may that was told to end.
     """
 
     lease: float = 10.0
@@ -51,6 +54,7 @@ class Timing:
     reap: float = 2.5
     tick: float = 0.25
     overrun: float = 5.0
+    slack: float = 1.0
     worker_key: int = 15
 
 
@@ -58,7 +62,7 @@ class Worker(RqWorker):
     """Serves one queue until it is told to stop, whatever becomes of its child and of Redis.
 
     Arguments: `queue`, its name; `watcher`, which has the config in force; `connect(reply_timeout)`, which makes Redis
-    clients; `timing` and `limits`, see there.
+    clients; `timing` and `limits`, see there; `environ`, the service's, of which programs get a part.
     """
 
     log_job_description = False
@@ -71,9 +75,11 @@ class Worker(RqWorker):
         *,
         timing: Timing | None = None,
         limits: Limits | None = None,
+        environ: Mapping[str, str] | None = None,
     ) -> None:
         self._timing = timing or Timing()
         self._limits = limits or Limits()
+        self._environ = environ or {}
         self._watcher = watcher
         self._connect = connect
         # A name of its own for each life: RQ refuses one whose former bearer was killed and is not yet forgotten.
@@ -95,6 +101,9 @@ class Worker(RqWorker):
         self._reap_script = self.connection.register_script(scripts.REAP)
         self._kept = Retention(self.connection)
         self._commands: PubSub | None = None
+        self._collector: Collector | None = None  # of the child, until what it held is free
+        self._orders = Orders()
+        self._cancelling: tuple[str, str, float] | None = None  # uid, run, and when it is ended by force
         self._registered = False
         self._in_touch = False
         self._to_free: str | None = None  # why what a dead child held is to be freed, until that is done
@@ -109,8 +118,10 @@ class Worker(RqWorker):
         """Works until SIGTERM or SIGINT. A second one does not wait for the running execution but puts it back."""
         signal.signal(signal.SIGTERM, self._on_signal)
         signal.signal(signal.SIGINT, self._on_signal)
+        processes.adopt_orphans()  # what a killed child had started comes to us
         while True:
             self._collect_child()
+            self._end_what_ignores_its_cancel()
             if self._stop_at is not None:
                 if not self._horse_pid:
                     break
@@ -204,6 +215,7 @@ class Worker(RqWorker):
         sys.stdout.flush()
         sys.stderr.flush()
         gc.freeze()  # what is there now is never garbage: leaving it alone keeps its pages shared
+        collector = Collector(self.connection, limit=child_config.logs, secrets=child_config.masked)
         # A signal between the fork and its end would not reach the child, or find ours in place of its handlers.
         unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
         try:
@@ -218,9 +230,14 @@ class Worker(RqWorker):
                     lambda: self._connect(10.0),
                     lease=self._timing.lease,
                     limits=self._limits,
+                    orders=self._orders,
+                    capture=collector.in_child(),
+                    environ=self._environ,
                 ).main(parent)
             os.setpgid(pid, pid)  # the child does so too: whoever comes first, killing its group never meets ours
             self._horse_pid = pid
+            collector.in_worker()
+            self._collector = collector
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
 
@@ -233,23 +250,32 @@ class Worker(RqWorker):
 
     def _collect_child(self) -> None:
         """Notices a child that has ended, and frees what it still held."""
+        processes.reap({self._horse_pid})
         if not self._horse_pid:
             return
         pid, status = os.waitpid(self._horse_pid, os.WNOHANG)
         if pid:
             self._horse_pid = 0
-            if status:
+            if status and os.waitstatus_to_exitcode(status) != SPOILT:
                 logger.warning("the worker's child died: %s", _death(status))
+            if status:
+                processes.kill_strays()
             self._free_held("crash")
 
     def _kill_child(self, why: str) -> None:
         """Kills the child with all it started, and frees what it held: 'crash' counts against it, 'stop' does not."""
         if not self._horse_pid:
             return
-        self.kill_horse(signal.SIGKILL)
-        os.waitpid(self._horse_pid, 0)
-        self._horse_pid = 0
+        self._end_child()
         self._free_held(why)
+
+    def _end_child(self) -> None:
+        """Kills the child with all it started, and waits until they are gone."""
+        if self._horse_pid:
+            self.kill_horse(signal.SIGKILL)
+            os.waitpid(self._horse_pid, 0)
+            self._horse_pid = 0
+        processes.kill_strays()
 
     def _held(self) -> list[tuple[str, str]]:
         """The executions this worker holds, as Redis knows them: (uid, id of the run)."""
@@ -261,6 +287,7 @@ class Worker(RqWorker):
         """Frees what a dead child held. Until that is done there is no beat, which would keep it, and no new child."""
         self._to_free = why
         try:
+            self._take_last_words()
             for uid, execution in self._held():
                 answer = self._release(
                     keys=[Job.key_for(uid), self.executions_key],
@@ -272,6 +299,13 @@ class Worker(RqWorker):
         else:
             self._to_free = None
 
+    def _take_last_words(self) -> None:
+        """Writes what a dead child has put out, while what it held is still its."""
+        if self._collector is not None and not self._horse_pid:
+            self._collector.finish()
+            self._collector.close()
+            self._collector = None
+
     # --- beats, reaping, commands ---
 
     def _send_beat(self) -> None:
@@ -281,13 +315,22 @@ class Worker(RqWorker):
         )
         if not known:
             self._register()
-        for composite, ours, milliseconds, timeout, _cancel, _stepped in held:
+        for composite, ours, milliseconds, timeout, cancel, stepped in held:
             uid, _, execution = composite.decode().partition(":")
             if not ours:
                 logger.warning("execution %s was taken over by another worker", uid)
                 self._kill_child("crash")
-            elif milliseconds / 1000 > timeout + self._timing.overrun:
+            elif cancel:
+                self._cancel(uid, execution)
+            elif milliseconds / 1000 > self._longest(timeout, stepped):
                 self._end_overrun(uid, execution, timeout)
+
+    def _longest(self, timeout: int, stepped: int) -> float:
+        """How long a run may take before it is ended by force, in seconds. Steps are looked after by the child, which
+        gives them a grace, and those of `on_failure` a time of their own."""
+        if not stepped:
+            return timeout + self._timing.overrun
+        return 2 * (timeout + self._watcher.current.cancel_grace) + self._timing.overrun
 
     def _end_overrun(self, uid: str, execution: str, timeout: int) -> None:
         """Kills a child whose workflow goes on although its time is up."""
@@ -299,14 +342,33 @@ class Worker(RqWorker):
         )
 
     def _end_by_force(self, uid: str, execution: str, result: outcome.Outcome) -> None:
-        self.kill_horse(signal.SIGKILL)
-        if self._horse_pid:
-            os.waitpid(self._horse_pid, 0)
-            self._horse_pid = 0
+        self._end_child()
+        self._take_last_words()
         self._finish_script(
             keys=[Job.key_for(uid)],
             args=outcome.finish_arguments(self._queue, uid, execution, self.name, result),
         )
+
+    def _cancel(self, uid: str, execution: str) -> None:
+        """Has the child end a run, which has the config's grace for it."""
+        if self._cancelling is None or self._cancelling[1] != execution:
+            grace = self._watcher.current.cancel_grace + self._timing.slack
+            self._cancelling = uid, execution, time.monotonic() + grace
+            self._orders.cancel(execution)
+        self._signal_child(SIGNAL)
+
+    def _end_what_ignores_its_cancel(self) -> None:
+        """Kills the child when a run goes on although its grace is over, and records that it was cancelled."""
+        if self._cancelling is None or time.monotonic() < self._cancelling[2]:
+            return
+        uid, execution, _ = self._cancelling
+        try:
+            if (uid, execution) in self._held():
+                logger.warning("execution %s does not end although it was cancelled; its process is killed", uid)
+                self._end_by_force(uid, execution, outcome.cancelled())
+            self._cancelling = None
+        except RedisError as error:
+            logger.warning("the cancelled execution %s can't be ended now: %s", uid, error)
 
     def _reap(self) -> None:
         """Frees what nobody owns. One pass costs the same however long the queue is."""
@@ -340,7 +402,11 @@ class Worker(RqWorker):
         if self._commands is None:
             self._commands = self.connection.pubsub(ignore_subscribe_messages=True)
             self._commands.subscribe(self.pubsub_channel_name)
-        message = self._commands.get_message(timeout=self._timing.tick)
+        if self._collector is None:
+            message = self._commands.get_message(timeout=self._timing.tick)
+        else:
+            self._collector.serve(self._timing.tick, _descriptor(self._commands))
+            message = self._commands.get_message(timeout=0)
         if message:
             try:
                 payload: Any = parse_payload(message)
@@ -357,8 +423,7 @@ class Worker(RqWorker):
             case {"command": "stop-job" | "stop-execution", "job_id": wanted}:
                 for uid, execution in self._held():
                     if uid == wanted:
-                        stopped = outcome.failed("Cancelled", "Stopped by an operator", status="stopped")
-                        self._end_by_force(uid, execution, stopped)
+                        self._cancel(uid, execution)
             case _:
                 logger.warning("a command that nobody understands was ignored")
 
@@ -369,6 +434,12 @@ class Worker(RqWorker):
             except RedisError:
                 pass
             self._commands = None
+
+
+def _descriptor(commands: PubSub) -> int | None:
+    """What can be read when a command comes."""
+    connection = commands.connection
+    return connection._sock.fileno() if connection is not None and connection._sock is not None else None  # noqa: SLF001  it shows no other way
 
 
 def _death(status: int) -> str:

@@ -6,33 +6,26 @@ import contextlib
 import logging
 from collections.abc import Iterator
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class CurrentExecution:
     """Which execution this is: its uid, its API, and which attempt at it, counted from 1.
 
-    `logger` writes to the worker's log with the uid and the API in front.
+    In a workflow with steps `step` is the name of the one that runs, and `attempt` counts the attempts at it. `logger`
+    writes to the execution's log.
     """
 
     uid: str
     module: str
     method: str
     attempt: int
-    logger: logging.LoggerAdapter[logging.Logger] = field(init=False, compare=False, repr=False)
+    step: str = ""
 
-    def __post_init__(self) -> None:
-        adapter = _Prefixed(logging.getLogger("trigger.workflow"), {"uid": self.uid})
-        adapter.prefix = f"{self.uid} {self.module}/{self.method}"
-        object.__setattr__(self, "logger", adapter)
-
-
-class _Prefixed(logging.LoggerAdapter[logging.Logger]):
-    prefix = ""
-
-    def process(self, msg: object, kwargs: object) -> tuple[object, object]:  # type: ignore[override]
-        return f"{self.prefix}: {msg}", kwargs
+    @property
+    def logger(self) -> logging.Logger:
+        return logging.getLogger("trigger.workflow")
 
 
 _current: ContextVar[CurrentExecution] = ContextVar("trigger_execution")

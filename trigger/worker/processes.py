@@ -1,0 +1,144 @@
+"""Processes below this one: they end with it, none is lost sight of, and none is left behind (prctl(2), proc(5))."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import time
+from collections.abc import Collection
+from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+
+# How often what is left is looked for, and for how long killed processes are waited for, in seconds.
+_PASSES = 100
+_PATIENCE = 2.0
+
+_prctl = ctypes.CDLL(None).prctl
+
+
+def die_with(parent: int) -> bool:
+    """Has this process killed when its parent ends; False when that has happened already."""
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    return os.getppid() == parent
+
+
+def adopt_orphans(adopt: bool = True) -> None:
+    """Makes this process the parent of all below it whose own parents end, so that they can be found."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, int(adopt), 0, 0, 0)
+
+
+def children(pid: int) -> set[int]:
+    """The children of a process, also those that have ended and were not waited for."""
+    found: set[int] = set()
+    try:
+        for task in os.listdir(f"/proc/{pid}/task"):
+            found.update(map(int, Path(f"/proc/{pid}/task/{task}/children").read_text().split()))
+    except FileNotFoundError:
+        if Path("/proc/self/task").exists() and not Path(f"/proc/self/task/{os.getpid()}/children").exists():
+            return _children_by_parent(pid)  # a kernel without CONFIG_PROC_CHILDREN
+    except ProcessLookupError:
+        pass  # it ended meanwhile
+    return found
+
+
+def _children_by_parent(parent: int) -> set[int]:
+    found = set()
+    for entry in filter(str.isdigit, os.listdir("/proc")):
+        stat = _stat(int(entry))
+        if stat and int(stat[1]) == parent:
+            found.add(int(entry))
+    return found
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields of proc_pid_stat(5) from the state on; none when there is no such process."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
+def is_running_in(pid: int, group: int) -> bool:
+    """Whether a process is one of a process group, and has not ended."""
+    stat = _stat(pid)
+    return bool(stat) and stat[0] not in "ZX" and int(stat[2]) == group
+
+
+def descendants(pid: int) -> set[int]:
+    """All processes below one."""
+    found: set[int] = set()
+    open_pids = [pid]
+    while open_pids:
+        new = children(open_pids.pop()) - found
+        found |= new
+        open_pids += new
+    return found
+
+
+def send(pid: int, signum: signal.Signals) -> None:
+    """Sends a signal to a process, if it is there and ours."""
+    try:
+        os.kill(pid, signum)
+    except (ProcessLookupError, PermissionError):
+        pass
+
+
+def send_group(group: int, signum: signal.Signals) -> None:
+    """Sends a signal to a process group, if it is there and ours."""
+    try:
+        os.killpg(group, signum)
+    except (ProcessLookupError, PermissionError):
+        pass
+
+
+def kill_tree(pid: int) -> None:
+    """Kills a process and all below it. They are stopped first: what stands still starts no others meanwhile."""
+    seen = {pid}
+    send(pid, signal.SIGSTOP)
+    for _ in range(_PASSES):
+        new = descendants(pid) - seen
+        if not new:
+            break
+        for one in new:
+            send(one, signal.SIGSTOP)
+        seen |= new
+    for one in seen:
+        send(one, signal.SIGKILL)
+
+
+def kill_strays(known: Collection[int] = ()) -> None:
+    """Kills all children of this process but the `known` ones, with all below them, and waits until they are gone."""
+    deadline = time.monotonic() + _PATIENCE
+    while strays := children(os.getpid()) - set(known):
+        for pid in strays:
+            kill_tree(pid)
+        for pid in strays:
+            while not _is_gone(pid) and time.monotonic() < deadline:
+                time.sleep(0.001)
+        if time.monotonic() >= deadline:
+            return  # what can't be killed (it sleeps in the kernel, or is another user's) is not waited for
+
+
+def reap(known: Collection[int] = ()) -> None:
+    """Takes note of the end of adopted children, all but the `known` ones."""
+    for pid in children(os.getpid()) - set(known):
+        _is_gone(pid)
+
+
+def has_children() -> bool:
+    """Whether this process has children, also such that have ended and were not waited for."""
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
+
+
+def _is_gone(pid: int) -> bool:
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] != 0
+    except ChildProcessError:
+        return True

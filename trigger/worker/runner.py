@@ -1,0 +1,382 @@
+"""Runs the steps of one execution, in the worker's child: begins them, looks after them, and writes down how far it is.
+
+What a step has put out is in Redis before the next begins, in the same call that says that it begins. So whatever kills
+the child, what is done is not done again; what was under way is. A pause between two attempts is not waited for here,
+unless other steps run meanwhile: the execution is put back until it is due.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import os
+import selectors
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from trigger import executions
+from trigger.config.model import Config, Step, Workflow
+from trigger.executions.log import Log
+from trigger.worker import outcome, processes, step_scripts
+from trigger.worker.capture import Capture
+from trigger.worker.outcome import RELEASED, Outcome
+from trigger.worker.progress import Progress
+from trigger.worker.running import TIMEOUT, Means, Running
+from trigger.worker.step_context import Subject
+from trigger.worker.step_process import Attempt
+from trigger.worker.step_report import Failure, Report
+
+logger = logging.getLogger("trigger.worker")
+
+# The log is written so long after its lines came, so many lines each time; and the pause after Redis could not be
+# reached. In seconds.
+DELAY = 0.2
+AT_ONCE = 2_000
+PAUSE = 0.25
+# How long the end waits until the log can be written, in seconds.
+PATIENCE = 30.0
+
+_CANCELLED = Failure("Cancelled", "the execution was cancelled", again=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run of an execution: what the worker's child knows of it.
+
+    `execution` is the id of the run; `attempt` counts from 1; `failures` is how often the whole has failed before;
+    `timeout`, in seconds, is that of one attempt at the whole; `now` gives Redis' time in ms.
+    """
+
+    uid: str
+    execution: str
+    module: str
+    method: str
+    attempt: int
+    failures: int
+    timeout: float
+    input: Any = field(repr=False)
+    secrets: frozenset[str] = field(repr=False)
+    now: Callable[[], int]
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What all runs of a child share. `cancels(execution)` and `stops()` say what its worker wants."""
+
+    redis: Redis
+    config: Config
+    capture: Capture
+    find: Callable[[str], Callable[..., Any]]
+    environ: Mapping[str, str] = field(repr=False)
+    cancels: Callable[[str], bool]
+    stops: Callable[[], bool]
+
+
+class Runner:
+    """Runs one execution's steps until it has ended, or has to wait, or is another's."""
+
+    def __init__(self, tools: Tools, workflow: Workflow, run: Run) -> None:
+        self._tools = tools
+        self._workflow = workflow
+        self._run = run
+        self._log = Log(
+            tools.redis, run.uid, run.execution, limit=tools.config.logs, secrets=(*run.secrets, *tools.config.masked)
+        )
+        self._means = Means(tools.find, tools.capture, self._log, tools.config.cancel_grace)
+        self._save = tools.redis.register_script(step_scripts.SAVE)
+        self._folder = Path(tools.config.path).resolve().parent
+        self._selector = selectors.DefaultSelector()
+        self._running: list[Running] = []
+        self._starting: list[tuple[Step, int]] = []  # with the number of the attempt
+        self._others: set[int] = set()  # children of this process that are no steps
+        self._wake = self._waker = -1
+        self._spent = 0.0  # seconds that this attempt at the whole took before this run
+        self._progress = Progress(workflow, {}, run.failures)
+        self._began = time.monotonic()
+        self._deadline = math.inf
+        self._log_at: float | None = None
+        self._save_at = 0.0
+        self._cancelled = self._late = self._lost = False
+        self._in_touch = True
+        self._error: Mapping[str, Any] | None = None  # what the workflow failed with, once that is known
+
+    def run(self) -> Outcome:
+        """Runs what is left to do. The log is written when this returns.
+
+        Raises redis.exceptions.RedisError when Redis can't be asked what there is to do.
+        """
+        stored, self._spent = self._stored()
+        self._progress = Progress(self._workflow, stored, self._run.failures)
+        self._deadline = self._began + self._run.timeout - self._spent
+        self._progress.note_plan(self._spent)
+        with self._waking():
+            try:
+                self._until_nothing_runs(self._begin_ready)
+                result = self._end_of_steps()
+                if self._error is not None:
+                    self._deadline = time.monotonic() + self._run.timeout
+                    self._late = False
+                    self._until_nothing_runs(self._begin_late)
+                    result = self._broken_off() or result
+                    if not self._late and self._progress.next_late() is not None:
+                        result = Outcome(RELEASED)
+            finally:
+                for running in self._running:  # something has gone wrong here: nothing may go on without us
+                    processes.kill_tree(running.pid)
+                    running.finish(self._known())
+        self._flush_all()
+        return result
+
+    def _stored(self) -> tuple[Mapping[str, Mapping[str, Any]], float]:
+        """The states that Redis has, and the seconds that this attempt at the whole has taken before."""
+        plan, states = executions.stored_in(self._tools.redis, self._run.uid)
+        spent = plan.get("spent")
+        same = plan.get("round") == self._run.failures
+        return states, float(spent) if same and isinstance(spent, int | float) else 0.0
+
+    # --- the loop ---
+
+    def _until_nothing_runs(self, begin: Callable[[], None]) -> None:
+        """Begins what may begin and looks after it, until there is nothing (more) to wait for here."""
+        while True:
+            self._obey()
+            if self._goes_on():
+                begin()
+            if self._write_down():
+                self._start_all()
+            if not self._running and (self._lost or not self._progress.unsaved):
+                return
+            self._wait()
+            self._look_after()
+
+    def _goes_on(self) -> bool:
+        """Whether further steps may begin here."""
+        return not (self._cancelled or self._late or self._lost or self._tools.stops())
+
+    def _obey(self) -> None:
+        """Does what the worker and the clock want."""
+        if not self._cancelled and self._tools.cancels(self._run.execution):
+            self._cancelled = True
+            self._tell_all(_CANCELLED)
+        if not self._late and time.monotonic() >= self._deadline:
+            self._late = True
+            message = f"the workflow took longer than {self._run.timeout:g} s"
+            self._progress.note_plan(self._run.timeout)
+            self._tell_all(Failure("Timeout", message, kinds=TIMEOUT, again=False))
+
+    def _tell_all(self, cause: Failure) -> None:
+        for running in self._running:
+            running.tell(cause)
+
+    def _begin_ready(self) -> None:
+        self._begin(self._progress.ready(self._run.now()))
+
+    def _begin_late(self) -> None:
+        step = self._progress.next_late()
+        if step is not None and not self._running and not self._starting:
+            self._begin([step])
+
+    def _begin(self, steps: list[Step]) -> None:
+        """Has steps begin, once it is written down that they do, and what others have put out before."""
+        self._starting += [(step, self._progress.begin(step, self._run.now())) for step in steps]
+
+    def _start_all(self) -> None:
+        starting, self._starting = self._starting, []
+        for step, number in starting:
+            if not (self._cancelled or self._late):
+                self._start(step, number)
+
+    def _start(self, step: Step, number: int) -> None:
+        run = self._run
+        left = max(0.001, self._deadline - time.monotonic())
+        late = self._error is not None
+        attempt = Attempt(
+            step=step,
+            number=number,
+            seconds=min(left, step.timeout or left),
+            subject=Subject(
+                run.uid,
+                run.module,
+                run.method,
+                run.attempt,
+                run.input,
+                self._progress.done(late=late),
+                self._error,
+            ),
+            folder=self._folder,
+            environ=self._tools.environ,
+        )
+        try:
+            running = Running(attempt, self._means, self._foreign())
+        except OSError as error:  # no more processes, memory or descriptors
+            report = Report(failure=Failure("StartError", f"no process could be started: {error.strerror}"))
+            self._progress.end(step, report, self._run.now())
+            return
+        self._running.append(running)
+        for pipe in running.output.open:
+            self._selector.register(pipe, selectors.EVENT_READ, running)
+
+    def _foreign(self) -> set[int]:
+        pipes = {pipe for running in self._running for pipe in running.output.open}
+        return pipes | {self._wake, self._waker, self._selector.fileno()}  # type: ignore[attr-defined]  # epoll's
+
+    def _wait(self) -> None:
+        """Waits for output, for the end of a process, for a signal, or until something is due."""
+        now = time.monotonic()
+        due = [running.wake_at for running in self._running]
+        due.append(self._deadline if not self._late else math.inf)
+        if self._log_at is not None:
+            due.append(self._log_at)
+        if self._progress.unsaved:
+            due.append(self._save_at)
+        next_due = self._progress.next_due() if self._error is None else None
+        if next_due is not None and not (self._cancelled or self._late) and self._has_room():
+            due.append(now + max(0.001, (next_due - self._run.now()) / 1000))
+        timeout = max(0.0, min(due) - now)
+        for key, _ in self._selector.select(None if timeout == math.inf else min(timeout, 3600.0)):
+            if key.data is None:
+                with contextlib.suppress(BlockingIOError):
+                    os.read(self._wake, 4096)
+            else:
+                self._read(key.fd, key.data)
+
+    def _has_room(self) -> bool:
+        return len(self._running) < self._workflow.parallel
+
+    def _read(self, pipe: int, running: Running) -> None:
+        running.output.read(pipe)
+        if pipe not in running.output.open:
+            self._selector.unregister(pipe)
+
+    def _look_after(self) -> None:
+        """Takes note of steps that have ended, and writes the log."""
+        known = self._known()
+        for running in list(self._running):
+            if not running.has_ended(known):
+                continue
+            for pipe in running.output.open:
+                self._selector.unregister(pipe)
+            report = running.finish(known)
+            self._running.remove(running)
+            if report.failure is not _CANCELLED:
+                self._progress.end(running.step, report, self._run.now(), again=not (self._late or self._cancelled))
+        now = time.monotonic()
+        if self._log_at is None and self._log.pending:
+            self._log_at = now + DELAY
+        if self._log_at is not None and now >= self._log_at:
+            written = self._log.flush(AT_ONCE)
+            self._log_at = now + (DELAY if written else 1.0) if self._log.pending else None
+
+    def _known(self) -> set[int]:
+        return self._others | {running.pid for running in self._running}
+
+    @contextlib.contextmanager
+    def _waking(self) -> Iterator[None]:
+        """For the block, signals and the ends of processes end a wait, and what steps leave behind comes to us."""
+        self._wake, self._waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._selector.register(self._wake, selectors.EVENT_READ)
+        before = signal.signal(signal.SIGCHLD, lambda signum, frame: None)
+        signal.set_wakeup_fd(self._waker, warn_on_full_buffer=False)
+        processes.adopt_orphans()
+        if processes.has_children():
+            self._others = processes.children(os.getpid())
+        try:
+            yield
+        finally:
+            processes.adopt_orphans(False)
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, before)
+            self._selector.close()
+            os.close(self._wake)
+            os.close(self._waker)
+
+    # --- what is written down ---
+
+    def _write_down(self) -> bool:
+        """Writes what is new into Redis; False when that can't be done now, or when the execution is another run's."""
+        unsaved = self._progress.unsaved
+        if not unsaved:
+            return True
+        if self._lost or time.monotonic() < self._save_at:
+            return False
+        keys = [executions.JOB + self._run.uid, executions.STEPS + self._run.uid]
+        fields = [part for pair in unsaved.items() for part in pair]
+        try:
+            ours = self._save(keys=keys, args=[self._run.execution, *fields])
+        except RedisError as error:
+            if self._in_touch:
+                logger.warning("the steps of execution %s can't be recorded: %s; trying until they are", self._run.uid, error)
+            self._in_touch = False
+            self._save_at = time.monotonic() + PAUSE
+            return False
+        self._in_touch = True
+        self._progress.saved()
+        if not ours:
+            self._lost = True
+            for running in self._running:
+                processes.kill_tree(running.pid)
+        return not self._lost
+
+    def _flush_all(self) -> None:
+        """Writes all of the log, for as long as that may take."""
+        give_up_at = time.monotonic() + PATIENCE
+        while not self._log.flush() and not self._log.refused and time.monotonic() < give_up_at:
+            time.sleep(PAUSE)
+
+    # --- the end ---
+
+    def _broken_off(self) -> Outcome | None:
+        """The outcome where something other than the steps has ended this run."""
+        if self._cancelled:
+            return outcome.cancelled()
+        if self._lost:
+            return Outcome(RELEASED)
+        return None
+
+    def _end_of_steps(self) -> Outcome:
+        """What has become of the whole. When steps are to run after a failure, `_error` is what it failed with."""
+        broken = self._broken_off()
+        if broken is not None:
+            return broken
+        failed = self._progress.failure()
+        if not self._late:
+            due = self._progress.next_due()
+            if due is not None:
+                return self._put_back(due)
+        if failed is None and not self._late:
+            return outcome.succeeded(self._progress.output(), self._secrets)
+        name, state = failed if failed is not None else (None, {})
+        error = state.get("error") or {}
+        kind, message = error.get("class", "Timeout"), error.get("message", "")
+        if self._late:
+            kind, message = "Timeout", f"The workflow took longer than {self._run.timeout:g} s"
+        elif name is not None:
+            message = f"step {name}: {message}"
+        result = outcome.failed(kind, message, state.get("traceback"), secrets=self._secrets, step=name)
+        retry = self._workflow.retry
+        pause = retry.pause(self._run.failures + 1) if retry is not None else None
+        if pause is not None:
+            return replace(result, status="scheduled", pause=pause)
+        self._error = {"step": name or "", "class": kind, "message": message}
+        return result
+
+    def _put_back(self, due: int) -> Outcome:
+        """The outcome of a run that has to wait: for the time of a step's next attempt, or for another process."""
+        pause = max(0.0, (due - self._run.now()) / 1000)
+        if pause == 0:
+            return Outcome(RELEASED)
+        self._progress.note_plan(self._spent + time.monotonic() - self._began)
+        self._write_down()
+        return Outcome("scheduled", pause=pause)
+
+    @property
+    def _secrets(self) -> list[str]:
+        return [*self._run.secrets, *self._tools.config.masked]

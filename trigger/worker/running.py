@@ -1,0 +1,145 @@
+"""One attempt at a step while it runs, as the runner in the child sees it: its process, its pipes, its limits."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from trigger.config.model import RunAction
+from trigger.executions.log import Log
+from trigger.worker import processes, step_report
+from trigger.worker.capture import Capture
+from trigger.worker.step_output import Output
+from trigger.worker.step_process import Attempt, StepProcess
+from trigger.worker.step_report import Failure, Report
+
+# How often one that is being ended is looked at while some of its process group is left, in seconds.
+_LOOK = 0.02
+
+# What `retry.on` may call a step that took too long.
+TIMEOUT = ("Timeout", "TimeoutError")
+
+_BLOCKED = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGCHLD)
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What an attempt is started with: see StepProcess; and `grace`, the seconds from SIGTERM to SIGKILL."""
+
+    find: Callable[[str], Callable[..., Any]]
+    capture: Capture
+    log: Log
+    grace: float
+
+
+class Running:
+    """A started attempt. `foreign` are the child's descriptors that its process is to close."""
+
+    def __init__(self, attempt: Attempt, means: Means, foreign: set[int]) -> None:
+        self.attempt = attempt
+        self.step = attempt.step
+        self.output = Output(
+            means.log, self.step.name, attempt.number, keep=isinstance(self.step.action, RunAction)
+        )
+        # Without a time of its own it has what is left of the workflow's, which the runner looks after.
+        self._late_at = time.monotonic() + self.step.timeout if self.step.timeout is not None else math.inf
+        self._grace = means.grace
+        self._cause: Failure | None = None  # why it was told to end
+        self._kill_at: float | None = None
+        self._status: int | None = None
+        try:
+            self.pid = _forked(attempt, means, self.output, foreign)
+        except OSError:
+            self.output.abandon()
+            raise
+        self.output.in_child()
+
+    @property
+    def wake_at(self) -> float:
+        """When it is to be looked at again, by the monotonic clock, whatever happens."""
+        if self._kill_at is None:
+            return self._late_at
+        return self._kill_at if self._status is None else min(self._kill_at, time.monotonic() + _LOOK)
+
+    def tell(self, cause: Failure) -> None:
+        """Tells all of its process group to end, and notes why; after the grace it is killed."""
+        if self._status is None:
+            self._status = _exit_status(self.pid)
+        if self._kill_at is None and self._status is None:  # else it has been told, or has ended by itself
+            self._cause = cause
+            self._kill_at = time.monotonic() + self._grace
+            processes.send_group(self.pid, signal.SIGTERM)
+
+    def has_ended(self, known: set[int]) -> bool:
+        """Looks after it: tells it to end when its time is up, kills it when its grace is. True once it has ended.
+
+        `known` are the children of this process that are not left behind by a step.
+        """
+        now = time.monotonic()
+        if self._status is None:
+            self._status = _exit_status(self.pid)
+        if self._status is None:
+            if self._kill_at is None and now >= self._late_at:
+                self.tell(Failure("Timeout", f"took longer than {self.step.timeout:g} s", kinds=TIMEOUT))
+            elif self._kill_at is not None and now >= self._kill_at:
+                processes.kill_tree(self.pid)
+                self._kill_at = now + _LOOK
+            return False
+        # Its group was told too, and has the same time: what a shell has started may outlive the shell.
+        return self._kill_at is None or now >= self._kill_at or not self._has_left(known)
+
+    def _has_left(self, known: set[int]) -> bool:
+        strays = processes.children(os.getpid()) - known
+        return any(processes.is_running_in(stray, self.pid) for stray in strays)
+
+    def finish(self, known: set[int]) -> Report:
+        """Kills what it has left behind, takes what it has written last, and says how it ended."""
+        processes.kill_strays(known)
+        os.waitpid(self.pid, 0)
+        self.output.finish()
+        report = self._report()
+        return Report(failure=self._cause) if self._cause is not None else report
+
+    def _report(self) -> Report:
+        report = step_report.decode(bytes(self.output.report))
+        if report is not None:
+            return report
+        status = self._status or 0
+        if status < 0:
+            name = signal.Signals(-status).name if -status in signal.valid_signals() else str(-status)
+            return Report(failure=Failure("Killed", f"was killed by {name}", kinds=("Killed", str(128 - status))))
+        if not isinstance(self.step.action, RunAction):
+            message = f"its process ended with exit status {status} before it returned"
+            return Report(failure=Failure("ProcessEnded", message, kinds=("ProcessEnded", str(status))))
+        if status:
+            message = f"{self.step.action.argv[0]} ended with exit status {status}"
+            return Report(failure=Failure("ExitStatus", message, kinds=("ExitStatus", str(status))))
+        return Report(output=step_report.parsed(bytes(self.output.kept), self.output.size))
+
+
+def _forked(attempt: Attempt, means: Means, output: Output, foreign: set[int]) -> int:
+    process = StepProcess(attempt, means.find, means.capture)
+    ends = output.in_process(foreign)
+    parent = os.getpid()
+    # A signal before the process has its own handlers would run the child's.
+    unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)
+    try:
+        pid = os.fork()
+        if pid == 0:
+            process.main(parent, ends)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
+    return pid
+
+
+def _exit_status(pid: int) -> int | None:
+    """How a child has ended (negative: by which signal); None while it runs. It is not waited for: its id stays its."""
+    ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    if ended is None:
+        return None
+    return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status

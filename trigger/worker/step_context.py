@@ -1,0 +1,51 @@
+"""What the templates of a step can use: `input`, `steps`, `env`, `execution` and `error`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from trigger.templates import as_text, render
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What one attempt at a step works on.
+
+    `done` maps each step that is done to its status, output and error; `error` is what the workflow failed with, for
+    the steps of on_failure.
+    """
+
+    uid: str
+    module: str
+    method: str
+    attempt: int  # at the execution, counted from 1
+    input: Any = field(repr=False)
+    done: Mapping[str, Mapping[str, Any]] = field(repr=False)
+    error: Mapping[str, Any] | None = field(default=None, repr=False)
+
+    def context(self, env: Mapping[str, str]) -> dict[str, Any]:
+        """The names that templates begin with; `env` holds a step's own variables, as the config declares them."""
+        execution = {"uid": self.uid, "module": self.module, "method": self.method, "attempt": self.attempt}
+        names: dict[str, Any] = {"input": self.input, "steps": self.done, "execution": execution}
+        if self.error is not None:
+            names["error"] = self.error
+        return {**names, "env": Variables(env, names)}
+
+
+class Variables(Mapping[str, str]):
+    """Declared variables; each is rendered when it is used, so that one that can't be hurts no step without it."""
+
+    def __init__(self, declared: Mapping[str, str], context: Mapping[str, Any]) -> None:
+        self._declared = declared
+        self._context = context
+
+    def __getitem__(self, name: str) -> str:
+        return as_text(render(self._declared[name], self._context))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._declared)
+
+    def __len__(self) -> int:
+        return len(self._declared)

@@ -1,0 +1,107 @@
+"""What one attempt at a step writes, as the runner in the child reads it: lines for the log, an output, a report."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import suppress
+
+from trigger.executions.lines import Splitter
+from trigger.executions.log import STREAMS, Log, Stream
+from trigger.worker.outcome import MAX_OUTPUT
+from trigger.worker.step_process import Ends
+from trigger.worker.step_report import MAX_REPORT
+from trigger.worker.wire import STEP, Frames
+
+_CHUNK = 64 * 1024
+# How much is read of each pipe when the process has ended: more than a pipe holds.
+_LAST = 1024 * 1024
+
+
+class Output:
+    """The pipes of one attempt. What is kept of them is bounded, and so is what one call reads.
+
+    Arguments: `log` of the execution; `step`, its name; `attempt`; `keep` says whether stdout is the step's output.
+    """
+
+    def __init__(self, log: Log, step: str, attempt: int, *, keep: bool) -> None:
+        self._log = log
+        self._step = step
+        self._attempt = attempt
+        self._keep = keep
+        (self._out, out), (self._err, err), (self._frames, frames), (self._report, report) = (
+            os.pipe(),
+            os.pipe(),
+            os.pipe(),
+            os.pipe(),
+        )
+        self._given = (out, err, frames, report)
+        self.open = {self._out, self._err, self._frames, self._report}
+        for pipe in self.open:
+            os.set_blocking(pipe, False)
+        self._parser = Frames()
+        self._splitters: dict[tuple[Stream, str], Splitter] = {}
+        self.report = bytearray()
+        self.kept = bytearray()  # the beginning of stdout
+        self.size = 0  # of all of it, in bytes
+
+    def in_process(self, others: set[int]) -> Ends:
+        """The ends for the process; `others` are descriptors of the child that it is to close."""
+        return Ends(*self._given, foreign=(*self.open, *others))
+
+    def in_child(self) -> None:
+        """Lets go of what only the process uses; called in the child, after the fork."""
+        for pipe in self._given:
+            os.close(pipe)
+        self._given = ()  # type: ignore[assignment]
+
+    def read(self, pipe: int) -> int:
+        """Reads what a pipe holds, at most a chunk; the number of bytes, 0 at the end or when there is nothing."""
+        try:
+            data = os.read(pipe, _CHUNK)
+        except BlockingIOError:
+            return 0
+        if not data:
+            self._close(pipe)
+        elif pipe == self._report:
+            self.report += data[: MAX_REPORT - len(self.report)]
+        elif pipe == self._frames:
+            for kind, level, at, text in self._parser.feed(data, STEP):
+                self._add(STREAMS[kind], level, text, at)
+        else:
+            if pipe == self._out and self._keep:
+                self.size += len(data)
+                self.kept += data[: MAX_OUTPUT - len(self.kept)]
+            self._add("stdout" if pipe == self._out else "stderr", "", data, time.time())
+        return len(data)
+
+    def finish(self) -> None:
+        """Reads what is left of a process that has ended, and closes all."""
+        for pipe in tuple(self.open):
+            left = _LAST
+            while left > 0 and (size := self.read(pipe)):
+                left -= size
+        for pipe in tuple(self.open):
+            self._close(pipe)
+        for (stream, level), splitter in self._splitters.items():
+            self._write(stream, level, splitter.close(), time.time())
+        self._splitters.clear()
+
+    def abandon(self) -> None:
+        """Closes all, after a fork that failed."""
+        for pipe in (*self.open, *self._given):
+            with suppress(OSError):
+                os.close(pipe)
+
+    def _close(self, pipe: int) -> None:
+        self.open.discard(pipe)
+        os.close(pipe)
+
+    def _add(self, stream: Stream, level: str, data: bytes, at: float) -> None:
+        splitter = self._splitters.get((stream, level))
+        if splitter is None:
+            splitter = self._splitters[stream, level] = self._log.splitter()
+        self._write(stream, level, splitter.feed(data), at)
+
+    def _write(self, stream: Stream, level: str, lines: list[bytes], at: float) -> None:
+        self._log.write_lines(stream, lines, level=level, step=self._step, attempt=self._attempt, at=at)

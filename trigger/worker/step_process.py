@@ -1,0 +1,194 @@
+"""The process of one attempt at a step, forked by the worker's child. What it does can't harm anything but itself.
+
+It leads a session of its own, dies with the child, and adopts what its own children leave behind, so that all it has
+started can be found. Templates are rendered here too: one that takes for ever is ended as the step is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import inspect
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+from trigger.config.model import HttpAction, PythonAction, RunAction, Step
+from trigger.errors import UnexpectedStatus, WorkflowError
+from trigger.templates import TemplateError, as_text, render
+from trigger.worker import outcome, processes, step_report
+from trigger.worker.capture import Capture
+from trigger.worker.step_context import Subject
+from trigger.worker.step_report import Failure, Report
+from trigger.workflows import context
+
+# What a program finds of the service's own environment.
+KEPT = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR")
+
+
+_OURS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGCHLD, signal.SIGALRM)
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """The ends of pipes that the process writes to, and others that it has no business with."""
+
+    out: int
+    err: int
+    frames: int
+    report: int
+    foreign: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One attempt at a step. `number` counts from 1; `seconds` is how long it may take; `folder` is the config's;
+    `environ` is the service's environment, of which programs get what KEPT names."""
+
+    step: Step
+    number: int
+    seconds: float
+    subject: Subject
+    folder: Path
+    environ: Mapping[str, str] = field(repr=False)
+
+
+class StepProcess:
+    """What the forked process does. `find` gives the callable of a reference; `capture` is the child's."""
+
+    def __init__(self, attempt: Attempt, find: Callable[[str], Callable[..., Any]], capture: Capture) -> None:
+        self._attempt = attempt
+        self._find = find
+        self._capture = capture
+
+    def main(self, parent: int, ends: Ends) -> NoReturn:
+        """Runs the attempt, reports how it ended, and leaves without running what the child registered for its exit."""
+        status = 1
+        try:
+            self._settle(parent, ends)
+            report = self._report()
+            self._capture.flush()
+            _write(ends.report, step_report.encode(report))
+            status = 0
+        except SystemExit:  # told to stop while it was not at the step itself
+            status = 128 + signal.SIGTERM
+        finally:
+            os._exit(status)
+
+    def _settle(self, parent: int, ends: Ends) -> None:
+        os.setsid()
+        signal.set_wakeup_fd(-1)
+        for signum in _OURS:
+            signal.signal(signum, signal.SIG_DFL)
+        if not processes.die_with(parent):
+            os._exit(1)
+        processes.adopt_orphans()
+        for descriptor in ends.foreign:
+            os.close(descriptor)
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(nothing, 0)
+        os.close(nothing)
+        self._capture.divert(ends.out, ends.err, ends.frames)
+        signal.signal(signal.SIGTERM, _stop)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+    def _report(self) -> Report:
+        """Runs the step to its report; whatever it raises is part of that."""
+        step, subject = self._attempt.step, self._attempt.subject
+        names = subject.context(step.env)
+        try:
+            if step.when is not None and not render(step.when, names):
+                return Report(skipped=True)
+            match step.action:
+                case PythonAction():
+                    return step_report.done(self._call(step.action, names))
+                case HttpAction():
+                    return step_report.done(self._request(step.action, names))
+                case RunAction():
+                    self._become(step.action, names)
+        except TemplateError as error:
+            return Report(failure=Failure("TemplateError", f"{error}", kinds=("TemplateError",), again=False))
+        except UnexpectedStatus as error:
+            kinds = (*step_report.as_kinds(type(error)), str(error.status))
+            return Report(failure=Failure("UnexpectedStatus", f"{error}", kinds=kinds))
+        except WorkflowError as error:
+            name = type(error).__name__
+            return Report(failure=Failure(name, f"{error}", kinds=step_report.as_kinds(type(error))))
+        except BaseException as error:  # noqa: BLE001
+            # The operator's code may raise anything, SystemExit too: it ends this attempt.
+            kind, message, trace = outcome.described(error)
+            return Report(failure=Failure(kind, message, trace, step_report.as_kinds(type(error))))
+
+    def _call(self, action: PythonAction, names: Mapping[str, Any]) -> Any:
+        attempt, subject = self._attempt, self._attempt.subject
+        called = self._find(action.python)
+        current = context.CurrentExecution(
+            subject.uid, subject.module, subject.method, attempt.number, attempt.step.name
+        )
+        with context.entered(current):
+            if action.arguments is None:
+                result = called(subject.input)
+            else:
+                result = called(**render(action.arguments, names))
+            if inspect.iscoroutine(result):
+                result = asyncio.run(result)
+            for thread in threading.enumerate():  # as Python itself does at its end
+                if thread is not threading.current_thread() and not thread.daemon:
+                    thread.join()
+        return result
+
+    def _request(self, action: HttpAction, names: Mapping[str, Any]) -> Any:
+        from trigger.workflows.http_action import send  # its client is large; only these steps need it
+
+        rendered = dataclasses.replace(
+            action,
+            url=as_text(render(action.url, names)),
+            **{key: render(getattr(action, key), names) for key in ("headers", "query", "json", "form", "body")},
+        )
+        # It ends by itself a moment before it would be told to: then it can say what it has waited for.
+        return send(rendered, max(0.05, self._attempt.seconds - 0.1))
+
+    def _become(self, action: RunAction, names: Mapping[str, Any]) -> NoReturn:
+        """Turns this process into the program. It gets the input on stdin, whole, as a file that nobody writes to."""
+        attempt, subject, folder = self._attempt, self._attempt.subject, self._attempt.folder
+        program, *arguments = action.argv
+        argv = [program, *(as_text(render(argument, names)) for argument in arguments)]
+        variables = {name: attempt.environ[name] for name in KEPT if name in attempt.environ}
+        variables |= names["env"]
+        variables |= {
+            "TRIGGER_UID": subject.uid,
+            "TRIGGER_MODULE": subject.module,
+            "TRIGGER_METHOD": subject.method,
+            "TRIGGER_STEP": attempt.step.name,
+            "TRIGGER_ATTEMPT": str(attempt.number),
+        }
+        given = os.memfd_create("input")
+        _write(given, json.dumps(subject.input).encode())
+        os.lseek(given, 0, os.SEEK_SET)
+        os.dup2(given, 0)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # which Python ignores, and programs do not expect ignored
+        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+        try:
+            os.chdir(folder / action.cwd if action.cwd else folder)
+            os.execvpe(str(folder / program) if "/" in program else program, argv, variables)
+        except (OSError, ValueError) as error:  # a name with a NUL in it is a ValueError
+            why = error.strerror if isinstance(error, OSError) else str(error)
+            raise WorkflowError(f"the program {program!r} can't be started: {why}") from error
+
+
+def _stop(signum: int, frame: object) -> NoReturn:
+    """What SIGTERM does to a step in Python: it may clean up. Not an Exception, so nobody swallows it by accident."""
+    sys.exit(128 + signum)
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
