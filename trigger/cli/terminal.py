@@ -83,8 +83,10 @@ def _facts(record: Record) -> Iterator[tuple[str, str]]:
     yield "input", _json(record.input, MAX_VALUE)
     if record.output is not None:
         yield "output", _json(record.output, MAX_VALUE)
+    failed = _failed(record)
+    if failed is not None and failed.input is not None:
+        yield f"{failed.name} got", _json(failed.input, MAX_VALUE)
     if record.error:
-        failed = _failed(record)
         yield "error", f"{f'in step {failed.name}: ' if failed else ''}{_error(record.error)}"
 
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
-from trigger.config.model import HttpAction, PythonAction, RunAction, Step
+from trigger.config.model import MISSING, HttpAction, PythonAction, RunAction, Step
 from trigger.errors import UnexpectedStatus, WorkflowError
 from trigger.templates import TemplateError, as_text, render
 from trigger.worker import outcome, processes, step_report
@@ -66,12 +66,14 @@ class StepProcess:
         self._attempt = attempt
         self._find = find
         self._capture = capture
+        self._note: Callable[[Any], None] = lambda given: None
 
     def main(self, parent: int, ends: Ends) -> NoReturn:
         """Runs the attempt, reports how it ended, and leaves without running what the child registered for its exit."""
         status = 1
         try:
             self._settle(parent, ends)
+            self._note = lambda given: _write(ends.report, step_report.note(given))
             report = self._report()
             self._capture.flush()
             _write(ends.report, step_report.encode(report))
@@ -135,7 +137,9 @@ class StepProcess:
             if action.arguments is None:
                 result = called(subject.input)
             else:
-                result = called(**render(action.arguments, names))
+                arguments = render(action.arguments, names)
+                self._note(arguments)
+                result = called(**arguments)
             if inspect.iscoroutine(result):
                 result = asyncio.run(result)
             for thread in threading.enumerate():  # as Python itself does at its end
@@ -151,6 +155,12 @@ class StepProcess:
             url=as_text(render(action.url, names)),
             **{key: render(getattr(action, key), names) for key in ("headers", "query", "json", "form", "body")},
         )
+        # Not the headers: they are where credentials are.
+        sent = {key: getattr(rendered, key) for key in ("query", "json", "form", "body")}
+        self._note(
+            {"method": action.method, "url": rendered.url}
+            | {key: value for key, value in sent.items() if value is not MISSING and value != {}}
+        )
         # It ends by itself a moment before it would be told to: then it can say what it has waited for.
         return send(rendered, max(0.05, self._attempt.seconds - 0.1))
 
@@ -159,6 +169,7 @@ class StepProcess:
         attempt, subject, folder = self._attempt, self._attempt.subject, self._attempt.folder
         program, *arguments = action.argv
         argv = [program, *(as_text(render(argument, names)) for argument in arguments)]
+        self._note(argv)
         variables = {name: attempt.environ[name] for name in KEPT if name in attempt.environ}
         variables |= names["env"]
         variables |= {
