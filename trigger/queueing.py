@@ -283,7 +283,9 @@ def job_fields(call: Call, *, retention: float) -> list[Any]:
 
 
 def _taken_over(resumed: Resumed) -> str:
-    return json.dumps({"plan": resumed.plan, "unfinished": resumed.unfinished, "has_finished": resumed.has_finished})
+    return json.dumps(
+        {"plan": resumed.plan, "unfinished": resumed.unfinished, "has_finished": resumed.has_finished}
+    )
 
 
 def _idempotency(call: Call) -> tuple[str, str]:

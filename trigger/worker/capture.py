@@ -241,3 +241,4 @@ def _is_open(stream: TextIO) -> bool:
         return not stream.closed
     except ValueError:  # what is under it was taken away
         return False
+

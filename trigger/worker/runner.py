@@ -313,9 +313,7 @@ class Runner:
             ours = self._save(keys=keys, args=[self._run.execution, *fields])
         except RedisError as error:
             if self._in_touch:
-                logger.warning(
-                    "the steps of execution %s can't be recorded: %s; trying until they are", self._run.uid, error
-                )
+                logger.warning("the steps of execution %s can't be recorded: %s; trying until they are", self._run.uid, error)
             self._in_touch = False
             self._save_at = time.monotonic() + PAUSE
             return False
