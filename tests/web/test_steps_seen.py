@@ -164,7 +164,9 @@ def test_a_failed_step_is_found_understood_mended_and_gone_on_with(place: Place)
     assert 'buy got    {"total": 3, "card": "***", "key": "***"}' in said.stdout
     assert "no stock; *** was not charged" in said.stdout
     assert "paying with *** and ***" in said.stdout
-    for text in (json.dumps(record), json.dumps(lines), said.stdout):
+    table = place.shell("executions", "--status", "failed")
+    assert uid in table.stdout
+    for text in (json.dumps(record), json.dumps(listed), json.dumps(lines), said.stdout, table.stdout):
         assert CARD not in text
         assert KEY not in text
 
