@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from typing import Any, TextIO
 
 from trigger.worker import processes
-from trigger.worker.wire import AGAIN, END, FRAME, GIVE_UP, MAX_FRAME, RENEW, STEP, Board
+from trigger.worker.wire import AGAIN, END, FRAME, GIVE_UP, MAX_FRAME, RENEW, REPORT, STEP, Board
 
 # The logger of trigger.workflows.context; what else is "trigger" is the service's own log.
 _WORKFLOW = "trigger.workflow"
@@ -118,6 +118,10 @@ class Capture:
             with suppress(ValueError, OSError):  # closed by the workflow
                 stream.flush()
         self._libc.fflush(None)
+
+    def report(self, data: bytes) -> None:
+        """In the process of a step: tells the runner how it ended."""
+        self._send(REPORT, b"", data)
 
     def divert(self, out: int, err: int, frames: int) -> None:
         """In the process of a step: puts these pipes in place of the worker's, for all it writes from now on."""

@@ -36,6 +36,7 @@ class Progress:
         self._states: dict[str, State] = {name: dict(state) for name, state in stored.items()}
         self._running: set[str] = set()
         self._unsaved: dict[str, str] = {}
+        self._opened: list[Step] | None = None  # what _open gives, while nothing has changed
 
     # --- what has become of each ---
 
@@ -78,7 +79,9 @@ class Progress:
     def ready(self, now: int) -> list[Step]:
         """The steps that may begin now, in ms by Redis' clock, at most as many as may run at once."""
         free = self.workflow.parallel - len(self._running)
-        return [step for step in self._open() if self._due(step.name) <= now][: max(0, free)]
+        if free <= 0:
+            return []
+        return [step for step in self._open() if self._due(step.name) <= now][:free]
 
     def next_due(self) -> int | None:
         """When the next step may begin that only waits for its time; None when there is none."""
@@ -92,12 +95,15 @@ class Progress:
         return None
 
     def _open(self) -> list[Step]:
-        return [
-            step
-            for step in self.workflow.steps
-            if not (step.name in self._running or self.is_done(step.name) or self.has_failed(step.name))
-            and all(map(self.is_done, step.needs))
-        ]
+        """The steps that wait for nothing but their time."""
+        if self._opened is None:
+            self._opened = [
+                step
+                for step in self.workflow.steps
+                if not (step.name in self._running or self.is_done(step.name) or self.has_failed(step.name))
+                and all(map(self.is_done, step.needs))
+            ]
+        return self._opened
 
     def _due(self, name: str) -> int:
         state = self._states.get(name, {})
@@ -151,6 +157,7 @@ class Progress:
 
     def _set(self, name: str, state: State, output: str | None = None) -> None:
         self._states[name] = state
+        self._opened = None
         text = json.dumps(state, separators=(",", ":"))
         if output is not None:
             self._unsaved[name] = f'{text[:-1]},"output":{output}}}'

@@ -11,7 +11,7 @@ from trigger.executions.log import STREAMS, Log, Stream
 from trigger.worker.outcome import MAX_OUTPUT
 from trigger.worker.step_process import Ends
 from trigger.worker.step_report import MAX_REPORT
-from trigger.worker.wire import STEP, Frames
+from trigger.worker.wire import REPORT, STEP, Frames
 
 _CHUNK = 64 * 1024
 # How much is read of each pipe when the process has ended: more than a pipe holds.
@@ -29,14 +29,9 @@ class Output:
         self._step = step
         self._attempt = attempt
         self._keep = keep
-        (self._out, out), (self._err, err), (self._frames, frames), (self._report, report) = (
-            os.pipe(),
-            os.pipe(),
-            os.pipe(),
-            os.pipe(),
-        )
-        self._given = (out, err, frames, report)
-        self.open = {self._out, self._err, self._frames, self._report}
+        (self._out, out), (self._err, err), (self._frames, frames) = os.pipe(), os.pipe(), os.pipe()
+        self._given: tuple[int, ...] = (out, err, frames)
+        self.open = {self._out, self._err, self._frames}
         for pipe in self.open:
             os.set_blocking(pipe, False)
         self._parser = Frames()
@@ -47,13 +42,14 @@ class Output:
 
     def in_process(self, others: set[int]) -> Ends:
         """The ends for the process; `others` are descriptors of the child that it is to close."""
-        return Ends(*self._given, foreign=(*self.open, *others))
+        out, err, frames = self._given
+        return Ends(out, err, frames, foreign=(*self.open, *others))
 
     def in_child(self) -> None:
         """Lets go of what only the process uses; called in the child, after the fork."""
         for pipe in self._given:
             os.close(pipe)
-        self._given = ()  # type: ignore[assignment]
+        self._given = ()
 
     def read(self, pipe: int) -> int:
         """Reads what a pipe holds, at most a chunk; the number of bytes, 0 at the end or when there is nothing."""
@@ -63,11 +59,12 @@ class Output:
             return 0
         if not data:
             self._close(pipe)
-        elif pipe == self._report:
-            self.report += data[: MAX_REPORT - len(self.report)]
         elif pipe == self._frames:
             for kind, level, at, text in self._parser.feed(data, STEP):
-                self._add(STREAMS[kind], level, text, at)
+                if kind == REPORT:
+                    self.report += text[: MAX_REPORT - len(self.report)]
+                else:
+                    self._add(STREAMS[kind], level, text, at)
         else:
             if pipe == self._out and self._keep:
                 self.size += len(data)

@@ -42,7 +42,6 @@ class Ends:
     out: int
     err: int
     frames: int
-    report: int
     foreign: tuple[int, ...] = ()
 
 
@@ -76,7 +75,7 @@ class StepProcess:
             self._note = lambda given: _write(ends.report, step_report.note(given))
             report = self._report()
             self._capture.flush()
-            _write(ends.report, step_report.encode(report))
+            self._capture.report(step_report.encode(report))
             status = 0
         except SystemExit:  # told to stop while it was not at the step itself
             status = 128 + signal.SIGTERM

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 FRAME = struct.Struct("<IdcBH")
 # The turn of all frames of a step, which has a pipe of its own.
 STEP = 1
+# The kind of frames that hold what a step's process says to the runner: how it ended.
+REPORT = b"r"
 # A write of no more than this is never mixed with another one's (pipe(7), PIPE_BUF), whoever writes.
 MAX_FRAME = select.PIPE_BUF
 
