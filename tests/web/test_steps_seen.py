@@ -43,6 +43,18 @@ workflows:
     steps:
       - {{name: first, python: 'shop:quote'}}
       - {{name: sleep, run: [sh, -c, 'echo zzz; sleep 60']}}
+  broken:
+    steps:
+      - name: deploy
+        run: [sh, -c, 'exit 3', "{{{{ input.sku }}}}"]
+  killed:
+    steps:
+      - {{name: die, python: 'shop:die', with: {{how: "{{{{ input.how }}}}"}}}}
+  refused:
+    steps:
+      - name: ask
+        http: {{method: POST, url: 'http://127.0.0.1:9/x?key={{{{ input.sku }}}}', json: {{sku: "{{{{ input.sku }}}}"}},
+               headers: {{Authorization: 'Bearer {{{{ input.sku }}}}'}}}}
 modules:
   shop:
     methods:
@@ -51,6 +63,9 @@ modules:
         auth: {{mode: token, token: {TOKEN}}}
         workflow: order
         input: {{fields: {{sku: {{type: string}}, card: {{type: string, secret: true}}}}}}
+      broken: {{enabled: true, auth: {{mode: none}}, workflow: broken}}
+      killed: {{enabled: true, auth: {{mode: none}}, workflow: killed}}
+      refused: {{enabled: true, auth: {{mode: none}}, workflow: refused}}
       slow: {{enabled: true, auth: {{mode: none}}, workflow: slow}}
 """
 
@@ -65,6 +80,10 @@ def quote(value):
         file.write("quote\\n")
     print("quoting", value.get("sku"))
     return {"total": 3}
+
+
+def die(how):
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def buy(total, card, key):
@@ -180,6 +199,21 @@ def test_a_failed_step_is_found_understood_mended_and_gone_on_with(place: Place)
     assert [name for span in done["timeline"] for name in span["steps"]] == ["buy", "tell"]
     assert (place.folder / "quotes").read_text() == "quote\n"
     assert refusal(place.act(new, "resume")).code == "requestError.executionEnded"
+
+
+@pytest.mark.parametrize(
+    ("api", "value", "given"),
+    [
+        ("broken", {"sku": "A1"}, ["sh", "-c", "exit 3", "A1"]),
+        ("killed", {"how": {"at": "once"}}, {"how": {"at": "once"}}),
+        ("killed", {"how": "x" * 10_000}, {"truncated": True, "bytes": 10_010}),
+        ("refused", {"sku": "A1"}, {"method": "POST", "url": "http://127.0.0.1:9/x?key=A1", "json": {"sku": "A1"}}),
+    ],
+)
+def test_what_a_step_was_given_is_known_however_it_fails(place: Place, api: str, value: Any, given: Any) -> None:
+    record = place.ended(place.start(f"shop/{api}", value))
+    assert record["status"] == "failed"
+    assert record["steps"][0]["input"] == given
 
 
 def test_a_caller_sees_steps_but_no_traceback_and_no_arguments(place: Place) -> None:

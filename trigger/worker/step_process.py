@@ -65,14 +65,12 @@ class StepProcess:
         self._attempt = attempt
         self._find = find
         self._capture = capture
-        self._note: Callable[[Any], None] = lambda given: None
 
     def main(self, parent: int, ends: Ends) -> NoReturn:
         """Runs the attempt, reports how it ended, and leaves without running what the child registered for its exit."""
         status = 1
         try:
             self._settle(parent, ends)
-            self._note = lambda given: _write(ends.report, step_report.note(given))
             report = self._report()
             self._capture.flush()
             self._capture.report(step_report.encode(report))
@@ -125,6 +123,10 @@ class StepProcess:
             # The operator's code may raise anything, SystemExit too: it ends this attempt.
             kind, message, trace = outcome.described(error)
             return Report(failure=Failure(kind, message, trace, step_report.as_kinds(type(error))))
+
+    def _note(self, given: Any) -> None:
+        """Says what the step is given, before it begins: so it is known however it ends."""
+        self._capture.report(step_report.note(given))
 
     def _call(self, action: PythonAction, names: Mapping[str, Any]) -> Any:
         attempt, subject = self._attempt, self._attempt.subject
