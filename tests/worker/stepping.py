@@ -1,0 +1,228 @@
+"""Workers whose workflows have steps: the steps' own code, and a rig that writes configs of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from tests.worker.conftest import Rig
+from trigger import executions
+from trigger.executions import Record, Status, StepRecord
+from trigger.executions.log_reading import Line, read
+
+# The callables of python steps, added to tests.support.WORKFLOWS.
+STEPS = r'''
+import contextvars, json, logging, threading
+
+
+def mark(word="", **more):
+    """One line in the evidence: the step and what it is told to say."""
+    line = f"{current().step}{word} {current().uid}\n".encode()
+    fd = os.open(EVIDENCE, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    os.write(fd, line)
+    os.close(fd)
+    return {"step": current().step, "attempt": current().attempt, **more}
+
+
+def give(**values):
+    return values
+
+
+def add(a, b=1):
+    return a + b
+
+
+def meet(others, within=20):
+    """Waits until so many have come here: only steps that run at the same time do."""
+    (EVIDENCE.parent / f"met-{current().uid}-{current().step}").touch()
+    deadline = time.monotonic() + within
+    while len(list(EVIDENCE.parent.glob(f"met-{current().uid}-*"))) < others:
+        if time.monotonic() > deadline:
+            raise TimeoutError("nobody came")
+        time.sleep(0.005)
+
+
+def until_go(word=""):
+    mark(word)
+    while not (EVIDENCE.parent / "go").exists():
+        time.sleep(0.005)
+    return "gone on"
+
+
+def fails_until(good, kind="RuntimeError"):
+    mark()
+    if current().attempt < good:
+        raise {"RuntimeError": RuntimeError, "ConnectionRefusedError": ConnectionRefusedError}[kind](
+            f"attempt {current().attempt}")
+    return current().attempt
+
+
+def lights(on):
+    """Lights the fuse of the worker (tests.faults) in one step, once."""
+    mark()
+    lit = EVIDENCE.parent / f"lit-{current().uid}"
+    if current().step == on and not lit.exists():
+        lit.touch()
+        (EVIDENCE.parent / "fuse").touch()
+    return current().step
+
+
+def dawdles(seconds=0.05):
+    mark()
+    time.sleep(seconds)
+    return {"at": time.time()}
+
+
+def hangs():
+    mark()
+    time.sleep(60)
+
+
+def deaf():
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    mark()
+    while True:
+        time.sleep(60)
+
+
+def tidy():
+    try:
+        mark()
+        time.sleep(60)
+    finally:
+        mark("-tidied")
+
+
+def kills_itself():
+    mark()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def kills_child_once():
+    mark()
+    if current().attempt == 1:
+        os.kill(os.getppid(), signal.SIGKILL)
+        time.sleep(60)
+
+
+def leaves_family():
+    """Starts a process in the background, and one in a session of its own that closes all it has inherited."""
+    script = "import os, time, sys; open(sys.argv[1], 'a').write(f'{os.getpid()}\\n'); time.sleep(300)"
+    pids = str(EVIDENCE.parent / "pids")
+    subprocess.Popen([sys.executable, "-c", script, pids])
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            os.closerange(0, 64)
+            os.execv(sys.executable, [sys.executable, "-c", script, pids])
+        os._exit(0)
+    while not Path(pids).exists() or len(Path(pids).read_text().split()) < 2:
+        time.sleep(0.01)
+    mark()
+
+
+def stays_with_family():
+    leaves_family()
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    while True:
+        time.sleep(60)
+
+
+def huge():
+    return "x" * 100_000_000
+
+
+def deep():
+    value = []
+    for _ in range(900):
+        value = [value]
+    return value
+
+
+def talks():
+    print("printed")
+    print("an error", file=sys.stderr)
+    logging.getLogger("shop").warning("logged")
+    current().logger.info("by the execution's logger")
+    os.write(1, b"written\n")
+    subprocess.run(["echo", "by a program"])
+
+
+def threads():
+    def later():
+        time.sleep(0.2)
+        mark("-thread")
+    threading.Thread(target=contextvars.copy_context().run, args=[later]).start()
+
+
+async def waits_too():
+    return "awaited"
+
+
+def floods(lines):
+    for number in range(lines):
+        print("line", number)
+'''
+
+
+class Steps(Rig):
+    """A rig whose workflows are lists of steps."""
+
+    def configure(self, workflows: str = "", retention: str = "1h", top: str = "") -> None:
+        super().configure(workflows, retention)
+        config = self.folder / "config.yaml"
+        config.write_text(top + config.read_text())
+        work = self.folder / "work.py"
+        if "def mark(" not in work.read_text():
+            work.write_text(work.read_text() + STEPS)
+
+    def steps(self, **workflows: str) -> None:
+        """Writes a config of workflows; each is the YAML of its value, a list of steps or a mapping."""
+        text = ""
+        for name, body in workflows.items():
+            lines = [line for line in body.strip("\n").splitlines() if line.strip()]
+            margin = min(len(line) - len(line.lstrip()) for line in lines)
+            body = "\n".join(line[margin:] for line in lines)
+            if body.startswith("-"):
+                body = "steps:\n" + "\n".join(f"  {line}" for line in body.splitlines())
+            text += f"  {name}:\n" + "\n".join(f"    {line}" for line in body.splitlines()) + "\n"
+        self.configure(text, top="cancel_grace: 1s\n")
+
+    def run(self, workflow: str = "it", value: Any = None, *, within: float = 30, **options: Any) -> Record:
+        return self.ended(self.submit(workflow, value, **options), within)
+
+    def succeeds(self, workflow: str = "it", value: Any = None, **options: Any) -> Record:
+        record = self.run(workflow, value, **options)
+        assert record.status is Status.SUCCEEDED, (record.error, self.log())
+        return record
+
+    def fails(self, workflow: str = "it", value: Any = None, **options: Any) -> Record:
+        record = self.run(workflow, value, **options)
+        assert record.status is Status.FAILED, self.log()
+        return record
+
+    def marks(self, uid: str) -> Counter[str]:
+        """How often each step has left its mark."""
+        pairs = {line.partition(" ")[::2]: count for line, count in self.evidence().items()}
+        return Counter({word: count for (word, of), count in pairs.items() if of == uid})
+
+    def lines(self, uid: str) -> list[Line]:
+        page = read(self.redis, uid)
+        lines = list(page.lines)
+        while page.lines:
+            page = read(self.redis, uid, page.next)
+            lines += page.lines
+        return lines
+
+    def nothing_is_left(self) -> None:
+        assert self.redis.zcard(executions.leased_key("default")) == 0
+        assert self.redis.zcard(executions.waiting_key("default")) == 0
+        assert self.redis.llen(executions.POISON) == 0
+
+
+def step_of(record: Record, name: str) -> StepRecord:
+    return next(step for step in record.steps if step.name == name)
+
+
+def statuses(record: Record) -> dict[str, str]:
+    return {step.name: step.status for step in record.steps}
