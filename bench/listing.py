@@ -3,8 +3,8 @@
     python -m bench.listing --records 1000 1000000
 
 Records of 50 APIs in 5 modules and of 10 callers, 1 in 100 of them failed and 1 in 100,000 of one rare caller. Prints
-the median and the slowest of the pages in milliseconds, as a web process sees them, and how much memory of Redis one
-record takes with all that belongs to it.
+the median and the slowest of the pages in milliseconds, as a web process sees them, what a page costs at the beginning
+and at the end of the whole list, and how much memory of Redis one record takes with all that belongs to it.
 """
 
 from __future__ import annotations
@@ -86,6 +86,22 @@ def timed(call: Callable[[], object]) -> tuple[float, float]:
     return statistics.median(took), max(took)
 
 
+def walk(redis: Redis) -> tuple[int, float, float]:
+    """Goes through the whole list: how many executions it has, and what a page of the first and of the last tenth of
+    the pages costs, the median in milliseconds."""
+    took, found, before = [], 0, None
+    while True:
+        began = time.perf_counter()
+        page = executions.page(redis, Query(limit=200, before=before))
+        took.append((time.perf_counter() - began) * 1e3)
+        found += len(page.executions)
+        if page.next is None:
+            break
+        before = page.executions[-1].uid
+    tenth = max(1, len(took) // 10)
+    return found, statistics.median(took[:tenth]), statistics.median(took[-tenth:])
+
+
 def memory(redis: Redis, count: int = 5_000) -> float:
     """What an execution that has ended takes of Redis' memory, in bytes."""
     ended(redis)
@@ -136,6 +152,10 @@ def main() -> int:
                     page = executions.page(redis, query)
                     median, slowest = timed(lambda query=query: executions.page(redis, query))  # type: ignore[misc]
                     sys.stdout.write(f"  {name:32} {median:7.2f} {slowest:7.2f}   {len(page.executions):3} found\n")
+                found, first, last = walk(redis)
+                sys.stdout.write(
+                    f"  all {found}, 200 a page: {first:.2f} ms a page in the first tenth, {last:.2f} ms in the last\n"
+                )
     return 0
 
 

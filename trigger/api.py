@@ -1,7 +1,12 @@
 """The HTTP interface. All routes in one glance:
 
     GET|POST <prefix>/<module>/<method>/async   start the API's workflow: 202 and the execution's uid
+    GET      /v1/executions                     the list of executions, for operators
     GET      /v1/executions/<uid>               the record of an execution
+    GET      /v1/executions/<uid>/logs          its log, also while it grows
+    POST     /v1/executions/<uid>/cancel        what an operator can do about it: it never starts or is told to end,
+    POST     /v1/executions/<uid>/rerun         is done again as a new one,
+    POST     /v1/executions/<uid>/resume        or gone on with as a new one
     GET      /healthz                           this process is alive
     GET      /readyz                            the config in force, Redis, the workers; 503 when no call can be taken
 
@@ -22,10 +27,9 @@ from urllib.parse import quote
 
 from flask import Blueprint, Flask, Response, g, request
 from gunicorn.http.errors import ParseException
-from redis.exceptions import RedisError
 from werkzeug.exceptions import HTTPException
 
-from trigger import executions, readiness
+from trigger import readiness
 from trigger.answers import answer, refusal
 from trigger.auth import Credentials
 from trigger.config.model import Api, Config
@@ -34,7 +38,6 @@ from trigger.errors import (
     ApiNotFound,
     BadRequest,
     BodyTooLarge,
-    ExecutionNotFound,
     InternalError,
     InvalidParams,
     MethodNotAllowed,
@@ -42,7 +45,9 @@ from trigger.errors import (
     QueueUnavailable,
     RequestError,
 )
+from trigger.executions_api import Views
 from trigger.inputs import parse_body, parse_query, read_body
+from trigger.log_api import LogView
 from trigger.queueing import Call
 from trigger.service import Service
 
@@ -121,7 +126,9 @@ def blueprint(service: Service) -> Blueprint:
         shape = service.shapes.of(api)
         text = environ.get("QUERY_STRING")
         query = parse_query(text.encode("latin-1")) if text else {}
-        body: Any = {} if environ["REQUEST_METHOD"] == "GET" else _parsed_body(environ, call.body, config.server.max_body)
+        body: Any = (
+            {} if environ["REQUEST_METHOD"] == "GET" else _parsed_body(environ, call.body, config.server.max_body)
+        )
         value = shape.apply(body, query)
         asked = Call(api, value, caller, shape.secrets, key=_idempotency_key(environ))
         if service.watermark.problem:
@@ -133,28 +140,33 @@ def blueprint(service: Service) -> Blueprint:
             headers["Idempotency-Replayed"] = "true"
         return answer({"uid": accepted.uid}, 202, headers)
 
+    views = Views(service, client, _whole_body, lambda: _idempotency_key(request.environ))
+    logs_of = LogView(service.redis)
+
+    @route("/v1/executions")
+    def list_executions() -> Response:
+        return views.list()
+
     @route("/v1/executions/<uid>")
     def execution(uid: str) -> Response:
-        _only_get()
-        record = _find(uid)
-        if record is None:
-            raise ExecutionNotFound("There is no such execution, or it is not yours to read")
-        return answer(record)
+        return views.record(uid)
 
-    def _find(uid: str) -> dict[str, Any] | None:
-        """The record as whoever calls may see it; None when it is not there or not theirs, which look the same."""
-        if not executions.is_uid(uid):
-            return None
-        try:
-            record = executions.read(service.redis, uid)
-        except RedisError as error:
-            raise QueueUnavailable("Records can't be read now; try again", headers={"Retry-After": "1"}) from error
-        if record is None:
-            return None
-        config: Config = g.config
-        api = config.apis.get((record.module, record.method))
-        reader = service.guard.reads_as(api, config.operators, Credentials.of(request.environ), client())
-        return record.as_json(operator=reader == "operator") if reader else None
+    @route("/v1/executions/<uid>/logs")
+    def logs(uid: str) -> Response:
+        views.check_reader(uid)
+        return logs_of(uid)
+
+    @route("/v1/executions/<uid>/cancel")
+    def cancel(uid: str) -> Response:
+        return views.cancel(uid)
+
+    @route("/v1/executions/<uid>/rerun")
+    def rerun(uid: str) -> Response:
+        return views.rerun(uid)
+
+    @route("/v1/executions/<uid>/resume")
+    def resume(uid: str) -> Response:
+        return views.resume(uid)
 
     @route("/healthz")
     def healthz() -> Response:
@@ -294,6 +306,12 @@ def _checked_size(environ: WSGIEnvironment, limit: int) -> bytes | None:
     if coding:  # "gzip, chunked", which gunicorn lets pass
         raise BadRequest("Transfer-Encoding: only chunked is understood")
     return b""
+
+
+def _whole_body(limit: int) -> Any:
+    """The body of a POST, of at most `limit` bytes, as the value it stands for."""
+    environ = request.environ
+    return _parsed_body(environ, _checked_size(environ, limit), limit)
 
 
 def _parsed_body(environ: WSGIEnvironment, body: bytes | None, limit: int) -> Any:

@@ -57,6 +57,22 @@ def fails_until(good, kind="RuntimeError"):
     return current().attempt
 
 
+def lights(on):
+    """Lights the fuse of the worker (tests.faults) in one step, once."""
+    mark()
+    lit = EVIDENCE.parent / f"lit-{current().uid}"
+    if current().step == on and not lit.exists():
+        lit.touch()
+        (EVIDENCE.parent / "fuse").touch()
+    return current().step
+
+
+def dawdles(seconds=0.05):
+    mark()
+    time.sleep(seconds)
+    return {"at": time.time()}
+
+
 def hangs():
     mark()
     time.sleep(60)

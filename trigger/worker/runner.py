@@ -91,7 +91,7 @@ class Runner:
             tools.redis, run.uid, run.execution, limit=tools.config.logs, secrets=(*run.secrets, *tools.config.masked)
         )
         self._means = Means(tools.find, tools.capture, self._log, tools.config.cancel_grace)
-        self._save = tools.redis.register_script(step_scripts.SAVE)
+        self._script = tools.redis.register_script(step_scripts.SAVE)
         self._folder = Path(tools.config.path).resolve().parent
         self._selector = selectors.DefaultSelector()
         self._running: list[Running] = []
@@ -307,10 +307,8 @@ class Runner:
             return True
         if self._lost or time.monotonic() < self._save_at:
             return False
-        keys = [executions.JOB + self._run.uid, executions.STEPS + self._run.uid]
-        fields = [part for pair in unsaved.items() for part in pair]
         try:
-            ours = self._save(keys=keys, args=[self._run.execution, *fields])
+            ours = self._save(unsaved)
         except RedisError as error:
             if self._in_touch:
                 logger.warning("the steps of execution %s can't be recorded: %s; trying until they are", self._run.uid, error)
@@ -324,6 +322,12 @@ class Runner:
             for running in self._running:
                 processes.kill_tree(running.pid)
         return not self._lost
+
+    def _save(self, states: Mapping[str, str]) -> bool:
+        """One call of Redis; False when the execution is another run's."""
+        keys = [executions.JOB + self._run.uid, executions.STEPS + self._run.uid]
+        fields = [part for pair in states.items() for part in pair]
+        return bool(self._script(keys=keys, args=[self._run.execution, *fields]))
 
     def _flush_all(self) -> None:
         """Writes all of the log, for as long as that may take."""

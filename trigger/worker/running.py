@@ -7,7 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from trigger.config.model import RunAction
@@ -43,9 +43,7 @@ class Running:
     def __init__(self, attempt: Attempt, means: Means, foreign: set[int]) -> None:
         self.attempt = attempt
         self.step = attempt.step
-        self.output = Output(
-            means.log, self.step.name, attempt.number, keep=isinstance(self.step.action, RunAction)
-        )
+        self.output = Output(means.log, self.step.name, attempt.number, keep=isinstance(self.step.action, RunAction))
         # Without a time of its own it has what is left of the workflow's, which the runner looks after.
         self._late_at = time.monotonic() + self.step.timeout if self.step.timeout is not None else math.inf
         self._grace = means.grace
@@ -102,11 +100,12 @@ class Running:
         processes.kill_strays(known)
         os.waitpid(self.pid, 0)
         self.output.finish()
-        report = self._report()
-        return Report(failure=self._cause) if self._cause is not None else report
+        given, told = step_report.noted(bytes(self.output.report))
+        report = Report(failure=self._cause) if self._cause is not None else self._report(told)
+        return replace(report, given=given)
 
-    def _report(self) -> Report:
-        report = step_report.decode(bytes(self.output.report))
+    def _report(self, told: bytes) -> Report:
+        report = step_report.decode(told)
         if report is not None:
             return report
         status = self._status or 0

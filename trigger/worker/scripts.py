@@ -96,6 +96,14 @@ local function fail(queue, uid, status, err, exc, worker, execution, started)
   redis.call('ZREM', LEASED .. queue, uid)
 end
 
+-- Keeps when a run began and ended, for the timeline of the record: the next one writes over it. Of the first hundred.
+local function keep_run(job)
+  local started, runs = unpack(redis.call('HMGET', job, 'started_at', 'runs'))
+  if started and started ~= '' and #(runs or '') < 5600 then
+    redis.call('HSET', job, 'runs', (runs or '') .. started .. ' ' .. iso() .. '\\n')
+  end
+end
+
 -- A freed execution goes to the front (LPUSH) and keeps the time it was accepted, which its uid tells, but by the clock
 -- of whoever accepted it: it is made no later than the former head. So the ledger stays in the order of the list, on
 -- which the search for executions that are in no queue relies.
@@ -126,6 +134,7 @@ local function free(queue, uid, crashed, budget, err, exc)
   if execution then
     drop_execution(queue, uid, execution)
   end
+  keep_run(job)
   if cancel then
     fail(queue, uid, 'stopped', cancelled_error(cancel), '', worker or '', '', '')
     return 'cancelled'
@@ -270,6 +279,7 @@ elseif status == 'scheduled' then
     redis.call('HINCRBY', job, 'attempt', -1)
   end
   redis.call('HDEL', job, 'execution')
+  keep_run(job)
   redis.call('ZADD', LEASED .. queue, due, uid)
   redis.call('ZADD', 'rq:scheduled:' .. queue, math.floor(due / 1000), uid)
 else
