@@ -161,8 +161,8 @@ class Submitter:
         """Accepts a call in one round trip and returns its execution's uid once Redis has confirmed it.
 
         Raises QueueUnavailable when Redis can't take it within ACCEPT_DEADLINE, TooManyRequests when the queue is full,
-        IdempotencyMismatch when the caller has used the key for another input, ExecutionNotFound when what the call takes
-        over is gone meanwhile.
+        IdempotencyMismatch when the caller has used the key for another input, ExecutionNotFound when what the call
+        takes over is gone meanwhile.
         """
         now = time.monotonic()
         if now < self._broken_until:

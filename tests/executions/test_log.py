@@ -167,7 +167,7 @@ def test_of_a_million_lines_the_newest_are_kept(redis: Redis, uid: str, log: Log
 def test_redis_takes_about_as_much_memory_as_is_said(redis: Redis, uid: str, log: Log, data: bytes) -> None:
     log.write_lines("stdout", [data] * 100_000)
     assert log.flush()
-    # The private Redis packs streams in nodes of 256 bytes, which suits records: a log pays for it, with at most as much.
+    # The private Redis packs streams in nodes of 256 bytes, which suits records: a log pays for it.
     assert 0 < (redis.memory_usage(LOG + uid) or 0) < 2.5 * LIMIT
 
 

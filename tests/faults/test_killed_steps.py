@@ -179,7 +179,7 @@ def test_a_run_that_was_taken_over_writes_and_begins_nothing_more(rig: FaultStep
     record = rig.ended(uid)
     os.kill(child, signal.SIGCONT)
     os.kill(stopped.pid, signal.SIGCONT)
-    eventually(lambda: children(stopped.pid) and children(stopped.pid)[0] != child or "taken over" in rig.log())
+    eventually(lambda: (children(stopped.pid) and children(stopped.pid)[0] != child) or "taken over" in rig.log())
     time.sleep(0.3)
     assert rig.record(uid) == record
     assert rig.marks(uid) == {"a": 2, "b": 1}

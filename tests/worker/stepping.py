@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+from tests.support import CONFIG
 from tests.worker.conftest import Rig
-from trigger import executions
+from trigger import acts, executions
+from trigger.config import Api, Config, NoAuth, load
 from trigger.executions import Record, Status, StepRecord
 from trigger.executions.log_reading import Line, read
+from trigger.inputs import Shape
+from trigger.queueing import Submitter
 
 # The callables of python steps, added to tests.support.WORKFLOWS.
 STEPS = r'''
@@ -213,6 +220,29 @@ class Steps(Rig):
             page = read(self.redis, uid, page.next)
             lines += page.lines
         return lines
+
+    def config(self) -> Config:
+        """The config as it is now, with an API for each workflow that has steps."""
+        loaded = load(self.folder / "config.yaml", os.environ)
+        stepped = [workflow for workflow in loaded.workflows.values() if workflow.steps]
+        apis = {("shop", w.name): Api("shop", w.name, NoAuth(), w, enabled=True) for w in stepped}
+        return replace(loaded, apis=apis, server=CONFIG.server)
+
+    def resume(self, uid: str) -> Record:
+        """The record of an execution that goes on with another, once it is final."""
+        parts = acts.Parts(self.redis, Submitter(self.redis), self.config(), lambda api: Shape(api.input))
+        return self.ended(acts.resume(parts, uid).uid)
+
+    def processes_of(self, words: str) -> list[str]:
+        """The command lines of processes that hold these words."""
+        found = []
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                line = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            except OSError:
+                continue
+            found += [line] if words in line else []
+        return found
 
     def nothing_is_left(self) -> None:
         assert self.redis.zcard(executions.leased_key("default")) == 0

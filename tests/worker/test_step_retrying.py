@@ -32,7 +32,7 @@ class HttpPeer:
         peer = self
 
         class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:  # noqa: N802  the name that http.server calls
+            def do_GET(self) -> None:
                 peer.paths.append(self.path)
                 self.send_response(peer.answers.pop(0))
                 self.send_header("Content-Length", "2")

@@ -26,7 +26,9 @@ def test_a_list_of_steps_runs_in_order_and_each_uses_what_was_put_out_before(rig
         it="""
         - {name: quote, python: "work:add", with: {a: "{{ input.price }}", b: 2}}
         - {name: order, run: [sh, -c, 'echo "{\\"total\\": $TOTAL}"'], env: {TOTAL: "{{ steps.quote.output }}"}}
-        - {name: tell, python: "work:give", with: {text: "total {{ steps.order.output.total }}", raw: "{{ steps.order.output }}"}}
+        - name: tell
+          python: "work:give"
+          with: {text: "total {{ steps.order.output.total }}", raw: "{{ steps.order.output }}"}
         """
     )
     rig.start()
@@ -56,7 +58,8 @@ def test_a_program_gets_the_input_on_stdin_and_a_clean_environment(rig: Steps) -
     (rig.folder / "show.py").write_text(
         "#!/usr/bin/env python3\n"
         "import json, os, sys\n"
-        "print(json.dumps({'in': json.load(sys.stdin), 'env': dict(os.environ), 'cwd': os.getcwd(), 'argv': sys.argv[1:]}))\n"
+        "shown = {'in': json.load(sys.stdin), 'env': dict(os.environ), 'cwd': os.getcwd(), 'argv': sys.argv[1:]}\n"
+        "print(json.dumps(shown))\n"
     )
     (rig.folder / "show.py").chmod(0o755)
     (rig.folder / "sub").mkdir()
@@ -72,14 +75,17 @@ def test_a_program_gets_the_input_on_stdin_and_a_clean_environment(rig: Steps) -
     assert output["argv"] == ["A1; rm -rf /", "$HOME; x", "*"]
     assert output["cwd"] == str(rig.folder / "sub")
     env = output["env"]
-    assert env.items() >= {
-        "TRIGGER_UID": record.uid,
-        "TRIGGER_MODULE": "shop",
-        "TRIGGER_METHOD": "it",
-        "TRIGGER_STEP": "one",
-        "TRIGGER_ATTEMPT": "1",
-        "OWN": "2",
-    }.items()
+    assert (
+        env.items()
+        >= {
+            "TRIGGER_UID": record.uid,
+            "TRIGGER_MODULE": "shop",
+            "TRIGGER_METHOD": "it",
+            "TRIGGER_STEP": "one",
+            "TRIGGER_ATTEMPT": "1",
+            "OWN": "2",
+        }.items()
+    )
     assert "PATH" in env
     assert not {name for name in env if name in ("SECRET_OF_THE_SERVICE", "REDIS_URL", "TRIGGER_CONFIG")}
 
@@ -96,7 +102,7 @@ def test_a_program_gets_the_input_on_stdin_and_a_clean_environment(rig: Steps) -
         ("echo '{\"a\": 1'", '{"a": 1'),
         ("printf '\\377\\000x'", "\N{REPLACEMENT CHARACTER}\x00x"),
         ("cat > /dev/null; echo late", "late"),
-        ("python3 -c 'print(\"[\" * 900 + \"]\" * 900)'", "[" * 900 + "]" * 900),
+        ('python3 -c \'print("[" * 900 + "]" * 900)\'', "[" * 900 + "]" * 900),
     ],
 )
 def test_the_output_of_a_program_is_what_it_prints_parsed_when_it_is_json(
@@ -178,7 +184,9 @@ def test_steps_without_open_needs_run_at_the_same_time(rig: Steps) -> None:
 
 
 def test_no_more_run_at_the_same_time_than_parallel_says(rig: Steps) -> None:
-    steps = "\n".join(f"  - {{name: s{n}, run: [sh, -c, 'echo x >> now; wc -l < now; sleep 0.1; sed -i 1d now']}}" for n in range(7))
+    steps = "\n".join(
+        f"  - {{name: s{n}, run: [sh, -c, 'echo x >> now; wc -l < now; sleep 0.1; sed -i 1d now']}}" for n in range(7)
+    )
     rig.steps(it=f"parallel: 1\nsteps:\n{steps}\n  - {{name: last, run: [cat, now], needs: [s0]}}")
     rig.start()
     record = rig.succeeds()
@@ -252,7 +260,13 @@ def test_after_a_failure_the_last_steps_run_in_order_and_know_why(rig: Steps) ->
     record = rig.fails()
     assert (record.error or {})["step"] == "a"
     assert step_of(record, "alert").output == "a/ExitStatus/step a: sh ended with exit status 4/skipped"
-    assert statuses(record) == {"a": "failed", "b": "skipped", "alert": "succeeded", "breaks": "failed", "clean": "succeeded"}
+    assert statuses(record) == {
+        "a": "failed",
+        "b": "skipped",
+        "alert": "succeeded",
+        "breaks": "failed",
+        "clean": "succeeded",
+    }
     assert rig.marks(record.uid) == {"clean": 1}
     well = rig.succeeds("well")
     assert rig.marks(well.uid) == {"a": 1}
@@ -343,7 +357,9 @@ def test_a_step_that_ends_its_own_process_fails_and_nothing_else_does(rig: Steps
     )
     worker = rig.start()
     assert (rig.fails("shot").error or {})["message"] == "step a: was killed by SIGKILL"
-    assert (rig.fails("left").error or {})["message"] == "step a: its process ended with exit status 0 before it returned"
+    assert (rig.fails("left").error or {})[
+        "message"
+    ] == "step a: its process ended with exit status 0 before it returned"
     assert (rig.fails("quits").error or {})["class"] == "SystemExit"
     rig.succeeds("well")
     assert worker.poll() is None

@@ -23,7 +23,7 @@ REUSED = "done in the execution that this one resumes"
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The names of a workflow's steps in their order, what each one is ("python", "run" or "http"), and what it needs."""
+    """The names of a workflow's steps in their order, what each is ("python", "run" or "http"), and what it needs."""
 
     steps: tuple[str, ...] = ()
     on_failure: tuple[str, ...] = ()

@@ -245,4 +245,3 @@ def _is_open(stream: TextIO) -> bool:
         return not stream.closed
     except ValueError:  # what is under it was taken away
         return False
-

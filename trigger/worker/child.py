@@ -167,7 +167,9 @@ class Child:
 
     def _run(self) -> None:
         done = 0
-        while not (self._stopping or self._spoilt) and done < self._limits.executions and _memory() < self._limits.memory:
+        while (
+            not (self._stopping or self._spoilt) and done < self._limits.executions and _memory() < self._limits.memory
+        ):
             try:
                 taken = self._take_one()
                 if taken is None:

@@ -153,7 +153,7 @@ class Progress:
             if pause is not None:
                 state |= {"status": "retrying", "due": now + int(pause * 1000)}
         self._set(step.name, state)
-        return state["status"] == "retrying"
+        return bool(state["status"] == "retrying")
 
     def _set(self, name: str, state: State, output: str | None = None) -> None:
         self._states[name] = state
@@ -195,7 +195,7 @@ def _pause(retry: StepRetry | None, failures: int, failure: Failure) -> float | 
     if not (failure.again or retry.on) or not step_report.matches(failure.kinds, retry.on):
         return None
     pause = retry.backoff[min(failures, len(retry.backoff)) - 1]
-    return max(0.0, pause * (1 + random.uniform(-retry.jitter, retry.jitter)))
+    return max(0.0, pause * (1 + random.uniform(-retry.jitter, retry.jitter)))  # noqa: S311  no secret
 
 
 def _count(state: Mapping[str, Any], key: str) -> int:

@@ -226,7 +226,7 @@ class Runner:
 
     def _foreign(self) -> set[int]:
         pipes = {pipe for running in self._running for pipe in running.output.open}
-        return pipes | {self._wake, self._waker, self._selector.fileno()}  # type: ignore[attr-defined]  # epoll's
+        return pipes | {self._wake, self._waker, self._selector.fileno()}
 
     def _wait(self) -> None:
         """Waits for output, for the end of a process, for a signal, or until something is due."""
@@ -311,7 +311,9 @@ class Runner:
             ours = self._save(unsaved)
         except RedisError as error:
             if self._in_touch:
-                logger.warning("the steps of execution %s can't be recorded: %s; trying until they are", self._run.uid, error)
+                logger.warning(
+                    "the steps of execution %s can't be recorded: %s; trying until they are", self._run.uid, error
+                )
             self._in_touch = False
             self._save_at = time.monotonic() + PAUSE
             return False

@@ -301,8 +301,8 @@ BEAT = (
     _PRELUDE
     + """
 -- KEYS: worker, its executions.  ARGV: queue, lease in ms, seconds the worker's key lives without a beat.
--- Answers {registered, {composite, 1 while it is this worker's, milliseconds it has run, its timeout in s, 1 when it is to
--- be cancelled, 1 when it has steps}, …}.
+-- Answers {registered, {composite, 1 while it is this worker's, milliseconds it has run, its timeout in s,
+-- 1 when it is to be cancelled, 1 when it has steps}, …}.
 local known = redis.call('EXPIRE', KEYS[1], ARGV[3])
 if known == 1 then
   redis.call('HSET', KEYS[1], 'last_heartbeat', iso())

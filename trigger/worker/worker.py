@@ -438,8 +438,9 @@ class Worker(RqWorker):
 
 def _descriptor(commands: PubSub) -> int | None:
     """What can be read when a command comes."""
-    connection = commands.connection
-    return connection._sock.fileno() if connection is not None and connection._sock is not None else None  # noqa: SLF001  it shows no other way
+    connection: Any = commands.connection
+    socket = connection._sock if connection is not None else None
+    return socket.fileno() if socket is not None else None
 
 
 def _death(status: int) -> str:
