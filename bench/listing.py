@@ -26,7 +26,8 @@ from trigger.config.model import Api, NoAuth, Workflow
 from trigger.executions import Query
 from trigger.queueing import Call, Submitter, connect
 from trigger.redis_server import RedisServer
-from trigger.worker import outcome, scripts
+from trigger.worker import outcome
+from trigger.worker.exchange import Ended, Exchange
 
 PAGES = 200
 WORKFLOW = Workflow(name="noted", python="work:noted", timeout=60)
@@ -58,11 +59,10 @@ end
 def ended(redis: Redis) -> str:
     """Runs one execution to its end, as a worker does, and returns its uid."""
     uid = Submitter(redis).submit(Call(API, INPUT, "ci"), CONFIG).uid
-    run, worker = "0" * 32, "w" * 32
-    take, finish = redis.register_script(scripts.TAKE), redis.register_script(scripts.FINISH)
-    take(keys=["rq:queue:default"], args=["default", run, worker, 10_000, "", "", 0])
-    done = outcome.succeeded({"greeting": "Hello, Ada"})
-    finish(keys=[executions.JOB + uid], args=outcome.finish_arguments("default", uid, run, worker, done))
+    exchange = Exchange(redis, "default", "bench", lease=10)
+    taken = exchange().taken
+    assert taken is not None
+    exchange(Ended(uid, taken.execution, outcome.succeeded({"greeting": "Hello, Ada"})), take=False)
     return uid
 
 

@@ -303,9 +303,7 @@ class Worker(ThreadWorker):
 
         Nothing is sent before the app has answered, so that whatever is raised can be answered by handle_error.
         """
-        answer, environ = wsgi.create(
-            req, conn.sock, conn.client, conn.server, self.cfg, response_class=WholeResponse
-        )
+        answer, environ = wsgi.create(req, conn.sock, conn.client, conn.server, self.cfg, response_class=WholeResponse)
         environ["wsgi.multithread"] = True
         if not self.alive or len(self.keepalived_conns) >= self.max_keepalived:
             answer.force_close()

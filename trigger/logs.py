@@ -45,7 +45,12 @@ class TextFormatter(_OneLine):
 
 class JsonFormatter(_OneLine):
     def line(self, record: logging.LogRecord, moment: str, text: str) -> str:
-        entry: dict[str, Any] = {"time": moment, "level": record.levelname.lower(), "logger": record.name, "event": text}
+        entry: dict[str, Any] = {
+            "time": moment,
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "event": text,
+        }
         entry.update(getattr(record, "fields", {}))
         if record.exc_info:
             entry["traceback"] = self.formatException(record.exc_info)

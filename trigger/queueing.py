@@ -48,8 +48,8 @@ local INDEX, API_INDEX, APIS = '{executions.INDEX}', '{executions.API_INDEX}', '
 local WAITING, STEPS = '{executions.WAITING}', '{executions.STEPS}'
 """
     + """
--- ARGV, the same in every call of an API: queue, description, timeout in s, time to live in s, backlog, idempotency in s;
--- the call's own: meta, uid, its milliseconds, created_at, data, idempotency key or '', digest of the input, to resume
+-- ARGV, the same in every call of an API: queue, description, timeout in s, time to live in s, backlog, idempotency in
+-- s; the call's own: meta, uid, its milliseconds, created_at, data, idempotency key or '', digest of the input, to resume
 -- what is taken over of which execution, as JSON, or ''.
 local queue, api, uid, created_at, data, remembered = ARGV[1], ARGV[2], ARGV[8], ARGV[10], ARGV[11], ARGV[12]
 local job, list = 'rq:job:' .. uid, 'rq:queue:' .. queue

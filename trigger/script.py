@@ -29,7 +29,7 @@ class Script:
     """
 
     def __init__(self, redis: Redis, text: str, count: int) -> None:
-        self._make_connection = redis.connection_pool.make_connection
+        self._pool = redis.connection_pool
         self._idle: deque[ConnectionInterface] = deque()  # whose append and pop are atomic
         digest = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest().encode()  # as Redis names scripts
         self._known = b"*%d\r\n" % (count + 3) + pack(b"EVALSHA", digest, b"0")
@@ -44,7 +44,7 @@ class Script:
         try:
             connection = self._idle.pop()
         except IndexError:
-            connection = self._make_connection()
+            connection = self._pool.connection_class(**self._pool.connection_kwargs)
         try:
             try:
                 return _exchange(connection, self._known + packed)
