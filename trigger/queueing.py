@@ -49,8 +49,8 @@ local WAITING, STEPS = '{executions.WAITING}', '{executions.STEPS}'
 """
     + """
 -- ARGV, the same in every call of an API: queue, description, timeout in s, time to live in s, backlog, idempotency in
--- s; the call's own: meta, uid, its milliseconds, created_at, data, idempotency key or '', digest of the input, to resume
--- what is taken over of which execution, as JSON, or ''.
+-- s; the call's own: meta, uid, its milliseconds, created_at, data, idempotency key or '', digest of the input, to
+-- resume what is taken over of which execution, as JSON, or ''.
 local queue, api, uid, created_at, data, remembered = ARGV[1], ARGV[2], ARGV[8], ARGV[10], ARGV[11], ARGV[12]
 local job, list = 'rq:job:' .. uid, 'rq:queue:' .. queue
 if redis.call('EXISTS', job) == 1 then

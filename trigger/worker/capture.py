@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from typing import Any, TextIO
 
 from trigger.worker import processes
-from trigger.worker.wire import AGAIN, END, FRAME, GIVE_UP, MAX_FRAME, RENEW, REPORT, STEP, Board
+from trigger.worker.wire import AGAIN, ALONE, END, FRAME, GIVE_UP, LAST, MAX_FRAME, RENEW, REPORT, STEP, Board
 
 # The logger of trigger.workflows.context; what else is "trigger" is the service's own log.
 _WORKFLOW = "trigger.workflow"
@@ -120,8 +120,9 @@ class Capture:
         self._libc.fflush(None)
 
     def report(self, data: bytes) -> None:
-        """In the process of a step: tells the runner how it ended."""
+        """In the process of a step: tells the runner how it ended, when nothing more is to come."""
         self._send(REPORT, b"", data)
+        self._send(LAST, b"", b"0" if processes.has_children() else ALONE)
 
     def divert(self, out: int, err: int, frames: int) -> None:
         """In the process of a step: puts these pipes in place of the worker's, for all it writes from now on."""

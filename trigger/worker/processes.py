@@ -116,7 +116,7 @@ def kill_strays(known: Collection[int] = ()) -> None:
         for pid in strays:
             kill_tree(pid)
         for pid in strays:
-            while not _is_gone(pid) and time.monotonic() < deadline:
+            while not is_gone(pid) and time.monotonic() < deadline:
                 time.sleep(0.001)
         if time.monotonic() >= deadline:
             return  # what can't be killed (it sleeps in the kernel, or is another user's) is not waited for
@@ -125,7 +125,7 @@ def kill_strays(known: Collection[int] = ()) -> None:
 def reap(known: Collection[int] = ()) -> None:
     """Takes note of the end of adopted children, all but the `known` ones."""
     for pid in children(os.getpid()) - set(known):
-        _is_gone(pid)
+        is_gone(pid)
 
 
 def has_children() -> bool:
@@ -137,8 +137,19 @@ def has_children() -> bool:
     return True
 
 
-def _is_gone(pid: int) -> bool:
+def is_gone(pid: int) -> bool:
+    """Whether a child has ended, which is taken note of."""
     try:
         return os.waitpid(pid, os.WNOHANG)[0] != 0
     except ChildProcessError:
         return True
+
+
+def await_all(pids: Collection[int]) -> None:
+    """Waits for children that are ending; kills what does not."""
+    deadline = time.monotonic() + _PATIENCE
+    for pid in pids:
+        while not is_gone(pid):
+            if time.monotonic() >= deadline:
+                kill_tree(pid)
+            time.sleep(0.0005)

@@ -36,6 +36,7 @@ class Progress:
         self._states: dict[str, State] = {name: dict(state) for name, state in stored.items()}
         self._running: set[str] = set()
         self._unsaved: dict[str, str] = {}
+        self.size = sum(len(json.dumps(state.get("output"))) for state in self._states.values())  # of outputs
         self._opened: list[Step] | None = None  # what _open gives, while nothing has changed
 
     # --- what has become of each ---
@@ -110,6 +111,11 @@ class Progress:
         due = state.get("due")
         return due if state.get("status") == "retrying" and isinstance(due, int) else 0
 
+    def has_more(self) -> bool:
+        """Whether there are steps that have not begun, and may yet."""
+        began = len(self._running) + sum(self.is_done(name) or self.has_failed(name) for name in self._steps)
+        return began < len(self._steps)
+
     # --- what happens ---
 
     def begin(self, step: Step, now: int) -> int:
@@ -162,6 +168,7 @@ class Progress:
         if output is not None:
             self._unsaved[name] = f'{text[:-1]},"output":{output}}}'
             state["output"] = json.loads(output)
+            self.size += len(output)
         else:
             self._unsaved[name] = text
 

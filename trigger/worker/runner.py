@@ -29,9 +29,9 @@ from trigger.worker import outcome, processes, step_scripts
 from trigger.worker.capture import Capture
 from trigger.worker.outcome import RELEASED, Outcome
 from trigger.worker.progress import Progress
-from trigger.worker.running import TIMEOUT, Means, Running
+from trigger.worker.running import TIMEOUT, Forked, Means, Running
 from trigger.worker.step_context import Subject
-from trigger.worker.step_process import Attempt
+from trigger.worker.step_process import Attempt, Order
 from trigger.worker.step_report import Failure, Report
 
 logger = logging.getLogger("trigger.worker")
@@ -43,6 +43,9 @@ AT_ONCE = 2_000
 PAUSE = 0.25
 # How long the end waits until the log can be written, in seconds.
 PATIENCE = 30.0
+# The most that outputs may be, in characters, for a process that stands by to be told of them. With more, the process
+# is forked when all is known, and has them by that.
+MAX_ORDER = 16 * 1024
 
 _CANCELLED = Failure("Cancelled", "the execution was cancelled", again=False)
 
@@ -90,12 +93,15 @@ class Runner:
         self._log = Log(
             tools.redis, run.uid, run.execution, limit=tools.config.logs, secrets=(*run.secrets, *tools.config.masked)
         )
-        self._means = Means(tools.find, tools.capture, self._log, tools.config.cancel_grace)
+        self._means = Means(tools.find, tools.capture, self._log)
         self._script = tools.redis.register_script(step_scripts.SAVE)
         self._folder = Path(tools.config.path).resolve().parent
         self._selector = selectors.DefaultSelector()
         self._running: list[Running] = []
         self._starting: list[tuple[Step, int]] = []  # with the number of the attempt
+        self._leaving: set[int] = set()  # processes that have said all and are ending
+        self._standby: Forked | None = None
+        self._common = self._attempt_of_all()
         self._others: set[int] = set()  # children of this process that are no steps
         self._wake = self._waker = -1
         self._spent = 0.0  # seconds that this attempt at the whole took before this run
@@ -107,6 +113,12 @@ class Runner:
         self._cancelled = self._late = self._lost = False
         self._in_touch = True
         self._error: Mapping[str, Any] | None = None  # what the workflow failed with, once that is known
+
+    def _attempt_of_all(self) -> Attempt:
+        """What all attempts have in common."""
+        run = self._run
+        subject = Subject(run.uid, run.module, run.method, run.attempt, run.input, {})
+        return Attempt(self._workflow.steps[0], 1, run.timeout, subject, self._folder, self._tools.environ)
 
     def run(self) -> Outcome:
         """Runs what is left to do. The log is written when this returns.
@@ -129,9 +141,12 @@ class Runner:
                     if not self._late and self._progress.next_late() is not None:
                         result = Outcome(RELEASED)
             finally:
+                if self._standby is not None:
+                    self._standby.discard()
                 for running in self._running:  # something has gone wrong here: nothing may go on without us
                     processes.kill_tree(running.pid)
                     running.finish(self._known())
+                processes.await_all(self._leaving)
         self._flush_all()
         return result
 
@@ -154,6 +169,7 @@ class Runner:
                 self._start_all()
             if not self._running and (self._lost or not self._progress.unsaved):
                 return
+            self._prepare()
             self._wait()
             self._look_after()
 
@@ -195,37 +211,49 @@ class Runner:
                 self._start(step, number)
 
     def _start(self, step: Step, number: int) -> None:
-        run = self._run
         left = max(0.001, self._deadline - time.monotonic())
         late = self._error is not None
-        attempt = Attempt(
+        attempt = replace(
+            self._common,
             step=step,
             number=number,
             seconds=min(left, step.timeout or left),
-            subject=Subject(
-                run.uid,
-                run.module,
-                run.method,
-                run.attempt,
-                run.input,
-                self._progress.done(late=late),
-                self._error,
-            ),
-            folder=self._folder,
-            environ=self._tools.environ,
+            subject=replace(self._common.subject, done=self._progress.done(late=late), error=self._error),
         )
         try:
-            running = Running(attempt, self._means, self._foreign())
+            forked = self._ready_for(attempt) or Forked(attempt, self._means, self._foreign())
         except OSError as error:  # no more processes, memory or descriptors
             report = Report(failure=Failure("StartError", f"no process could be started: {error.strerror}"))
             self._progress.end(step, report, self._run.now())
             return
+        running = Running(attempt, forked, self._tools.config.cancel_grace)
         self._running.append(running)
         for pipe in running.output.open:
             self._selector.register(pipe, selectors.EVENT_READ, running)
 
+    def _ready_for(self, attempt: Attempt) -> Forked | None:
+        """The process that stands by, when there is one and it can be told what it has to do."""
+        standby, self._standby = self._standby, None
+        if standby is None:
+            return None
+        subject = attempt.subject
+        order = Order(attempt.step.name, attempt.number, attempt.seconds, subject.done, subject.error)
+        if self._progress.size <= MAX_ORDER and standby.give(order):
+            return standby
+        standby.discard()
+        return None
+
+    def _prepare(self) -> None:
+        """Has a process stand by for the step that comes next, while one runs."""
+        wanted = self._running and self._error is None and self._goes_on() and self._progress.has_more()
+        if self._standby is None and wanted and self._progress.size <= MAX_ORDER:
+            steps = {step.name: step for step in self._workflow.steps}
+            with contextlib.suppress(OSError):  # a step will say what is wrong
+                self._standby = Forked(self._common, self._means, self._foreign(), steps)
+
     def _foreign(self) -> set[int]:
         pipes = {pipe for running in self._running for pipe in running.output.open}
+        pipes |= self._standby.open if self._standby is not None else set()
         return pipes | {self._wake, self._waker, self._selector.fileno()}
 
     def _wait(self) -> None:
@@ -258,6 +286,7 @@ class Runner:
 
     def _look_after(self) -> None:
         """Takes note of steps that have ended, and writes the log."""
+        self._leaving = {pid for pid in self._leaving if not processes.is_gone(pid)}
         known = self._known()
         for running in list(self._running):
             if not running.has_ended(known):
@@ -266,6 +295,8 @@ class Runner:
                 self._selector.unregister(pipe)
             report = running.finish(known)
             self._running.remove(running)
+            if running.leaves_nothing:
+                self._leaving.add(running.pid)
             if report.failure is not _CANCELLED:
                 self._progress.end(running.step, report, self._run.now(), again=not (self._late or self._cancelled))
         now = time.monotonic()
@@ -276,7 +307,8 @@ class Runner:
             self._log_at = now + (DELAY if written else 1.0) if self._log.pending else None
 
     def _known(self) -> set[int]:
-        return self._others | {running.pid for running in self._running}
+        standby = {self._standby.pid} if self._standby is not None else set()
+        return self._others | self._leaving | standby | {running.pid for running in self._running}
 
     @contextlib.contextmanager
     def _waking(self) -> Iterator[None]:

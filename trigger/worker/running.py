@@ -6,16 +6,16 @@ import math
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from trigger.config.model import RunAction
+from trigger.config.model import RunAction, Step
 from trigger.executions.log import Log
 from trigger.worker import processes, step_report
 from trigger.worker.capture import Capture
 from trigger.worker.step_output import Output
-from trigger.worker.step_process import Attempt, StepProcess
+from trigger.worker.step_process import Attempt, Ends, Order, StepProcess
 from trigger.worker.step_report import Failure, Report
 
 # How often one that is being ended is looked at while some of its process group is left, in seconds.
@@ -29,33 +29,78 @@ _BLOCKED = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGCHLD)
 
 @dataclass(frozen=True, slots=True)
 class Means:
-    """What an attempt is started with: see StepProcess; and `grace`, the seconds from SIGTERM to SIGKILL."""
+    """What an attempt is started with: see StepProcess; and the log of the execution."""
 
     find: Callable[[str], Callable[..., Any]]
     capture: Capture
     log: Log
-    grace: float
 
 
-class Running:
-    """A started attempt. `foreign` are the child's descriptors that its process is to close."""
+class Forked:
+    """A process for an attempt. `foreign` are the child's descriptors that it is to close.
 
-    def __init__(self, attempt: Attempt, means: Means, foreign: set[int]) -> None:
-        self.attempt = attempt
-        self.step = attempt.step
-        self.output = Output(means.log, self.step.name, attempt.number, keep=isinstance(self.step.action, RunAction))
-        # Without a time of its own it has what is left of the workflow's, which the runner looks after.
-        self._late_at = time.monotonic() + self.step.timeout if self.step.timeout is not None else math.inf
-        self._grace = means.grace
-        self._cause: Failure | None = None  # why it was told to end
-        self._kill_at: float | None = None
-        self._status: int | None = None
+    With `steps` the attempt is not known yet, and `give` will tell. A fork takes a while, so the process of the next
+    step is made while one runs.
+    """
+
+    def __init__(
+        self, attempt: Attempt, means: Means, foreign: set[int], steps: Mapping[str, Step] | None = None
+    ) -> None:
+        self.output = Output(means.log)
+        self.open = set(self.output.open)
+        read = self._orders = None
+        if steps is not None:
+            read, self._orders = os.pipe()
+            self.open.add(self._orders)
         try:
-            self.pid = _forked(attempt, means, self.output, foreign)
+            process = StepProcess(attempt, means.find, means.capture, steps)
+            self.pid = _forked(process, self.output.in_process(foreign | self.open), read)
         except OSError:
             self.output.abandon()
             raise
+        finally:
+            if read is not None:
+                os.close(read)
         self.output.in_child()
+
+    def give(self, order: Order) -> bool:
+        """Tells what the attempt is; False when the process is no longer there."""
+        if self._orders is None:
+            return False
+        try:
+            os.write(self._orders, order.encode())
+        except OSError:
+            return False
+        finally:
+            os.close(self._orders)
+            self._orders = None
+        return True
+
+    def discard(self) -> None:
+        """Ends a process that was not needed."""
+        processes.send(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+        self.output.abandon()
+        if self._orders is not None:
+            os.close(self._orders)
+            self._orders = None
+
+
+class Running:
+    """A started attempt, in its process; `grace` is the seconds from SIGTERM to SIGKILL."""
+
+    def __init__(self, attempt: Attempt, forked: Forked, grace: float) -> None:
+        self.attempt = attempt
+        self.step = attempt.step
+        self.pid = forked.pid
+        self.output = forked.output
+        self.output.assign(self.step.name, attempt.number, keep=isinstance(self.step.action, RunAction))
+        # Without a time of its own it has what is left of the workflow's, which the runner looks after.
+        self._late_at = time.monotonic() + self.step.timeout if self.step.timeout is not None else math.inf
+        self._grace = grace
+        self._cause: Failure | None = None  # why it was told to end
+        self._kill_at: float | None = None
+        self._status: int | None = None
 
     @property
     def wake_at(self) -> float:
@@ -78,6 +123,8 @@ class Running:
 
         `known` are the children of this process that are not left behind by a step.
         """
+        if self.leaves_nothing:
+            return True
         now = time.monotonic()
         if self._status is None:
             self._status = _exit_status(self.pid)
@@ -91,14 +138,21 @@ class Running:
         # Its group was told too, and has the same time: what a shell has started may outlive the shell.
         return self._kill_at is None or now >= self._kill_at or not self._has_left(known)
 
+    @property
+    def leaves_nothing(self) -> bool:
+        """Whether it has said all, and has no children: its process ends by itself, and need not be waited for."""
+        return self.output.is_all and self._cause is None
+
     def _has_left(self, known: set[int]) -> bool:
         strays = processes.children(os.getpid()) - known
         return any(processes.is_running_in(stray, self.pid) for stray in strays)
 
     def finish(self, known: set[int]) -> Report:
-        """Kills what it has left behind, takes what it has written last, and says how it ended."""
-        processes.kill_strays(known)
-        os.waitpid(self.pid, 0)
+        """Kills what it has left behind, takes what it has written last, and says how it ended. One that
+        `leaves_nothing` is still to be waited for."""
+        if not self.leaves_nothing:
+            processes.kill_strays(known)
+            os.waitpid(self.pid, 0)
         self.output.finish()
         given, told = step_report.noted(bytes(self.output.report))
         report = Report(failure=self._cause) if self._cause is not None else self._report(told)
@@ -121,16 +175,14 @@ class Running:
         return Report(output=step_report.parsed(bytes(self.output.kept), self.output.size))
 
 
-def _forked(attempt: Attempt, means: Means, output: Output, foreign: set[int]) -> int:
-    process = StepProcess(attempt, means.find, means.capture)
-    ends = output.in_process(foreign)
+def _forked(process: StepProcess, ends: Ends, orders: int | None) -> int:
     parent = os.getpid()
     # A signal before the process has its own handlers would run the child's.
     unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)
     try:
         pid = os.fork()
         if pid == 0:
-            process.main(parent, ends)
+            process.main(parent, ends, orders)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
     return pid

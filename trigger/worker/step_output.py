@@ -11,7 +11,7 @@ from trigger.executions.log import STREAMS, Log, Stream
 from trigger.worker.outcome import MAX_OUTPUT
 from trigger.worker.step_process import Ends
 from trigger.worker.step_report import MAX_REPORT
-from trigger.worker.wire import REPORT, STEP, Frames
+from trigger.worker.wire import ALONE, LAST, REPORT, STEP, Frames
 
 _CHUNK = 64 * 1024
 # How much is read of each pipe when the process has ended: more than a pipe holds.
@@ -21,14 +21,15 @@ _LAST = 1024 * 1024
 class Output:
     """The pipes of one attempt. What is kept of them is bounded, and so is what one call reads.
 
-    Arguments: `log` of the execution; `step`, its name; `attempt`; `keep` says whether stdout is the step's output.
+    Argument: `log` of the execution.
     """
 
-    def __init__(self, log: Log, step: str, attempt: int, *, keep: bool) -> None:
+    def __init__(self, log: Log) -> None:
         self._log = log
-        self._step = step
-        self._attempt = attempt
-        self._keep = keep
+        self._step = ""
+        self._attempt = 1
+        self._keep = False
+        self.is_all = False  # the process has said that nothing more is to come from it, and that it leaves nothing
         (self._out, out), (self._err, err), (self._frames, frames) = os.pipe(), os.pipe(), os.pipe()
         self._given: tuple[int, ...] = (out, err, frames)
         self.open = {self._out, self._err, self._frames}
@@ -40,10 +41,14 @@ class Output:
         self.kept = bytearray()  # the beginning of stdout
         self.size = 0  # of all of it, in bytes
 
+    def assign(self, step: str, attempt: int, *, keep: bool) -> None:
+        """Says whose output it is; `keep` is whether stdout is the step's output."""
+        self._step, self._attempt, self._keep = step, attempt, keep
+
     def in_process(self, others: set[int]) -> Ends:
         """The ends for the process; `others` are descriptors of the child that it is to close."""
         out, err, frames = self._given
-        return Ends(out, err, frames, foreign=(*self.open, *others))
+        return Ends(out, err, frames, foreign=tuple(self.open | others))
 
     def in_child(self) -> None:
         """Lets go of what only the process uses; called in the child, after the fork."""
@@ -63,6 +68,8 @@ class Output:
             for kind, level, at, text in self._parser.feed(data, STEP):
                 if kind == REPORT:
                     self.report += text[: MAX_REPORT - len(self.report)]
+                elif kind == LAST:
+                    self.is_all = text == ALONE
                 else:
                     self._add(STREAMS[kind], level, text, at)
         else:

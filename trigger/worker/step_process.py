@@ -15,7 +15,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -58,19 +58,58 @@ class Attempt:
     environ: Mapping[str, str] = field(repr=False)
 
 
-class StepProcess:
-    """What the forked process does. `find` gives the callable of a reference; `capture` is the child's."""
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a process that was forked before its attempt was known has to be told of it; the rest it has inherited."""
 
-    def __init__(self, attempt: Attempt, find: Callable[[str], Callable[..., Any]], capture: Capture) -> None:
+    step: str
+    number: int
+    seconds: float
+    done: Mapping[str, Any] = field(repr=False)
+    error: Mapping[str, Any] | None = field(repr=False)
+
+    def encode(self) -> bytes:
+        text = json.dumps([self.step, self.number, self.seconds, self.done, self.error]).encode()
+        return len(text).to_bytes(4) + text
+
+    @classmethod
+    def read(cls, pipe: int) -> Order:
+        """The next order; leaves the process when there will be none."""
+        size = int.from_bytes(_exactly(pipe, 4))
+        return cls(*json.loads(_exactly(pipe, size)))
+
+
+class StepProcess:
+    """What the forked process does. `find` gives the callable of a reference; `capture` is the child's.
+
+    With `steps` the attempt is not known yet, but for what all have in common: an order will tell.
+    """
+
+    def __init__(
+        self,
+        attempt: Attempt,
+        find: Callable[[str], Callable[..., Any]],
+        capture: Capture,
+        steps: Mapping[str, Step] | None = None,
+    ) -> None:
         self._attempt = attempt
+        self._steps = steps
         self._find = find
         self._capture = capture
 
-    def main(self, parent: int, ends: Ends) -> NoReturn:
+    def main(self, parent: int, ends: Ends, orders: int | None = None) -> NoReturn:
         """Runs the attempt, reports how it ended, and leaves without running what the child registered for its exit."""
         status = 1
         try:
             self._settle(parent, ends)
+            if orders is not None and self._steps is not None:
+                order = Order.read(orders)
+                os.close(orders)
+                subject = replace(self._attempt.subject, done=order.done, error=order.error)
+                step = self._steps[order.step]
+                self._attempt = replace(
+                    self._attempt, step=step, number=order.number, seconds=order.seconds, subject=subject
+                )
             report = self._report()
             self._capture.flush()
             self._capture.report(step_report.encode(report))
@@ -198,6 +237,16 @@ class StepProcess:
 def _stop(signum: int, frame: object) -> NoReturn:
     """What SIGTERM does to a step in Python: it may clean up. Not an Exception, so nobody swallows it by accident."""
     sys.exit(128 + signum)
+
+
+def _exactly(pipe: int, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        piece = os.read(pipe, size - len(data))
+        if not piece:
+            os._exit(0)
+        data += piece
+    return data
 
 
 def _write(descriptor: int, data: bytes) -> None:

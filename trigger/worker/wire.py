@@ -15,6 +15,9 @@ FRAME = struct.Struct("<IdcBH")
 STEP = 1
 # The kind of frames that hold what a step's process says to the runner: how it ended.
 REPORT = b"r"
+# The last frame of a step's process, with ALONE where it has no children: then all is said, and it ends by itself.
+LAST = b"z"
+ALONE = b"1"
 # A write of no more than this is never mixed with another one's (pipe(7), PIPE_BUF), whoever writes.
 MAX_FRAME = select.PIPE_BUF
 
