@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -27,10 +28,10 @@ from trigger.inputs import Shape, parse_json
 DEBUG_PATIENCE = 60.0
 
 
-def main() -> NoReturn:
-    """Runs the command line; expected errors are one clear line on stderr."""
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Runs the command line, the process's own by default; expected errors are one clear line on stderr."""
     try:
-        cli.main(prog_name="python -m trigger", standalone_mode=False)
+        cli.main(arguments, prog_name="python -m trigger", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         sys.exit(2)
@@ -67,10 +68,11 @@ def cli() -> None:
 def up() -> None:
     """Run everything: a private Redis if none is given, the web processes, the workers."""
     from trigger import up as service  # the process runner; no other command needs it
+    from trigger import worker  # noqa: F401  what the workers need is loaded once, here, before they are forked
 
     settings = settings_of()
     logs.configure(settings.log)
-    sys.exit(service.up(settings, load_checked(settings, os.environ)))
+    sys.exit(service.up(settings, load_checked(settings, os.environ), main))
 
 
 @cli.command()
@@ -81,8 +83,10 @@ def web(checked: bool) -> None:
     if not checked:
         watch(settings, os.environ)  # says now, in one line each, what would stop every gunicorn worker
     root = Path(__file__).resolve().parents[2]
-    argv = [sys.executable, "-m", "gunicorn", "-c", str(root / "gunicorn.conf.py")]
-    os.execve(sys.executable, argv, os.environ)
+    sys.argv = ["gunicorn", "-c", str(root / "gunicorn.conf.py")]  # which is where gunicorn looks
+    from gunicorn.app import wsgiapp
+
+    wsgiapp.run(prog="gunicorn")
 
 
 @cli.command()
