@@ -70,7 +70,7 @@ _TRIGGER = [sys.executable, "-m", "trigger"]
 
 
 def programs(settings: Settings, config: Config, command: Callable[[Sequence[str]], object]) -> list[Program]:
-    """The web, and `settings.workers` workers for each queue that a workflow names; "default" is always served."""
+    """The web, and the workers of each queue that a workflow names; "default" is always served."""
     patience = math.ceil(config.stop_grace) + WORKER_STOP_MARGIN_SECONDS
     queues = sorted({"default"} | {workflow.queue for workflow in config.workflows.values()})
 
@@ -80,9 +80,14 @@ def programs(settings: Settings, config: Config, command: Callable[[Sequence[str
     workers = [
         ours(f"worker-{queue}-{number}", ["worker", "--queue", queue], 2, patience)
         for queue in queues
-        for number in range(1, settings.workers + 1)
+        for number in range(1, _workers(settings, config) + 1)
     ]
     return [*workers, ours("web", ["web", "--checked"], 3, WEB_STOP_SECONDS)]
+
+
+def _workers(settings: Settings, config: Config) -> int:
+    """How many workers each queue has."""
+    return config.workers if settings.workers is None else settings.workers
 
 
 def _environment(settings: Settings, url: str) -> dict[str, str]:
@@ -158,7 +163,8 @@ class _Herald:
         if response.status != 200:
             return f"/readyz answers {response.status}: {body.strip()}"
         workers = json.loads(body)["response"]["workers"]
-        idle = [queue for queue, living in workers.items() if living < self._settings.workers]
+        wanted = _workers(self._settings, self._config)
+        idle = [queue for queue, living in workers.items() if living < wanted]
         return f"the workers of {', '.join(idle)} have not started" if idle else None
 
 

@@ -23,7 +23,7 @@ sys.path.insert(0, str(ROOT))
 from trigger import cli, config, inforce, queueing  # noqa: E402
 from trigger.worker import worker  # noqa: E402
 from trigger.worker.child import Child  # noqa: E402
-from trigger.worker.runner import Runner  # noqa: E402
+from trigger.worker.step_journal import Journal  # noqa: E402
 
 Wrapped = Callable[..., Any]
 
@@ -66,8 +66,8 @@ POINTS: dict[str, tuple[type, str, Callable[[Wrapped], Wrapped]]] = {
     "after take": (Child, "_take_one", after),
     "before end": (Child, "_end", before),
     "after end": (Child, "_end", after),
-    "before save": (Runner, "_save", before),
-    "after save": (Runner, "_save", after),
+    "before save": (Journal, "call", before),
+    "after save": (Journal, "call", after),
     "before beat": (worker.Worker, "_send_beat", before),
     "after beat": (worker.Worker, "_send_beat", after),
     "before free": (worker.Worker, "_free_held", before),

@@ -5,7 +5,7 @@
 
 from trigger.errors import TemplateError
 from trigger.templates.reading import ROOTS, References, check, is_expression, is_template, literal, names
-from trigger.templates.rendering import render
+from trigger.templates.rendering import prepare, render
 from trigger.templates.sandbox import MAX_TEXT, as_text
 
 __all__ = [
@@ -19,5 +19,6 @@ __all__ = [
     "is_template",
     "literal",
     "names",
+    "prepare",
     "render",
 ]

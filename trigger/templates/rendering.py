@@ -50,7 +50,20 @@ def render(value: Any, context: _Context) -> Any:
     return value
 
 
-@functools.lru_cache(maxsize=1024)
+def prepare(value: Any) -> None:
+    """Compiles the templates in `value`, so that processes forked from this one need not."""
+    if isinstance(value, str):
+        if is_template(value):
+            _compiled(value)
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            prepare(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            prepare(item)
+
+
+@functools.lru_cache(maxsize=4096)
 def _compiled(text: str) -> Callable[[_Context], Any]:
     tree = parse(text)
     pieces = outputs(tree)

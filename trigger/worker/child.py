@@ -8,6 +8,7 @@ kills the child in between, the worker (or, if that is gone too, another worker'
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import os
 import resource
@@ -25,6 +26,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from rq.serializers import JSONSerializer
 from rq.timeouts import JobTimeoutException, UnixSignalDeathPenalty
 
+from trigger import templates
 from trigger.config.model import Config, Workflow
 from trigger.errors import WorkflowError
 from trigger.inputs import secret_values
@@ -98,6 +100,7 @@ class Child:
             self._redis, config, capture, self._callable, environ, orders.cancels, lambda: self._stopping
         )
         self._cancellable: str | None = None  # the run whose workflow may be broken off at any moment
+        self._prepared: set[str] = set()  # the workflows whose templates are compiled
         self._spoilt = False
         self._release = self._redis.register_script(scripts.RELEASE)
         self._stopping = False
@@ -295,6 +298,10 @@ class Child:
 
     def _perform_steps(self, job: Job, execution: str, workflow: Workflow, secrets: frozenset[str]) -> Outcome:
         """Runs the job's steps, trying for as long as it takes to ask Redis for them."""
+        if workflow.name not in self._prepared:
+            self._prepared.add(workflow.name)
+            for step in (*workflow.steps, *workflow.on_failure):
+                templates.prepare([step.when, step.env, dataclasses.asdict(step.action)])
         run = Run(
             uid=job.id,
             execution=execution,

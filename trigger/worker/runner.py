@@ -8,7 +8,6 @@ unless other steps run meanwhile: the execution is put back until it is due.
 from __future__ import annotations
 
 import contextlib
-import logging
 import math
 import os
 import selectors
@@ -20,29 +19,19 @@ from pathlib import Path
 from typing import Any
 
 from redis import Redis
-from redis.exceptions import RedisError
 
 from trigger import executions
 from trigger.config.model import Config, Step, Workflow
-from trigger.executions.log import Log
-from trigger.worker import outcome, processes, step_scripts
+from trigger.worker import outcome, processes
 from trigger.worker.capture import Capture
 from trigger.worker.outcome import RELEASED, Outcome
 from trigger.worker.progress import Progress
 from trigger.worker.running import TIMEOUT, Forked, Means, Running
 from trigger.worker.step_context import Subject
+from trigger.worker.step_journal import Journal
 from trigger.worker.step_process import Attempt, Order
 from trigger.worker.step_report import Failure, Report
 
-logger = logging.getLogger("trigger.worker")
-
-# The log is written so long after its lines came, so many lines each time; and the pause after Redis could not be
-# reached. In seconds.
-DELAY = 0.2
-AT_ONCE = 2_000
-PAUSE = 0.25
-# How long the end waits until the log can be written, in seconds.
-PATIENCE = 30.0
 # The most that outputs may be, in characters, for a process that stands by to be told of them. With more, the process
 # is forked when all is known, and has them by that.
 MAX_ORDER = 16 * 1024
@@ -90,13 +79,12 @@ class Runner:
         self._tools = tools
         self._workflow = workflow
         self._run = run
-        self._log = Log(
+        self._journal = Journal(
             tools.redis, run.uid, run.execution, limit=tools.config.logs, secrets=(*run.secrets, *tools.config.masked)
         )
-        self._means = Means(tools.find, tools.capture, self._log)
-        self._script = tools.redis.register_script(step_scripts.SAVE)
+        self._means = Means(tools.find, tools.capture, self._journal.log)
         self._folder = Path(tools.config.path).resolve().parent
-        self._selector = selectors.DefaultSelector()
+        self._selector = selectors.PollSelector()  # of few pipes for a short time: epoll would cost calls for each
         self._running: list[Running] = []
         self._starting: list[tuple[Step, int]] = []  # with the number of the attempt
         self._leaving: set[int] = set()  # processes that have said all and are ending
@@ -108,10 +96,7 @@ class Runner:
         self._progress = Progress(workflow, {}, run.failures)
         self._began = time.monotonic()
         self._deadline = math.inf
-        self._log_at: float | None = None
-        self._save_at = 0.0
-        self._cancelled = self._late = self._lost = False
-        self._in_touch = True
+        self._cancelled = self._late = False
         self._error: Mapping[str, Any] | None = None  # what the workflow failed with, once that is known
 
     def _attempt_of_all(self) -> Attempt:
@@ -137,9 +122,7 @@ class Runner:
                     self._deadline = time.monotonic() + self._run.timeout
                     self._late = False
                     self._until_nothing_runs(self._begin_late)
-                    result = self._broken_off() or result
-                    if not self._late and self._progress.next_late() is not None:
-                        result = Outcome(RELEASED)
+                    result = self._end_of_last_steps(result)
             finally:
                 if self._standby is not None:
                     self._standby.discard()
@@ -147,7 +130,7 @@ class Runner:
                     processes.kill_tree(running.pid)
                     running.finish(self._known())
                 processes.await_all(self._leaving)
-        self._flush_all()
+        self._journal.end_log()
         return result
 
     def _stored(self) -> tuple[Mapping[str, Mapping[str, Any]], float]:
@@ -167,7 +150,7 @@ class Runner:
                 begin()
             if self._write_down():
                 self._start_all()
-            if not self._running and (self._lost or not self._progress.unsaved):
+            if not self._running and (self._journal.is_lost or not self._progress.unsaved):
                 return
             self._prepare()
             self._wait()
@@ -175,7 +158,7 @@ class Runner:
 
     def _goes_on(self) -> bool:
         """Whether further steps may begin here."""
-        return not (self._cancelled or self._late or self._lost or self._tools.stops())
+        return not (self._cancelled or self._late or self._journal.is_lost or self._tools.stops())
 
     def _obey(self) -> None:
         """Does what the worker and the clock want."""
@@ -247,24 +230,24 @@ class Runner:
         """Has a process stand by for the step that comes next, while one runs."""
         wanted = self._running and self._error is None and self._goes_on() and self._progress.has_more()
         if self._standby is None and wanted and self._progress.size <= MAX_ORDER:
-            steps = {step.name: step for step in self._workflow.steps}
+            steps = {step.name: step for step in (*self._workflow.steps, *self._workflow.on_failure)}
             with contextlib.suppress(OSError):  # a step will say what is wrong
                 self._standby = Forked(self._common, self._means, self._foreign(), steps)
 
     def _foreign(self) -> set[int]:
         pipes = {pipe for running in self._running for pipe in running.output.open}
         pipes |= self._standby.open if self._standby is not None else set()
-        return pipes | {self._wake, self._waker, self._selector.fileno()}
+        return pipes | {self._wake, self._waker}
 
     def _wait(self) -> None:
         """Waits for output, for the end of a process, for a signal, or until something is due."""
         now = time.monotonic()
         due = [running.wake_at for running in self._running]
         due.append(self._deadline if not self._late else math.inf)
-        if self._log_at is not None:
-            due.append(self._log_at)
+        if self._journal.log_at is not None:
+            due.append(self._journal.log_at)
         if self._progress.unsaved:
-            due.append(self._save_at)
+            due.append(self._journal.save_at)
         next_due = self._progress.next_due() if self._error is None else None
         if next_due is not None and not (self._cancelled or self._late) and self._has_room():
             due.append(now + max(0.001, (next_due - self._run.now()) / 1000))
@@ -299,12 +282,7 @@ class Runner:
                 self._leaving.add(running.pid)
             if report.failure is not _CANCELLED:
                 self._progress.end(running.step, report, self._run.now(), again=not (self._late or self._cancelled))
-        now = time.monotonic()
-        if self._log_at is None and self._log.pending:
-            self._log_at = now + DELAY
-        if self._log_at is not None and now >= self._log_at:
-            written = self._log.flush(AT_ONCE)
-            self._log_at = now + (DELAY if written else 1.0) if self._log.pending else None
+        self._journal.write_log()
 
     def _known(self) -> set[int]:
         standby = {self._standby.pid} if self._standby is not None else set()
@@ -330,44 +308,19 @@ class Runner:
             os.close(self._wake)
             os.close(self._waker)
 
-    # --- what is written down ---
-
     def _write_down(self) -> bool:
         """Writes what is new into Redis; False when that can't be done now, or when the execution is another run's."""
         unsaved = self._progress.unsaved
         if not unsaved:
             return True
-        if self._lost or time.monotonic() < self._save_at:
-            return False
-        try:
-            ours = self._save(unsaved)
-        except RedisError as error:
-            if self._in_touch:
-                logger.warning(
-                    "the steps of execution %s can't be recorded: %s; trying until they are", self._run.uid, error
-                )
-            self._in_touch = False
-            self._save_at = time.monotonic() + PAUSE
-            return False
-        self._in_touch = True
-        self._progress.saved()
-        if not ours:
-            self._lost = True
+        if self._journal.save(unsaved):
+            self._progress.saved()
+            return True
+        if self._journal.is_lost:
+            self._progress.saved()
             for running in self._running:
                 processes.kill_tree(running.pid)
-        return not self._lost
-
-    def _save(self, states: Mapping[str, str]) -> bool:
-        """One call of Redis; False when the execution is another run's."""
-        keys = [executions.JOB + self._run.uid, executions.STEPS + self._run.uid]
-        fields = [part for pair in states.items() for part in pair]
-        return bool(self._script(keys=keys, args=[self._run.execution, *fields]))
-
-    def _flush_all(self) -> None:
-        """Writes all of the log, for as long as that may take."""
-        give_up_at = time.monotonic() + PATIENCE
-        while not self._log.flush() and not self._log.refused and time.monotonic() < give_up_at:
-            time.sleep(PAUSE)
+        return False
 
     # --- the end ---
 
@@ -375,7 +328,7 @@ class Runner:
         """The outcome where something other than the steps has ended this run."""
         if self._cancelled:
             return outcome.cancelled()
-        if self._lost:
+        if self._journal.is_lost:
             return Outcome(RELEASED)
         return None
 
@@ -405,6 +358,13 @@ class Runner:
             return replace(result, status="scheduled", pause=pause)
         self._error = {"step": name or "", "class": kind, "message": message}
         return result
+
+    def _end_of_last_steps(self, failed: Outcome) -> Outcome:
+        """What has become of the whole after the steps that run when it has failed so."""
+        broken = self._broken_off()
+        if broken is not None:
+            return broken
+        return failed if self._late or self._progress.next_late() is None else Outcome(RELEASED)
 
     def _put_back(self, due: int) -> Outcome:
         """The outcome of a run that has to wait: for the time of a step's next attempt, or for another process."""
