@@ -10,6 +10,7 @@ from flask import Flask
 from trigger import api, logs
 from trigger.auth import Guard
 from trigger.config import Settings
+from trigger.flask_app import App
 from trigger.inforce import private_data, redis_url, watch
 from trigger.queueing import Submitter, connect
 from trigger.service import Service, Shapes
@@ -37,10 +38,7 @@ def create_app(environ: Mapping[str, str] | None = None) -> Flask:
         shapes=Shapes(),
         watermark=watermark,
     )
-    app = Flask("trigger", static_folder=None)
-    app.url_rule_class = api.AnyVerb  # type: ignore[assignment]  # Flask means "a class", and says "this one"
-    app.url_map.merge_slashes = False
-    app.url_map.strict_slashes = True
+    app = App("trigger")
     app.register_blueprint(api.blueprint(service))
     api.register_errors(app)
     return app

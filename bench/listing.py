@@ -3,8 +3,8 @@
     python -m bench.listing --records 1000 1000000
 
 Records of 50 APIs in 5 modules and of 10 callers, 1 in 100 of them failed and 1 in 100,000 of one rare caller. Prints
-the median and the slowest of the pages in milliseconds, as a web process sees them, and how much memory of Redis one
-record takes with all that belongs to it.
+the median and the slowest of the pages in milliseconds, as a web process sees them, what a page costs at the beginning
+and at the end of the whole list, and how much memory of Redis one record takes with all that belongs to it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from trigger.config.model import Api, NoAuth, Workflow
 from trigger.executions import Query
 from trigger.queueing import Call, Submitter, connect
 from trigger.redis_server import RedisServer
-from trigger.worker import outcome, scripts
+from trigger.worker import outcome
+from trigger.worker.exchange import Ended, Exchange
 
 PAGES = 200
 WORKFLOW = Workflow(name="noted", python="work:noted", timeout=60)
@@ -58,11 +59,10 @@ end
 def ended(redis: Redis) -> str:
     """Runs one execution to its end, as a worker does, and returns its uid."""
     uid = Submitter(redis).submit(Call(API, INPUT, "ci"), CONFIG).uid
-    run, worker = "0" * 32, "w" * 32
-    take, finish = redis.register_script(scripts.TAKE), redis.register_script(scripts.FINISH)
-    take(keys=["rq:queue:default"], args=["default", run, worker, 10_000, "", "", 0])
-    done = outcome.succeeded({"greeting": "Hello, Ada"})
-    finish(keys=[executions.JOB + uid], args=outcome.finish_arguments("default", uid, run, worker, done))
+    exchange = Exchange(redis, "default", "bench", lease=10)
+    taken = exchange().taken
+    assert taken is not None
+    exchange(Ended(uid, taken.execution, outcome.succeeded({"greeting": "Hello, Ada"})), take=False)
     return uid
 
 
@@ -84,6 +84,22 @@ def timed(call: Callable[[], object]) -> tuple[float, float]:
         call()
         took.append((time.perf_counter() - began) * 1e3)
     return statistics.median(took), max(took)
+
+
+def walk(redis: Redis) -> tuple[int, float, float]:
+    """Goes through the whole list: how many executions it has, and what a page of the first and of the last tenth of
+    the pages costs, the median in milliseconds."""
+    took, found, before = [], 0, None
+    while True:
+        began = time.perf_counter()
+        page = executions.page(redis, Query(limit=200, before=before))
+        took.append((time.perf_counter() - began) * 1e3)
+        found += len(page.executions)
+        if page.next is None:
+            break
+        before = page.executions[-1].uid
+    tenth = max(1, len(took) // 10)
+    return found, statistics.median(took[:tenth]), statistics.median(took[-tenth:])
 
 
 def memory(redis: Redis, count: int = 5_000) -> float:
@@ -136,6 +152,10 @@ def main() -> int:
                     page = executions.page(redis, query)
                     median, slowest = timed(lambda query=query: executions.page(redis, query))  # type: ignore[misc]
                     sys.stdout.write(f"  {name:32} {median:7.2f} {slowest:7.2f}   {len(page.executions):3} found\n")
+                found, first, last = walk(redis)
+                sys.stdout.write(
+                    f"  all {found}, 200 a page: {first:.2f} ms a page in the first tenth, {last:.2f} ms in the last\n"
+                )
     return 0
 
 

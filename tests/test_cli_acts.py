@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from typing import Any
 
 import pytest
 from redis import Redis
 
-from tests.executions.conftest import Bench, api
-from tests.support import OwnRedis
+from tests.executions.conftest import FAILED, Bench, api
+from tests.support import ROOT, OwnRedis
 from tests.test_cli import Shell
 
 
@@ -71,6 +73,21 @@ def test_resume_of_a_workflow_without_steps_says_what_to_do(shell: Shell, redis:
     said = shell("resume", uid)
     assert said.returncode == 1
     assert "rerun" in said.stderr
+
+
+def test_the_commands_for_the_night_run_as_the_page_has_them(shell: Shell, redis: Redis) -> None:
+    page = (ROOT / "docs" / "operations.md").read_text().partition("## Woken at night")[2]
+    lines = re.findall(r"\.venv/bin/python -m trigger ((?:[a-z]+)[^`#\n]*)", page)
+    assert len(lines) == 7
+    exits = {}
+    for line in lines:
+        redis.flushall()
+        (uid,) = queued(shell, redis, "shop/draft")
+        Bench(redis).run(FAILED)
+        exits[line.strip()] = shell(*shlex.split(line.replace("UID", uid))).returncode
+    assert exits.pop("resume UID") == 1  # it has no steps
+    assert exits.pop("cancel UID") == 1  # it has ended
+    assert set(exits.values()) == {0}
 
 
 @pytest.mark.parametrize("command", ["cancel", "rerun", "resume"])

@@ -1,7 +1,12 @@
 """The HTTP interface. All routes in one glance:
 
     GET|POST <prefix>/<module>/<method>/async   start the API's workflow: 202 and the execution's uid
+    GET      /v1/executions                     the list of executions, for operators
     GET      /v1/executions/<uid>               the record of an execution
+    GET      /v1/executions/<uid>/logs          its log, also while it grows
+    POST     /v1/executions/<uid>/cancel        what an operator can do about it: it never starts or is told to end,
+    POST     /v1/executions/<uid>/rerun         is done again as a new one,
+    POST     /v1/executions/<uid>/resume        or gone on with as a new one
     GET      /healthz                           this process is alive
     GET      /readyz                            the config in force, Redis, the workers; 503 when no call can be taken
 
@@ -12,22 +17,20 @@ from __future__ import annotations
 
 import functools
 import ipaddress
-import json
 import logging
 import re
 import secrets
 import time
-from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from flask import Blueprint, Flask, Response, g, request
 from gunicorn.http.errors import ParseException
-from redis.exceptions import RedisError
 from werkzeug.exceptions import HTTPException
-from werkzeug.routing import Rule
 
-from trigger import executions, readiness
+from trigger import readiness
+from trigger.answers import answer, refusal
 from trigger.auth import Credentials
 from trigger.config.model import Api, Config
 from trigger.errors import (
@@ -35,7 +38,6 @@ from trigger.errors import (
     ApiNotFound,
     BadRequest,
     BodyTooLarge,
-    ExecutionNotFound,
     InternalError,
     InvalidParams,
     MethodNotAllowed,
@@ -43,9 +45,14 @@ from trigger.errors import (
     QueueUnavailable,
     RequestError,
 )
+from trigger.executions_api import Views
 from trigger.inputs import parse_body, parse_query, read_body
+from trigger.log_api import LogView
 from trigger.queueing import Call
 from trigger.service import Service
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
 
 logger = logging.getLogger("trigger.api")
 
@@ -53,36 +60,6 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
 
 # What the server's stream raises, besides OSError, where a chunked body breaks the rules.
 STREAM_ERRORS = (ParseException,)
-
-
-class AnyVerb(Rule):
-    """A route that takes every verb to its view: which ones an API accepts is the config's to say, after other checks.
-
-    werkzeug itself would answer HEAD like GET, and start a workflow with it.
-    """
-
-    def __init__(self, string: str, **options: Any) -> None:
-        super().__init__(string, **options | {"methods": None})
-
-
-def answer(content: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """The one way an answer is made: {"response": …} as JSON, never cached and never guessed to be something else."""
-    body = json.dumps({"response": content}, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
-    response = Response(body + b"\n", status, mimetype="application/json")
-    response.headers["Cache-Control"] = "no-store"
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    for name, value in (headers or {}).items():
-        response.headers[name] = value
-    return response
-
-
-def refusal(error: RequestError) -> Response:
-    """The answer to a call that is refused."""
-    content: dict[str, Any] = {"code": error.code, "message": error.message}
-    if error.details:
-        content["details"] = error.details
-    g.refused = error
-    return answer({"error": content}, error.status, error.headers)
 
 
 def blueprint(service: Service) -> Blueprint:
@@ -96,14 +73,15 @@ def blueprint(service: Service) -> Blueprint:
 
         @functools.wraps(view)
         def wrapper(prefix: str, module: str, method: str) -> Response:
-            config: Config = g.config
-            g.body = _checked_size(config.server.max_body)
+            call, environ = _this_call()
+            config: Config = call.config
+            call.body = _checked_size(environ, config.server.max_body)
             if prefix != config.server.prefix[1:]:
                 raise PathNotFound("There is nothing at this path")
             api = config.apis.get((module, method))
-            if api is None or _has_escapes():
+            if api is None or _has_escapes(environ):
                 raise ApiNotFound("There is no such API")
-            verb = request.method
+            verb = environ["REQUEST_METHOD"]
             if verb not in api.verbs:
                 allow = {"Allow": ", ".join(api.verbs)}
                 if verb == "OPTIONS":
@@ -111,9 +89,8 @@ def blueprint(service: Service) -> Blueprint:
                 raise MethodNotAllowed(f"The API accepts {' and '.join(api.verbs)}", headers=allow)
             if not api.enabled:
                 raise ApiNotEnabled("API is not enabled")
-            if "prefetch" in request.headers.get("Sec-Purpose", ""):
+            if "prefetch" in environ.get("HTTP_SEC_PURPOSE", ""):
                 raise BadRequest("A browser's prefetch starts nothing")
-            g.api = api
             return view(api)
 
         return wrapper
@@ -123,65 +100,73 @@ def blueprint(service: Service) -> Blueprint:
 
         @functools.wraps(view)
         def wrapper(api: Api) -> Response:
-            g.caller = service.guard.admit(api, Credentials.of(request.environ), client())
-            return view(api, g.caller)
+            call, environ = _this_call()
+            call.caller = service.guard.admit(api, Credentials.of(environ), client())
+            return view(api, call.caller)
 
         return wrapper
 
     def client() -> str:
         """The caller's address: the peer's, or what as many proxies as are configured have passed on."""
-        config: Config = g.config
+        call, environ = _this_call()
+        config: Config = call.config
         proxies = config.server.proxies
         if proxies:
-            hops = request.headers.get("X-Forwarded-For", "").split(",")
+            hops = environ.get("HTTP_X_FORWARDED_FOR", "").split(",")
             if len(hops) >= proxies and _is_address(address := hops[-proxies].strip()):
                 return address
-        return request.remote_addr or "unix"
+        return environ.get("REMOTE_ADDR") or "unix"
 
     @route("/<path:prefix>/<module>/<method>/async")
     @resolved
     @authenticated
     def trigger(api: Api, caller: str | None) -> Response:
-        config: Config = g.config
+        call, environ = _this_call()
+        config: Config = call.config
         shape = service.shapes.of(api)
-        query = parse_query(request.environ.get("QUERY_STRING", "").encode("latin-1"))
-        if request.method == "GET":
-            body: Any = {}
-        else:
-            body = _parsed_body(config.server.max_body)
+        text = environ.get("QUERY_STRING")
+        query = parse_query(text.encode("latin-1")) if text else {}
+        body: Any = (
+            {} if environ["REQUEST_METHOD"] == "GET" else _parsed_body(environ, call.body, config.server.max_body)
+        )
         value = shape.apply(body, query)
-        call = Call(api, value, caller, shape.secrets, key=_idempotency_key())
+        asked = Call(api, value, caller, shape.secrets, key=_idempotency_key(environ))
         if service.watermark.problem:
             raise QueueUnavailable("The queue takes no calls now; try again later", headers={"Retry-After": "10"})
-        accepted = service.submitter.submit(call, config)
-        g.uid = accepted.uid
+        accepted = service.submitter.submit(asked, config)
+        call.uid = accepted.uid
         headers = {"Location": f"/v1/executions/{accepted.uid}"}
         if accepted.replayed:
             headers["Idempotency-Replayed"] = "true"
         return answer({"uid": accepted.uid}, 202, headers)
 
+    views = Views(service, client, _whole_body, lambda: _idempotency_key(request.environ))
+    logs_of = LogView(service.redis)
+
+    @route("/v1/executions")
+    def list_executions() -> Response:
+        return views.list()
+
     @route("/v1/executions/<uid>")
     def execution(uid: str) -> Response:
-        _only_get()
-        record = _find(uid)
-        if record is None:
-            raise ExecutionNotFound("There is no such execution, or it is not yours to read")
-        return answer(record)
+        return views.record(uid)
 
-    def _find(uid: str) -> dict[str, Any] | None:
-        """The record as whoever calls may see it; None when it is not there or not theirs, which look the same."""
-        if not executions.is_uid(uid):
-            return None
-        try:
-            record = executions.read(service.redis, uid)
-        except RedisError as error:
-            raise QueueUnavailable("Records can't be read now; try again", headers={"Retry-After": "1"}) from error
-        if record is None:
-            return None
-        config: Config = g.config
-        api = config.apis.get((record.module, record.method))
-        reader = service.guard.reads_as(api, config.operators, Credentials.of(request.environ), client())
-        return record.as_json(operator=reader == "operator") if reader else None
+    @route("/v1/executions/<uid>/logs")
+    def logs(uid: str) -> Response:
+        views.check_reader(uid)
+        return logs_of(uid)
+
+    @route("/v1/executions/<uid>/cancel")
+    def cancel(uid: str) -> Response:
+        return views.cancel(uid)
+
+    @route("/v1/executions/<uid>/rerun")
+    def rerun(uid: str) -> Response:
+        return views.rerun(uid)
+
+    @route("/v1/executions/<uid>/resume")
+    def resume(uid: str) -> Response:
+        return views.resume(uid)
 
     @route("/healthz")
     def healthz() -> Response:
@@ -200,36 +185,39 @@ def blueprint(service: Service) -> Blueprint:
     @routes.before_app_request
     def begin() -> None:
         """One version of the config counts for all of a call, whatever is edited meanwhile."""
-        g.started = time.perf_counter()
-        g.config = service.watcher.current
-        hosts = g.config.server.hosts
-        if hosts and not _is_served(request.environ.get("HTTP_HOST", ""), hosts):
+        call, environ = _this_call()
+        call.started = time.perf_counter()
+        call.config = config = service.watcher.current
+        hosts = config.server.hosts
+        if hosts and not _is_served(environ.get("HTTP_HOST", ""), hosts):
             raise BadRequest("This host is not served here")
-        if request.environ["PATH_INFO"].startswith("//"):  # werkzeug would take it for a path with one slash
+        if environ["PATH_INFO"].startswith("//"):  # werkzeug would take it for a path with one slash
             raise PathNotFound("There is nothing at this path")
 
     @routes.after_app_request
     def log(response: Response) -> Response:
         """One line per call with its outcome. Headers and queries are left out: they may hold a secret."""
-        if request.path in ("/healthz", "/readyz") and response.status_code < 400:
+        call, environ = _this_call()
+        path = request.path
+        if path in ("/healthz", "/readyz") and response.status_code < 400:
             return response
         fields = {
-            "method": request.method,
-            "path": quote(request.path)[:200],
+            "method": environ["REQUEST_METHOD"],
+            "path": quote(path)[:200],
             "status": response.status_code,
-            "ms": round((time.perf_counter() - g.started) * 1000, 1),
+            "ms": round((time.perf_counter() - call.started) * 1000, 1),
             "client": client()[:64],
         }
-        if g.config.server.proxies and _REQUEST_ID.fullmatch(request_id := request.headers.get("X-Request-Id", "")):
-            fields["request"] = request_id  # finds the call in the proxy's log
-        if caller := g.get("caller"):
+        if call.config.server.proxies and _REQUEST_ID.fullmatch(number := environ.get("HTTP_X_REQUEST_ID", "")):
+            fields["request"] = number  # finds the call in the proxy's log
+        if caller := call.get("caller"):
             fields["caller"] = caller
-        if uid := g.get("uid"):
+        if uid := call.get("uid"):
             fields["uid"] = uid
-        refused: RequestError | None = g.get("refused")
+        refused: RequestError | None = call.get("refused")
         if refused:
             fields["error"] = f"{refused.code}: {refused.message}"
-        text = " ".join(f"{name}={value}" for name, value in fields.items())
+        text = " ".join([f"{name}={value}" for name, value in fields.items()])
         logger.info(text, extra={"fields": fields})
         return response
 
@@ -256,9 +244,14 @@ def register_errors(app: Flask) -> None:
         return refusal(InternalError(f"Something went wrong here; the log has it under {reference}"))
 
 
-def _idempotency_key() -> str | None:
+def _this_call() -> tuple[Any, WSGIEnvironment]:
+    """What is noted about the call in `g`, and its environ, without Flask's proxies, which cost more than the look."""
+    return g._get_current_object(), request.environ
+
+
+def _idempotency_key(environ: WSGIEnvironment) -> str | None:
     """The Idempotency-Key header: a quoted string as in draft-ietf-httpapi-idempotency-key-header, or a bare one."""
-    raw: str | None = request.environ.get("HTTP_IDEMPOTENCY_KEY")
+    raw: str | None = environ.get("HTTP_IDEMPOTENCY_KEY")
     if raw is None:
         return None
     quoted = len(raw) >= 2 and raw[0] == raw[-1] == '"'
@@ -292,17 +285,16 @@ def _only_get() -> None:
         raise MethodNotAllowed("Only GET is answered here", headers={"Allow": "GET, HEAD"})
 
 
-def _has_escapes() -> bool:
+def _has_escapes(environ: WSGIEnvironment) -> bool:
     """Whether the path was sent with percent escapes: "/a%2Fb" is decoded to "/a/b", but it is not that path."""
-    return "%" in request.environ.get("RAW_URI", "").partition("?")[0]
+    return "%" in environ.get("RAW_URI", "").partition("?")[0]
 
 
-def _checked_size(limit: int) -> bytes | None:
+def _checked_size(environ: WSGIEnvironment, limit: int) -> bytes | None:
     """Refuses a body that is too large: by its declared length, or, where it has none, by reading it up to the limit.
 
     Answers the body if it had to be read for that.
     """
-    environ = request.environ
     length = environ.get("CONTENT_LENGTH")
     if length:
         if int(length) > limit:
@@ -316,10 +308,14 @@ def _checked_size(limit: int) -> bytes | None:
     return b""
 
 
-def _parsed_body(limit: int) -> Any:
-    """The body of a POST as the value it stands for."""
+def _whole_body(limit: int) -> Any:
+    """The body of a POST, of at most `limit` bytes, as the value it stands for."""
     environ = request.environ
-    body = g.body
+    return _parsed_body(environ, _checked_size(environ, limit), limit)
+
+
+def _parsed_body(environ: WSGIEnvironment, body: bytes | None, limit: int) -> Any:
+    """The body of a POST as the value it stands for; None for one that has not been read yet."""
     if body is None:
         body = read_body(environ["wsgi.input"], int(environ["CONTENT_LENGTH"]), limit, stream_errors=STREAM_ERRORS)
     return parse_body(body, environ.get("CONTENT_TYPE", ""), environ.get("HTTP_CONTENT_ENCODING", ""))

@@ -1,26 +1,28 @@
-"""The views of the list of executions and of what an operator can do about one; trigger/api.py has their routes.
+"""The views of executions and of what an operator can do about one; trigger/api.py has their routes.
 
     GET  /v1/executions                 the list, filtered, a page at a time
+    GET  /v1/executions/<uid>           the record
     POST /v1/executions/<uid>/cancel    it never starts, or its run is told to end
     POST /v1/executions/<uid>/rerun     a new one, with the same input or another
     POST /v1/executions/<uid>/resume    a new one, which goes on after the steps that are done
 
-For operators only.
+A record is for whoever could have made the call, and for operators; the others are for operators only.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from flask import g, request
+from flask import Response, g, request
 from redis.exceptions import RedisError
 
 from trigger import acts, executions
+from trigger.answers import answer
 from trigger.auth import BASIC, Credentials
 from trigger.config.model import MISSING, Config
 from trigger.errors import (
@@ -38,15 +40,6 @@ from trigger.service import Service
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What a view has to say: the content of the response, its status and headers."""
-
-    content: Mapping[str, Any]
-    status: int = 200
-    headers: Mapping[str, str] | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Views:
     """The views, working with `service`; the other parts read the request that is being answered.
 
@@ -59,31 +52,59 @@ class Views:
     body: Callable[[int], Any]
     key: Callable[[], str | None]
 
-    def list(self) -> Answer:
+    def list(self) -> Response:
         """GET /v1/executions"""
-        if request.method not in ("GET", "HEAD"):
-            raise MethodNotAllowed("Only GET is answered here", headers={"Allow": "GET, HEAD"})
+        _only_get()
         self._operator()
         parameters = parse_query(request.environ.get("QUERY_STRING", "").encode("latin-1"))
         query = executions.Query.parse(parameters, now=time.time())
         with _reading():
-            return Answer(executions.page(self.service.redis, query).as_json())
+            return answer(executions.page(self.service.redis, query).as_json())
 
-    def cancel(self, uid: str) -> Answer:
+    def record(self, uid: str) -> Response:
+        """GET /v1/executions/<uid>"""
+        reader = self.check_reader(uid)
+        config: Config = g.config
+        with _reading():
+            record = executions.read(self.service.redis, uid, config.masked)
+        if record is None:
+            raise _hidden()
+        return answer(record.as_json(operator=reader == "operator"))
+
+    def check_reader(self, uid: str) -> Literal["caller", "operator"]:
+        """As whom the record, and the log, of an execution may be read; only by GET.
+
+        Raises ExecutionNotFound when it is not there or not theirs, which look the same.
+        """
+        _only_get()
+        if not executions.is_uid(uid):
+            raise _hidden()
+        with _reading():
+            name = executions.api_of(self.service.redis, uid)
+        if name is None:
+            raise _hidden()
+        config: Config = g.config
+        credentials = Credentials.of(request.environ)
+        reader = self.service.guard.reads_as(config.apis.get(name), config.operators, credentials, self.client())
+        if reader is None:
+            raise _hidden()
+        return reader
+
+    def cancel(self, uid: str) -> Response:
         """POST /v1/executions/<uid>/cancel"""
         operator = self._act(uid)
         with _reading():
             status = acts.cancel(self.service.redis, uid, operator)
-        return Answer({"uid": uid, "status": status}, 202)
+        return answer({"uid": uid, "status": status}, 202)
 
-    def rerun(self, uid: str) -> Answer:
+    def rerun(self, uid: str) -> Response:
         """POST /v1/executions/<uid>/rerun"""
         self._act(uid)
         edited = self._edited()
         with _reading():
             return self._accepted(acts.rerun(self._parts(), uid, edited=edited, key=self.key()))
 
-    def resume(self, uid: str) -> Answer:
+    def resume(self, uid: str) -> Response:
         """POST /v1/executions/<uid>/resume"""
         self._act(uid)
         with _reading():
@@ -126,12 +147,12 @@ class Views:
         return acts.Parts(self.service.redis, self.service.submitter, g.config, self.service.shapes.of)
 
     @staticmethod
-    def _accepted(accepted: Accepted) -> Answer:
+    def _accepted(accepted: Accepted) -> Response:
         headers = {"Location": f"/v1/executions/{accepted.uid}"}
         if accepted.replayed:
             headers["Idempotency-Replayed"] = "true"
         g.uid = accepted.uid
-        return Answer({"uid": accepted.uid}, 202, headers)
+        return answer({"uid": accepted.uid}, 202, headers)
 
 
 @contextmanager
@@ -140,7 +161,16 @@ def _reading() -> Iterator[None]:
     try:
         yield
     except RedisError as error:
-        raise QueueUnavailable("Redis can't be asked now; try again", headers={"Retry-After": "1"}) from error
+        raise QueueUnavailable("Records can't be read now; try again", headers={"Retry-After": "1"}) from error
+
+
+def _only_get() -> None:
+    if request.method not in ("GET", "HEAD"):
+        raise MethodNotAllowed("Only GET is answered here", headers={"Allow": "GET, HEAD"})
+
+
+def _hidden() -> ExecutionNotFound:
+    return ExecutionNotFound("There is no such execution, or it is not yours to read")
 
 
 def _check_origin() -> None:

@@ -23,11 +23,12 @@ from socket import SHUT_WR, socket
 from typing import Any
 
 from gunicorn import glogging, util
-from gunicorn.http import errors
+from gunicorn.http import errors, wsgi
 from gunicorn.http.unreader import SocketUnreader
 from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, TConn, ThreadWorker
 
 from trigger.errors import BadRequest, InternalError, RequestError
+from trigger.gunicorn_threads import Threads, WholeResponse
 
 log = logging.getLogger("trigger.web")
 
@@ -174,6 +175,13 @@ class Worker(ThreadWorker):
         self._parting: dict[socket, float] = {}  # when each is closed at last, in that order
         self._linger_until: float | None = None  # set when we stop
 
+    def get_thread_pool(self) -> Threads:
+        return Threads(self.cfg.threads, self.handle, self.finish_request)
+
+    def run(self) -> None:
+        self.poller.register(self.tpool, EVENT_READ, self.tpool.collect)
+        super().run()
+
     def accept(self, listener: socket) -> None:
         try:
             sock, address = listener.accept()
@@ -237,7 +245,7 @@ class Worker(ThreadWorker):
         self._collected -= len(conn.collector.came)
         if conn.collector.came:
             conn.collector.hand_over()
-            super().enqueue_req(conn)
+            self.tpool.put(conn)
         else:  # the client has hung up
             self.nr_conns -= 1
             conn.close()
@@ -289,6 +297,40 @@ class Worker(ThreadWorker):
         self.poller.unregister(sock)
         self.nr_conns -= 1
         sock.close()
+
+    def handle_request(self, req: Any, conn: Connection) -> bool:
+        """Let the app answer; whether the connection can be used again. gunicorn has hooks and an access log here.
+
+        Nothing is sent before the app has answered, so that whatever is raised can be answered by handle_error.
+        """
+        answer, environ = wsgi.create(req, conn.sock, conn.client, conn.server, self.cfg, response_class=WholeResponse)
+        environ["wsgi.multithread"] = True
+        if not self.alive or len(self.keepalived_conns) >= self.max_keepalived:
+            answer.force_close()
+        pieces = self.wsgi(environ, answer.start_response)
+        try:
+            for piece in pieces:
+                answer.write(piece)
+            answer.close()
+        finally:
+            if hasattr(pieces, "close"):
+                pieces.close()
+        return not answer.should_close()
+
+    def finish_request(self, conn: Connection, keep: object) -> None:
+        """Wait for the connection's next request, or part; in the main loop."""
+        if not keep:
+            self.nr_conns -= 1
+            conn.close(graceful=True)
+        elif conn.parser.unreader.buf.getvalue():  # some of the next request has come with this one
+            self.enqueue_req(conn)
+        else:
+            conn.sock.setblocking(False)
+            conn.set_timeout()
+            if not self.alive:
+                conn.timeout = min(conn.timeout, time.monotonic() + STOP_KEEPALIVE_LINGER)
+            self.keepalived_conns.append(conn)
+            self.poller.register(conn.sock, EVENT_READ, partial(self.on_client_socket_readable, conn))
 
     def handle_error(self, req: object, client: socket, addr: Any, exc: Exception) -> None:
         """Answer, in the shape of all our errors, for a request that never reached a view."""

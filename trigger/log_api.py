@@ -12,6 +12,7 @@ from flask import Response, request
 from redis import Redis
 from redis.exceptions import RedisError
 
+from trigger.answers import answer
 from trigger.errors import InvalidParams, QueueUnavailable
 from trigger.executions.log_reading import MAX_LINES, START, Page, follow, is_position, read
 from trigger.inputs import parse_query
@@ -41,38 +42,39 @@ class _Asked:
 
 
 class LogView:
-    """Answers what is asked about the log of an execution that the caller may read.
+    """Answers what is asked about the log of an execution that the caller may read."""
 
-    Arguments: `redis`; `answer(content, headers=…)`, which makes the JSON answers of the service.
-    """
-
-    def __init__(self, redis: Redis, answer: Callable[..., Response]) -> None:
+    def __init__(self, redis: Redis) -> None:
         self._redis = redis
-        self._answer = answer
         self._waiters = threading.BoundedSemaphore(WAITERS)
 
     def __call__(self, uid: str) -> Response:
         """The answer to the present request. Raises InvalidParams, and QueueUnavailable when Redis can't be read."""
         asked = _asked(parse_query(request.environ.get("QUERY_STRING", "").encode("latin-1")))
         try:
-            page = self._page(uid, asked)
+            page, waited = self._page(uid, asked)
         except RedisError as error:
             raise QueueUnavailable("Logs can't be read now; try again", headers={"Retry-After": "1"}) from error
         headers = {"Log-Next": page.next, "Log-Ended": "true" if page.ended else "false"}
+        if not waited and not page.lines and not page.ended:
+            headers["Retry-After"] = "1"  # who asked to wait and had no place must not ask again and again
         form = request.accept_mimetypes.best_match(_FORMS, default=_JSON).partition(";")[0]
         if form == _JSON:
-            return self._answer({"lines": page.as_json(), "next": page.next, "ended": page.ended}, headers=headers)
+            return answer({"lines": page.as_json(), "next": page.next, "ended": page.ended}, headers=headers)
         lines = page.as_text() if form == _TEXT else [json.dumps(line, ensure_ascii=False) for line in page.as_json()]
         body = "".join(line + "\n" for line in lines).encode("utf-8", "replace")
         return _as(body, form, headers)
 
-    def _page(self, uid: str, asked: _Asked) -> Page:
-        if asked.wait and request.method == "GET" and self._waiters.acquire(blocking=False):
-            try:
-                return follow(self._redis, uid, asked.after, asked.limit, asked.wait)
-            finally:
-                self._waiters.release()
-        return read(self._redis, uid, asked.after, asked.limit)
+    def _page(self, uid: str, asked: _Asked) -> tuple[Page, bool]:
+        """The lines, and whether they were waited for if that was asked for."""
+        if not asked.wait or request.method != "GET":
+            return read(self._redis, uid, asked.after, asked.limit), True
+        if not self._waiters.acquire(blocking=False):
+            return read(self._redis, uid, asked.after, asked.limit), False
+        try:
+            return follow(self._redis, uid, asked.after, asked.limit, asked.wait), True
+        finally:
+            self._waiters.release()
 
 
 def _as(body: bytes, form: str, headers: Mapping[str, str]) -> Response:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from datetime import UTC, datetime
+import time
 from typing import Any, Literal
 
 # What a line holds at most, in characters: a caller's path or header must not fill the disk.
@@ -18,19 +18,25 @@ MAX_LINE = 4_000
 class _OneLine(logging.Formatter):
     """One line per record: characters that end a line or steer a terminal are written as escapes."""
 
-    def format(self, record: logging.LogRecord) -> str:
-        moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-        time = moment.replace("+00:00", "Z")
-        text = record.getMessage()
-        return self.line(record, time, text if len(text) <= MAX_LINE else text[:MAX_LINE] + "…")
+    _second = (-1, "")  # the last one, and how it is written: it is the same for many lines
 
-    def line(self, record: logging.LogRecord, time: str, text: str) -> str:
+    def format(self, record: logging.LogRecord) -> str:
+        second, milliseconds = divmod(int(record.created * 1000), 1000)
+        known, written = self._second
+        if second != known:
+            written = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+            self._second = second, written
+        text = record.getMessage()
+        shown = text if len(text) <= MAX_LINE else text[:MAX_LINE] + "…"
+        return self.line(record, f"{written}.{milliseconds:03d}Z", shown)
+
+    def line(self, record: logging.LogRecord, moment: str, text: str) -> str:
         raise NotImplementedError
 
 
 class TextFormatter(_OneLine):
-    def line(self, record: logging.LogRecord, time: str, text: str) -> str:
-        line = f"{time} {record.levelname:<7} {record.name.removeprefix('trigger.')}: {text}"
+    def line(self, record: logging.LogRecord, moment: str, text: str) -> str:
+        line = f"{moment} {record.levelname:<7} {record.name.removeprefix('trigger.')}: {text}"
         if record.exc_info:
             # A traceback keeps its lines, each marked as such: what is raised may quote a caller.
             return "\n  | ".join(map(_escaped, [line, *self.formatException(record.exc_info).split("\n")]))
@@ -38,8 +44,13 @@ class TextFormatter(_OneLine):
 
 
 class JsonFormatter(_OneLine):
-    def line(self, record: logging.LogRecord, time: str, text: str) -> str:
-        entry: dict[str, Any] = {"time": time, "level": record.levelname.lower(), "logger": record.name, "event": text}
+    def line(self, record: logging.LogRecord, moment: str, text: str) -> str:
+        entry: dict[str, Any] = {
+            "time": moment,
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "event": text,
+        }
         entry.update(getattr(record, "fields", {}))
         if record.exc_info:
             entry["traceback"] = self.formatException(record.exc_info)
@@ -47,11 +58,16 @@ class JsonFormatter(_OneLine):
 
 
 def _escaped(text: str) -> str:
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def configure(form: Literal["text", "json"]) -> None:
     """Sends the log to stderr in that form. Libraries speak only when something is wrong."""
+    # What no line shows need not be found out for each (https://docs.python.org/3/howto/logging.html#optimization).
+    logging._srcfile = None  # type: ignore[attr-defined]
+    logging.logThreads = logging.logMultiprocessing = logging.logProcesses = False
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
     root = logging.getLogger()

@@ -1,8 +1,8 @@
 """Accepting an execution: one Lua script in Redis writes RQ's job, its queue entry, the ledger and the index at once.
 
-The script leaves exactly the keys and fields that RQ's own `Queue.enqueue` would (a test compares the two), so that
-`rq info`, rq-dashboard and RQ's classes see an ordinary job. It is written out here because RQ needs two round trips
-for it, the first of them outside the transaction.
+The script leaves the keys and fields that RQ's own `Queue.enqueue` would, but for empty fields (a test compares the
+two), so that `rq info`, rq-dashboard and RQ's classes see an ordinary job. It is written out here because RQ needs two
+round trips for it, the first of them outside the transaction.
 """
 
 from __future__ import annotations
@@ -24,13 +24,12 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
-from rq.job import Job as RqJob
-from rq.queue import Queue as RqQueue
 
 from trigger import executions
 from trigger.config.model import Api, Config
 from trigger.errors import ExecutionNotFound, IdempotencyMismatch, QueueUnavailable, TooManyRequests
 from trigger.executions import Resumed
+from trigger.script import Script, pack
 
 # The function every job of ours names. No worker imports it: our Job class runs the workflow of the config instead.
 RUNNER = "trigger.worker.run"
@@ -43,57 +42,68 @@ PAUSE = 0.05
 # After a deadline was missed, calls are refused at once for so many seconds: waiting threads would starve the others.
 BREAK = 0.5
 
-_ACCEPT = f"""
--- KEYS: job, queue, rq:queues, waiting, index, idempotency or '', index of the API, names of APIs; to resume, the steps
--- of the execution that has ended, and those of the new one.
--- ARGV: uid, queue key, backlog, milliseconds, idempotency in s, digest of the input, field, value, …; to resume, what
--- to take over, as JSON.
-local API_INDEX = '{executions.API_INDEX}'
+_ACCEPT = (
+    f"""
+local INDEX, API_INDEX, APIS = '{executions.INDEX}', '{executions.API_INDEX}', '{executions.APIS}'
+local WAITING, STEPS = '{executions.WAITING}', '{executions.STEPS}'
 """
-_ACCEPT += """
-if redis.call('EXISTS', KEYS[1]) == 1 then
+    + """
+-- ARGV, the same in every call of an API: queue, description, timeout in s, time to live in s, backlog, idempotency in
+-- s; the call's own: meta, uid, its milliseconds, created_at, data, idempotency key or '', digest of the input, to
+-- resume what is taken over of which execution, as JSON, or ''.
+local queue, api, uid, created_at, data, remembered = ARGV[1], ARGV[2], ARGV[8], ARGV[10], ARGV[11], ARGV[12]
+local job, list = 'rq:job:' .. uid, 'rq:queue:' .. queue
+if redis.call('EXISTS', job) == 1 then
   -- Our own call, repeated after its reply was lost, finds the very fields it wrote; anything else is a collision.
-  if redis.call('HGET', KEYS[1], 'created_at') == ARGV[8] and redis.call('HGET', KEYS[1], 'data') == ARGV[10] then
-    return 'accepted'
-  end
-  return 'taken'
+  local theirs = redis.call('HMGET', job, 'created_at', 'data')
+  return theirs[1] == created_at and theirs[2] == data and 'accepted' or 'taken'
 end
-if KEYS[6] ~= '' then
-  local first = redis.call('GET', KEYS[6])
+if remembered ~= '' then
+  local first = redis.call('GET', remembered)
   if first then
     local uid, digest = string.match(first, '^(%d+) (%x+)$')
-    return digest == ARGV[6] and uid or 'mismatch'
+    return digest == ARGV[13] and uid or 'mismatch'
   end
 end
-if redis.call('LLEN', KEYS[2]) >= tonumber(ARGV[3]) then
+if redis.call('LLEN', list) >= tonumber(ARGV[5]) then
   return 'full'
 end
-local last = #ARGV
-if KEYS[10] then
-  last = last - 1
-  local resumed = cjson.decode(ARGV[#ARGV])
-  if redis.call('COPY', KEYS[9], KEYS[10]) == 0 and resumed.has_finished then
+if ARGV[14] ~= '' then
+  local resumed = cjson.decode(ARGV[14])
+  if redis.call('COPY', STEPS .. resumed.uid, STEPS .. uid) == 0 and resumed.has_finished then
     return 'gone'
   end
-  redis.call('PERSIST', KEYS[10])
+  redis.call('PERSIST', STEPS .. uid)
   for _, name in ipairs(resumed.unfinished) do
-    redis.call('HDEL', KEYS[10], name)
+    redis.call('HDEL', STEPS .. uid, name)
   end
-  redis.call('HSET', KEYS[10], '', resumed.plan)
+  redis.call('HSET', STEPS .. uid, '', resumed.plan)
 end
 local now = redis.call('TIME')
-redis.call('HSET', KEYS[1], unpack(ARGV, 7, last))
-redis.call('RPUSH', KEYS[2], ARGV[1])
-redis.call('SADD', KEYS[3], ARGV[2])
-redis.call('ZADD', KEYS[4], now[1] * 1000 + math.floor(now[2] / 1000), ARGV[1])
-redis.call('ZADD', KEYS[5], ARGV[4], ARGV[1])
-redis.call('ZADD', KEYS[7], ARGV[4], ARGV[1])
-redis.call('ZADD', KEYS[8], 0, string.sub(KEYS[7], #API_INDEX + 1))
-if KEYS[6] ~= '' then
-  redis.call('SET', KEYS[6], ARGV[1] .. ' ' .. ARGV[6], 'EX', ARGV[5])
+redis.call('HSET', job, 'created_at', created_at, 'data', data, 'origin', queue, 'description', api,
+  'enqueued_at', created_at, 'timeout', ARGV[3], 'result_ttl', ARGV[4], 'failure_ttl', ARGV[4], 'status', 'queued',
+  'meta', ARGV[7])
+if redis.call('RPUSH', list, uid) == 1 then
+  redis.call('SADD', 'rq:queues', list)
+end
+redis.call('ZADD', WAITING .. queue, now[1] * 1000 + math.floor(now[2] / 1000), uid)
+redis.call('ZADD', INDEX, ARGV[9], uid)
+redis.call('ZADD', API_INDEX .. api, ARGV[9], uid)
+if redis.call('ZCARD', API_INDEX .. api) == 1 then
+  redis.call('ZADD', APIS, 0, api)
+end
+if remembered ~= '' then
+  redis.call('SET', remembered, uid .. ' ' .. ARGV[13], 'EX', ARGV[6])
 end
 return 'accepted'
 """
+)
+_ARGUMENTS = 14
+
+# Up to so many bytes are compressed with a small window: zlib's usual one costs ten times as much to set up.
+_SMALL = 512
+_NOT_REMEMBERED = pack(b"", b"")
+_NOT_RESUMED = pack(b"")
 
 
 def connect(url: str, *, reply_timeout: float | None = REPLY_TIMEOUT) -> Redis:
@@ -142,8 +152,8 @@ class Submitter:
     """Puts calls onto their workflow's RQ queue."""
 
     def __init__(self, redis: Redis) -> None:
-        self._redis = redis
-        self._accept = redis.register_script(_ACCEPT)
+        self._accept = Script(redis, _ACCEPT, _ARGUMENTS)
+        self._forms: dict[tuple[str, str], _Form] = {}
         self._lock = threading.Lock()
         self._broken_until = 0.0
 
@@ -158,28 +168,14 @@ class Submitter:
         if now < self._broken_until:
             raise _unavailable()
         deadline = now + ACCEPT_DEADLINE
-        queue = call.api.workflow.queue
-        queue_key = RqQueue.redis_queue_namespace_prefix + queue
-        idempotency_key, digest = _idempotency(call) if call.key is not None else ("", "")
+        form = self._form(call.api, config)
+        data = form.data(call.input)
+        remembered = _NOT_REMEMBERED if call.key is None else pack(*_idempotency(call))
+        resumed = _NOT_RESUMED if call.resumed is None else pack(_taken_over(call.resumed))
         while True:
             uid = executions.new_uid()
-            keys = [
-                RqJob.key_for(uid),
-                queue_key,
-                RqQueue.redis_queues_keys,
-                executions.waiting_key(queue),
-                executions.INDEX,
-                idempotency_key,
-                executions.api_index_key(call.api.module, call.api.method),
-                executions.APIS,
-            ]
-            milliseconds = int(uid) >> 40
-            options = [config.server.backlog, milliseconds, math.ceil(config.idempotency), digest]
-            args = [uid, queue_key, *options, *job_fields(call, retention=config.retention)]
-            if call.resumed is not None:
-                keys += [executions.STEPS + call.resumed.uid, executions.STEPS + uid]
-                args.append(_taken_over(call.resumed))
-            match self._until(deadline, keys, args):
+            own = pack(uid.encode(), b"%d" % (int(uid) >> 40), _now(), data)
+            match self._until(deadline, (form.same, form.meta(call), own, remembered, resumed)):
                 case b"accepted":
                     return Accepted(uid)
                 case b"full":
@@ -195,11 +191,18 @@ class Submitter:
                 case first:
                     return Accepted(first.decode(), replayed=True)
 
-    def _until(self, deadline: float, keys: list[str], args: list[Any]) -> bytes:
+    def _form(self, api: Api, config: Config) -> _Form:
+        key = (api.module, api.method)
+        form = self._forms.get(key)
+        if form is None or form.api is not api or form.config is not config:
+            form = self._forms[key] = _Form(api, config)
+        return form
+
+    def _until(self, deadline: float, arguments: Sequence[bytes]) -> bytes:
         """Runs the script, again with the same uid while its reply is lost and the deadline allows."""
         while True:
             try:
-                reply: bytes = self._accept(keys=keys, args=args)
+                reply: bytes = self._accept(arguments)
             except (RedisConnectionError, RedisTimeoutError) as error:
                 left = deadline - time.monotonic()
                 if left < PAUSE:
@@ -219,18 +222,54 @@ class Submitter:
             self._broken_until = time.monotonic() + BREAK
 
 
-def job_fields(call: Call, *, retention: float) -> list[Any]:
-    """The fields and values of the RQ job hash for a call, as `rq.job.Job.to_dict` orders and formats them.
+class _Form:
+    """What is the same in every call of an API under one config, packed once; see _ACCEPT.
 
-    `created_at` and `data` come first: the accept script looks at them to know its own job again.
+    The job's fields are those that `rq.job.Job.to_dict` writes, formatted as there, without those that are empty: RQ
+    reads what is not there as empty.
     """
-    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-    workflow = call.api.workflow
+
+    __slots__ = ("_before", "_metas", "api", "config", "same")
+
+    def __init__(self, api: Api, config: Config) -> None:
+        self.api, self.config = api, config
+        workflow = api.workflow
+        numbers = (workflow.timeout, config.retention, config.server.backlog, config.idempotency)
+        self.same = pack(
+            workflow.queue.encode(),
+            # RQ's default description holds the arguments, and its tools show and log it.
+            f"{api.module}/{api.method}".encode(),
+            *(b"%d" % math.ceil(number) for number in numbers),
+        )
+        # Of [function, instance, arguments, keyword arguments], as RQ's JSONSerializer writes them.
+        self._before = f'["{RUNNER}", null, [{json.dumps(workflow.name)}, '
+        self._metas: dict[str | None, bytes] = {}  # by caller: the names in the config
+
+    def meta(self, call: Call) -> bytes:
+        """The packed meta of a call's job."""
+        usual = not (call.debug or call.rerun_of or call.resumed)
+        packed = self._metas.get(call.caller) if usual else None
+        if packed is None:
+            packed = pack(json.dumps(_meta(call)).encode())
+            if usual:
+                self._metas[call.caller] = packed
+        return packed
+
+    def data(self, value: Any) -> bytes:
+        """The job's data: what RQ is to call, and the input."""
+        text = f"{self._before}{json.dumps(value)}], {{}}]".encode()
+        if len(text) > _SMALL:
+            return zlib.compress(text)
+        small = zlib.compressobj(1, zlib.DEFLATED, 9, 1)
+        return small.compress(text) + small.flush()
+
+
+def _meta(call: Call) -> dict[str, Any]:
     meta: dict[str, Any] = {
         "module": call.api.module,
         "method": call.api.method,
         "caller": call.caller,
-        "workflow": workflow.name,
+        "workflow": call.api.workflow.name,
     }
     if call.secrets:
         meta["secrets"] = call.secrets
@@ -240,57 +279,30 @@ def job_fields(call: Call, *, retention: float) -> list[Any]:
         meta["rerun_of"] = call.rerun_of
     if call.resumed is not None:
         meta["resumed_from"] = call.resumed.uid
-    ttl = math.ceil(retention)
-    return [
-        "created_at",
-        now,
-        "data",
-        zlib.compress(json.dumps((RUNNER, None, (workflow.name, call.input), {})).encode()),
-        "success_callback_name",
-        "",
-        "failure_callback_name",
-        "",
-        "stopped_callback_name",
-        "",
-        "started_at",
-        "",
-        "ended_at",
-        "",
-        "last_heartbeat",
-        "",
-        "worker_name",
-        "",
-        "group_id",
-        "",
-        "origin",
-        workflow.queue,
-        # RQ's default description holds the arguments, and its tools show and log it.
-        "description",
-        f"{call.api.module}/{call.api.method}",
-        "enqueued_at",
-        now,
-        "timeout",
-        math.ceil(workflow.timeout),
-        "result_ttl",
-        ttl,
-        "failure_ttl",
-        ttl,
-        "status",
-        "queued",
-        "meta",
-        json.dumps(meta).encode(),
-    ]
+    return meta
 
 
-def _taken_over(resumed: Resumed) -> str:
-    return json.dumps({"plan": resumed.plan, "unfinished": resumed.unfinished, "has_finished": resumed.has_finished})
+def _taken_over(resumed: Resumed) -> bytes:
+    return json.dumps(
+        {
+            "uid": resumed.uid,
+            "plan": resumed.plan,
+            "unfinished": resumed.unfinished,
+            "has_finished": resumed.has_finished,
+        }
+    ).encode()
 
 
-def _idempotency(call: Call) -> tuple[str, str]:
+def _now() -> bytes:
+    """RQ's form of a time."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ").encode()
+
+
+def _idempotency(call: Call) -> tuple[bytes, bytes]:
     """The Redis key that stands for a call's Idempotency-Key, apart for each API and caller, and its input's digest."""
     scope = json.dumps([call.api.module, call.api.method, call.caller, call.key])
     content = json.dumps(call.input, sort_keys=True)
-    return executions.idempotency_key(_sha256(scope)), _sha256(content)
+    return executions.idempotency_key(_sha256(scope)).encode(), _sha256(content).encode()
 
 
 def _sha256(text: str) -> str:

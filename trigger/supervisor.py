@@ -2,16 +2,19 @@
 
 supervisord does the work, inside this process and without its HTTP server: it starts the programs, restarts those that
 die and stops them by priority. What we add: it looks more often, no program outlives us, programs write to our own
-output, restarts wait at most 10 seconds, and the log says all this in our words.
+output, restarts wait at most 10 seconds, and the log says all this in our words. A program that is Python of ours runs
+in a fork of this process: it starts at once, and what both have loaded takes memory once.
 """
 
 from __future__ import annotations
 
+import gc
 import io
 import logging
 import os
 import shlex
 import signal
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +22,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, NoReturn
 
+from setproctitle import getproctitle, setproctitle
 from supervisor import events, loggers, poller
 from supervisor.medusa.asyncore_25 import ExitNow
 from supervisor.options import ServerOptions
@@ -37,10 +41,14 @@ YOUNG_SECONDS = 2
 FIRST_WAIT_SECONDS = 0.1
 LONGEST_WAIT_SECONDS = 10.0
 
+# What supervisord handles (supervisor.options.ServerOptions.setsignals), beside its children's end.
+_HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR2)
+
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """One process of the service.
+    """One process of the service: `command`, or in its place `entry`, called in a fork of this process, whose return is
+    its end; it is then shown as `command` all the same.
 
     Programs start at once and stop by descending `rank`: the next rank is told to stop when all of this one are gone.
     `stop_seconds` is the time from SIGTERM to SIGKILL. `keep_fd` is an open file of ours that the process inherits.
@@ -53,6 +61,7 @@ class Program:
     stop_seconds: int
     keep_fd: int | None = None
     last_words: Callable[[], str] | None = None
+    entry: Callable[[], object] | None = None
 
 
 def run(
@@ -88,6 +97,10 @@ def run(
     options.first = True
     options.test = False
     supervisor = _Supervisor(options, on_look)
+    getproctitle()  # finds the memory that holds the title, before any environment is changed
+    # What is there now stays: left alone by the collector, its pages are shared with those who are forked.
+    gc.collect()
+    gc.freeze()
     try:
         supervisor.main()
     except ExitNow:  # how supervisord's loop ends after a stop
@@ -188,10 +201,13 @@ class _Options(ServerOptions):
         die_with(self.pid)
 
     def execve(self, filename: str, argv: Sequence[str], env: dict[str, str]) -> None:
-        kept = self.programs[env["SUPERVISOR_PROCESS_NAME"]].keep_fd
-        if kept is not None:
-            os.set_inheritable(kept, True)
-        super().execve(filename, argv, {**env, **self.environment})
+        """The last call in a forked child."""
+        program, environment = self.programs[env["SUPERVISOR_PROCESS_NAME"]], {**env, **self.environment}
+        if program.entry is not None:
+            _become(program.entry, shlex.join(program.command), environment)
+        if program.keep_fd is not None:
+            os.set_inheritable(program.keep_fd, True)
+        super().execve(filename, argv, environment)
 
     def waitpid(self) -> tuple[int | None, int | None]:
         pid, status = super().waitpid()
@@ -202,6 +218,32 @@ class _Options(ServerOptions):
     def get_signal(self) -> int | None:
         self.last_signal = super().get_signal()
         return self.last_signal
+
+
+def _become(entry: Callable[[], object], title: str, environment: Mapping[str, str]) -> NoReturn:
+    """Makes this forked process another program, as an exec would, but with what is loaded already."""
+    status = 1
+    try:
+        for number in (*_HANDLED, signal.SIGCHLD):
+            signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # as Python itself begins
+        os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+        os.environ.clear()
+        os.environ.update(environment)
+        setproctitle(title)
+        entry()
+        status = 0
+    except SystemExit as error:
+        status = error.code if isinstance(error.code, int) else int(error.code is not None)
+    except KeyboardInterrupt:
+        status = 128 + signal.SIGINT
+    except BaseException:
+        log.exception("%s failed", title)
+    finally:
+        logging.shutdown()
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(status)
 
 
 class _Supervisor(Supervisor):

@@ -10,7 +10,8 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 from redis import Redis
 from redis.exceptions import RedisError
@@ -34,10 +35,11 @@ SLOW_SECONDS = 15.0
 ANSWER_SECONDS = 1.0
 
 
-def up(settings: Settings, config: Config) -> int:
+def up(settings: Settings, config: Config, command: Callable[[Sequence[str]], object]) -> int:
     """Run Redis (unless one is given), the web and the workers in the foreground until told to stop.
 
     Prints the address, a curl line for each kind of authentication and how to stop as soon as the service is ready.
+    `command` runs one of our commands, given by its arguments, in a process that was forked for it.
 
     Returns: the exit status, 0 after SIGINT, SIGTERM or SIGHUP.
 
@@ -60,23 +62,32 @@ def up(settings: Settings, config: Config) -> int:
         herald = _Herald(settings, config, url, started)
         if given is not None:
             herald.look_at_redis()  # before anything starts: a server that won't do is refused at once
-        all_programs = store + programs(settings, config)
+        all_programs = store + programs(settings, config, command)
         return run(all_programs, folder.path, environment=_environment(settings, url), on_look=herald)
 
 
 _TRIGGER = [sys.executable, "-m", "trigger"]
 
 
-def programs(settings: Settings, config: Config) -> list[Program]:
-    """The web, and `settings.workers` workers for each queue that a workflow names; "default" is always served."""
+def programs(settings: Settings, config: Config, command: Callable[[Sequence[str]], object]) -> list[Program]:
+    """The web, and the workers of each queue that a workflow names; "default" is always served."""
     patience = math.ceil(config.stop_grace) + WORKER_STOP_MARGIN_SECONDS
     queues = sorted({"default"} | {workflow.queue for workflow in config.workflows.values()})
+
+    def ours(name: str, arguments: Sequence[str], rank: int, stop_seconds: int) -> Program:
+        return Program(name, [*_TRIGGER, *arguments], rank, stop_seconds, entry=partial(command, arguments))
+
     workers = [
-        Program(f"worker-{queue}-{number}", [*_TRIGGER, "worker", "--queue", queue], 2, patience)
+        ours(f"worker-{queue}-{number}", ["worker", "--queue", queue], 2, patience)
         for queue in queues
-        for number in range(1, settings.workers + 1)
+        for number in range(1, _workers(settings, config) + 1)
     ]
-    return [*workers, Program("web", [*_TRIGGER, "web", "--checked"], 3, WEB_STOP_SECONDS)]
+    return [*workers, ours("web", ["web", "--checked"], 3, WEB_STOP_SECONDS)]
+
+
+def _workers(settings: Settings, config: Config) -> int:
+    """How many workers each queue has."""
+    return config.workers if settings.workers is None else settings.workers
 
 
 def _environment(settings: Settings, url: str) -> dict[str, str]:
@@ -152,7 +163,8 @@ class _Herald:
         if response.status != 200:
             return f"/readyz answers {response.status}: {body.strip()}"
         workers = json.loads(body)["response"]["workers"]
-        idle = [queue for queue, living in workers.items() if living < self._settings.workers]
+        wanted = _workers(self._settings, self._config)
+        idle = [queue for queue, living in workers.items() if living < wanted]
         return f"the workers of {', '.join(idle)} have not started" if idle else None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -28,12 +29,16 @@ WRONG_ADDRESSES = [
 
 
 def test_an_empty_environment_gives_the_defaults() -> None:
-    expected = Settings(Path("config.yaml"), "127.0.0.1", 8080, None, Path("data"), 2, None, "text")
+    expected = Settings(Path("config.yaml"), "127.0.0.1", 8080, None, Path("data"), None, None, "text")
     assert Settings.from_environ({}) == expected
     empty = dict.fromkeys(
         ["TRIGGER_CONFIG", "TRIGGER_BIND", "TRIGGER_DATA", "TRIGGER_WORKERS", "REDIS_URL", "TRIGGER_LOG"], ""
     )
     assert Settings.from_environ(empty) == expected
+
+
+def test_as_many_workers_as_there_are_cores() -> None:
+    assert Settings.from_environ({"TRIGGER_WORKERS": "auto"}).workers == len(os.sched_getaffinity(0))
 
 
 def test_everything_can_be_set() -> None:
@@ -85,7 +90,10 @@ def test_a_unix_socket_is_loopback() -> None:
     ("variable", "value", "right"),
     [
         *(("TRIGGER_BIND", value, "127.0.0.1:8080") for value in WRONG_ADDRESSES),
-        *(("TRIGGER_WORKERS", value, "from 1 to 64") for value in ["0", "65", "-1", "two", "1.5", "\u0662"]),
+        *(
+            ("TRIGGER_WORKERS", value, "auto, or a whole number from 1 to 64")
+            for value in ["0", "65", "-1", "two", "1.5", "\u0662"]
+        ),
         ("TRIGGER_LOG", "xml", "text or json"),
         ("REDIS_URL", "localhost:6379", "redis://"),
         ("TRIGGER_CONFIG", "  ", "config.yaml"),

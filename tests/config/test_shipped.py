@@ -6,14 +6,13 @@ import os
 from pathlib import Path
 from typing import Any
 
-import jsonschema  # type: ignore[import-untyped]
 import pytest
-import yaml
 
 from examples.hello import greet
-from trigger.config import MISSING, NoAuth, PasswordAuth, TokenAuth, json_schema, load
+from trigger.config import MISSING, NoAuth, PasswordAuth, TokenAuth, load
 from trigger.config.declarations import TYPES
 
+from .editors import errors
 from .test_mistakes import TEN_BROKEN
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,12 +48,6 @@ def test_the_shipped_config_takes_its_operator_and_redis_from_the_environment() 
 @pytest.mark.parametrize(("data", "who"), [({"name": "Ada"}, "Ada"), ({}, "world"), ({"name": ""}, "world")])
 def test_the_example_greets(data: dict[str, Any], who: str) -> None:
     assert greet(data) == {"greeting": f"Hello, {who}"}
-
-
-def errors(text: str) -> list[str]:
-    schema = json_schema()
-    jsonschema.Draft202012Validator.check_schema(schema)
-    return [error.message for error in jsonschema.Draft202012Validator(schema).iter_errors(yaml.safe_load(text))]
 
 
 def test_the_editors_schema_takes_the_shipped_config() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -263,5 +264,6 @@ def test_a_retry_that_makes_no_sense_is_a_mistake(tmp_path: Path, wrong: str) ->
 
 
 def test_how_often_and_how_long_may_be_set(tmp_path: Path) -> None:
-    config = loaded(tmp_path, "idempotency: 1h\ncrashes: 2\nstop_grace: 0s\nmodules: {}\n")
-    assert (config.idempotency, config.crashes, config.stop_grace) == (3600.0, 2, 0.0)
+    config = loaded(tmp_path, "idempotency: 1h\ncrashes: 2\nstop_grace: 0s\nworkers: 3\nmodules: {}\n")
+    assert (config.idempotency, config.crashes, config.stop_grace, config.workers) == (3600.0, 2, 0.0, 3)
+    assert loaded(tmp_path, "workers: auto\nmodules: {}\n").workers == len(os.sched_getaffinity(0))

@@ -16,6 +16,7 @@ from trigger.config.model import Api, Config, NoAuth, PythonAction, Step, Workfl
 from trigger.executions import Record
 from trigger.queueing import Call, Submitter
 from trigger.worker import outcome, scripts
+from trigger.worker.exchange import Ended, Exchange
 
 WORKER = "w" * 32
 PLAIN = Workflow(name="plain", python="work:plain", timeout=60)
@@ -52,8 +53,7 @@ class Bench:
     def __init__(self, redis: Redis) -> None:
         self.redis = redis
         self.submitter = Submitter(redis)
-        self._take = redis.register_script(scripts.TAKE)
-        self._finish = redis.register_script(scripts.FINISH)
+        self._exchange = Exchange(redis, "default", WORKER, lease=10)
         self._reap = redis.register_script(scripts.REAP)
         self._release = redis.register_script(scripts.RELEASE)
 
@@ -67,13 +67,11 @@ class Bench:
 
     def take(self) -> tuple[str, str] | None:
         """The next execution and the id of its run; None when nothing waits."""
-        run = executions.new_uid().rjust(32, "0")
-        taken = self._take(keys=["rq:queue:default"], args=["default", run, WORKER, 10_000, "", "", 0])
-        return (taken[0].decode(), run) if taken and taken[0] else None
+        taken = self._exchange().taken
+        return (taken.uid, taken.execution) if taken else None
 
     def end(self, uid: str, run: str, result: outcome.Outcome) -> bool:
-        arguments = outcome.finish_arguments("default", uid, run, WORKER, result)
-        return bool(self._finish(keys=[executions.JOB + uid], args=arguments))
+        return self._exchange(Ended(uid, run, result), take=False).ended
 
     def run(self, result: outcome.Outcome) -> str:
         """Takes the next execution and ends it so."""

@@ -180,7 +180,7 @@ def test_a_summary_shows_what_the_record_does_but_for_input_and_output(bench: Be
     uid = bench.accept(value={"card": "4111"}, secrets=[["card"]], debug=True, rerun_of=first)
     (second, summary) = executions.page(redis, parse()).executions
     shown = dict(bench.record(first).as_json(operator=False).items())
-    for name in ("input", "output", "steps"):
+    for name in ("input", "output", "steps", "timeline"):
         del shown[name]
     assert summary.as_json() == {**shown, "debug": False, "rerun_of": None, "resumed_from": None}
     assert (second.uid, second.debug, second.rerun_of) == (uid, True, first)

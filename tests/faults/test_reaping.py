@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import uuid
 from typing import Any
 
 import pytest
@@ -23,16 +22,16 @@ from trigger.config.model import Api, NoAuth, Workflow
 from trigger.executions import Status
 from trigger.queueing import connect
 from trigger.worker import scripts
+from trigger.worker.exchange import Exchange
 
 NOTED = Api("shop", "noted", NoAuth(), Workflow(name="noted", python="work:noted", timeout=60))
 
 
 def abandon(redis: Redis, count: int) -> None:
     """Takes so many executions for a worker that does not exist, and lets their leases run out at once."""
-    take = redis.register_script(scripts.TAKE)
+    exchange = Exchange(redis, "default", "gone", lease=0)
     for _ in range(count):
-        taken: Any = take(keys=["rq:queue:default"], args=["default", uuid.uuid4().hex, "gone", 0, "", "", 0])
-        assert taken[0]
+        assert exchange().taken
 
 
 def look_at_everything(redis: Redis) -> None:

@@ -312,14 +312,14 @@ class Connection:
 
 
 class Gunicorn(Server):
-    """`python -m trigger web` in `folder`, whose config.yaml is there already."""
+    """`python -m trigger web` in `folder`, whose config.yaml is there already, with more in the environment."""
 
-    def __init__(self, folder: Path, redis_url: str) -> None:
+    def __init__(self, folder: Path, redis_url: str, **environ: str) -> None:
         self.folder = folder
         self.port = free_port()
         # HOME and the runtime folder: what else the processes make is made here too.
         homes = {"HOME": str(folder), "XDG_RUNTIME_DIR": str(folder)}
-        self._environ = environment(folder, redis_url, TRIGGER_BIND=f"127.0.0.1:{self.port}", **homes)
+        self._environ = environment(folder, redis_url, TRIGGER_BIND=f"127.0.0.1:{self.port}", **homes, **environ)
         self._stack = ExitStack()
 
     @property

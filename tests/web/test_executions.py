@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from redis import Redis
 from werkzeug.test import TestResponse
 
+from tests.support import OwnRedis
 from tests.web.conftest import MakeSite
 from tests.web.site import (
     CONFIG,
@@ -34,6 +37,19 @@ STEPS = """\
       - {name: quote, python: 'examples.hello:greet'}
       - {name: order, python: 'examples.hello:greet'}
 """
+
+
+@pytest.fixture(scope="module")
+def stepped(redis_server: OwnRedis, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gunicorn]:
+    """The web processes with an API whose workflow has steps."""
+    folder = tmp_path_factory.mktemp("stepped")
+    (folder / "config.yaml").write_text(
+        f"operators: {{admin: {OPERATOR}}}\n"
+        f"workflows:\n{STEPS}"
+        "modules: {shop: {methods: {order: {enabled: true, auth: {mode: none}, workflow: stepped}}}}\n"
+    )
+    with Gunicorn(folder, redis_server.url) as web:
+        yield web
 
 
 def listed(site: Site, query: str = "", **options: Any) -> dict[str, Any]:
@@ -66,7 +82,7 @@ def test_an_operator_lists_the_newest_executions_page_by_page(site: Site, redis:
     assert [row["uid"] for row in second["executions"]] == uids[3:]
     assert second["next"] is None
     shown = record(site, uids[0])
-    for name in ("input", "output", "steps"):
+    for name in ("input", "output", "steps", "timeline"):
         del shown[name]
     assert first["executions"][0] == {**shown, "debug": False, "rerun_of": None, "resumed_from": None}
 
@@ -152,9 +168,84 @@ def test_acts_are_posts(site: Site, redis: Redis, name: str, verb: str) -> None:
     assert redis.llen("rq:queue:default") == 1
 
 
-def test_the_list_is_a_get(site: Site) -> None:
-    response = site.call("/v1/executions", "POST", headers=ADMIN)
+@pytest.mark.parametrize("verb", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW"])
+def test_the_list_is_a_get(site: Site, verb: str) -> None:
+    response = site.call("/v1/executions", verb, headers=ADMIN)
     assert (response.status_code, response.headers["Allow"]) == (405, "GET, HEAD")
+
+
+def test_a_head_has_no_body(site: Site, redis: Redis) -> None:
+    accepted(site.call("open/any"))
+    response = site.call("/v1/executions", "HEAD", headers=ADMIN)
+    assert (response.status_code, response.data) == (200, b"")
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "cursor=x",
+        "cursor=" + "A" * 5000,
+        "since=yesterday",
+        "until=2026-02-30T00:00:00Z",
+        "status=FAILED",
+        "limit=1e2",
+        "limit=99999999999999999999",
+        "caller=%ff",
+        "caller=%",
+        "&" * 1500,
+        "x" * 3000,
+    ],
+)
+def test_a_query_that_can_not_be_meant_is_400(site: Site, query: str) -> None:
+    assert refusal(site.call(f"/v1/executions?{query}", "GET", headers=ADMIN)).status == 400
+
+
+def test_names_that_no_api_or_caller_can_have_find_nothing(site: Site, redis: Redis) -> None:
+    accepted(site.call("open/any"))
+    for value in ("%2A", "..", "%00", "%27%20or%201", "x" * 3000, "%F0%9F%A6%8A", "open%2Fany"):
+        for name in ("module", "method", "caller"):
+            assert listed(site, f"?{name}={value}") == {"executions": [], "next": None}
+
+
+# --- secrets ---
+
+
+def test_secrets_are_masked_wherever_an_execution_is_shown(site: Site, redis: Redis, log: list[str]) -> None:
+    card = "4111222233334444"
+    uid = accepted(site.call("open/order", json={"sku": "A1", "card": card}))
+    new = accepted(act(site, uid, "rerun", json={"input": {"sku": "B2", "card": "5" * 16}}))
+    state = {"status": "succeeded", "attempts": 1, "output": {"paid with": [card, f"x{card}"]}}
+    redis.hset(executions.STEPS + uid, mapping={"": json.dumps({"steps": ["pay"]}), "pay": json.dumps(state)})
+    act(site, uid, "cancel")
+    texts = [
+        site.call(f"/v1/executions{path}", "GET", headers=ADMIN).text
+        for path in ("", f"/{uid}", f"/{new}", f"/{uid}/logs")
+    ]
+    assert json.loads(texts[1])["response"]["steps"][0]["output"] == {"paid with": ["***", "x***"]}
+    for text in [*texts, *log]:
+        assert card not in text
+        assert "5" * 16 not in text
+        assert OPERATOR not in text
+        assert ADMIN["Authorization"].removeprefix("Basic ") not in text
+
+
+def test_a_refused_input_of_a_rerun_does_not_repeat_a_secret(site: Site, redis: Redis, log: list[str]) -> None:
+    uid = accepted(site.call("open/order", json={"sku": "A1"}))
+    refused = act(
+        site, uid, "rerun", json={"input": {"sku": "", "card": "4111222233334444", "crad": "9999888877776666"}}
+    )
+    assert refused.status_code == 400
+    for text in [refused.text, *log]:
+        assert "4111222233334444" not in text
+        assert "9999888877776666" not in text
+
+
+def test_who_acted_on_what_is_in_the_log(site: Site, redis: Redis, log: list[str]) -> None:
+    uid = accepted(site.call("open/any"))
+    act(site, uid, "cancel")
+    assert f"path=/v1/executions/{uid}/cancel" in log[-1]
+    assert "caller=admin" in log[-1]
+    assert f"uid={uid}" in log[-1]
 
 
 @pytest.mark.parametrize("name", ACTS)
@@ -258,6 +349,37 @@ def test_a_rerun_with_an_idempotency_key_can_be_repeated(site: Site, redis: Redi
     again = act(site, uid, "rerun", headers={**ADMIN, "Idempotency-Key": "k"})
     assert accepted(first) == accepted(again) != uid
     assert again.headers["Idempotency-Replayed"] == "true"
+
+
+def test_a_key_that_was_used_with_another_input_is_422(site: Site, redis: Redis) -> None:
+    uid = accepted(site.call("open/any"))
+    keyed = {**ADMIN, "Idempotency-Key": "k"}
+    accepted(act(site, uid, "rerun", headers=keyed))
+    refused = refusal(act(site, uid, "rerun", headers=keyed, json={"input": {"other": 1}}))
+    assert (refused.status, refused.code) == (422, "requestError.idempotencyMismatch")
+    assert refusal(act(site, uid, "rerun", headers={**ADMIN, "Idempotency-Key": ""})).status == 400
+
+
+@pytest.mark.parametrize("name", ["rerun", "resume"])
+def test_two_processes_start_one_execution_for_the_same_key(stepped: Gunicorn, redis: Redis, name: str) -> None:
+    uid = accepted(stepped.call("shop/order"))
+    assert stepped.call(f"/v1/executions/{uid}/cancel", headers=ADMIN).status == 202
+    before = redis.zcard(executions.INDEX)
+    headers = {**ADMIN, "Idempotency-Key": f"once-{name}"}
+    with ThreadPoolExecutor(12) as pool:
+        answers = list(pool.map(lambda _: stepped.call(f"/v1/executions/{uid}/{name}", headers=headers), range(24)))
+    assert len({accepted(answer) for answer in answers}) == 1
+    assert redis.zcard(executions.INDEX) == before + 1
+    assert [answer.headers.get("idempotency-replayed") for answer in answers].count(None) == 1
+
+
+def test_cancelled_by_many_at_once_it_is_cancelled_once(gunicorn: Gunicorn, redis: Redis) -> None:
+    uids = [accepted(gunicorn.call("open/any")) for _ in range(10)]
+    with ThreadPoolExecutor(12) as pool:
+        answers = list(pool.map(lambda uid: gunicorn.call(f"/v1/executions/{uid}/cancel", headers=ADMIN), uids * 4))
+    assert {(answer.status, answer.json["response"]["status"]) for answer in answers} == {(202, "cancelled")}
+    assert redis.zcard("rq:canceled:default") == 10
+    assert redis.llen("rq:queue:default") == 0
 
 
 def test_an_api_that_is_not_enabled_any_more_is_409(make_site: MakeSite, redis: Redis) -> None:

@@ -12,11 +12,12 @@ import pytest
 
 from tests.programs import needs_program
 from tests.support import ROOT, OwnRedis
-from tests.web.site import Gunicorn
+from tests.web.site import OPERATOR, Gunicorn, accepted
 from trigger import errors
 
 PAGE = (ROOT / "docs" / "http.md").read_text()
 LINES = re.findall(r"^(curl .*)\n# (\d+) (.*)$", PAGE, re.MULTILINE)
+ON_ONE = [line for line in LINES if "$UID" in line[0]]  # lines about one execution, in their order
 UID = re.compile(r'(?<="uid":")\d{25}(?=")')
 
 
@@ -25,30 +26,49 @@ def shipped(redis_server: OwnRedis, tmp_path_factory: pytest.TempPathFactory) ->
     """The web processes under the config.yaml of the repository."""
     folder = tmp_path_factory.mktemp("shipped")
     shutil.copy(ROOT / "config.yaml", folder)
-    with Gunicorn(folder, redis_server.url) as web:
+    with Gunicorn(folder, redis_server.url, TRIGGER_ADMIN_PASSWORD=OPERATOR) as web:
         yield web
 
 
-@pytest.mark.parametrize(("line", "status", "body"), LINES)
+def check(shipped: Gunicorn, line: str, status: str, body: str, uid: str = "") -> None:
+    """Runs a line, and compares what it is answered: uids may differ, and "…" stands for anything."""
+    for name, value in (("$TRIGGER_ADMIN_PASSWORD", OPERATOR), ("$UID", uid), (":8080", f":{shipped.port}")):
+        line = line.replace(name, value)
+    command = shlex.split(line)
+    command[0] = needs_program("curl")
+    done = subprocess.run([*command, "-s", "-w", "\n%{http_code}"], capture_output=True, text=True, check=True)
+    answered, _, code = done.stdout.rpartition("\n")
+    assert code == status
+    wanted = re.escape(UID.sub("…", body)).replace("…", ".*")
+    assert re.fullmatch(wanted, UID.sub("…", answered).strip(), re.DOTALL), answered
+
+
+@pytest.mark.parametrize(("line", "status", "body"), [line for line in LINES if line not in ON_ONE])
 def test_the_curl_lines_of_the_page_are_answered_as_it_shows(
     shipped: Gunicorn, line: str, status: str, body: str
 ) -> None:
-    command = shlex.split(line.replace("127.0.0.1:8080", f"127.0.0.1:{shipped.port}"))
-    command[0] = needs_program("curl")
-    done = subprocess.run([*command, "-s", "-w", "%{http_code}"], capture_output=True, text=True, check=True)
-    answered, _, code = done.stdout.rpartition("\n")
-    assert code == status
-    assert UID.sub("…", answered) == UID.sub("…", body)
+    for _ in range(2):  # so that lists have something to show
+        accepted(shipped.call("iolinker/test"))
+    check(shipped, line, status, body)
+
+
+def test_those_about_an_execution_do_with_it_what_the_page_shows(shipped: Gunicorn) -> None:
+    uid = accepted(shipped.call("iolinker/test"))
+    for line, status, body in ON_ONE:
+        check(shipped, line, status, body, uid)
 
 
 def test_there_are_such_lines_for_each_way_to_call() -> None:
-    assert {status for _, status, _ in LINES} == {"202", "400", "401", "403"}
-    assert len(LINES) >= 8
+    assert {status for _, status, _ in LINES} == {"200", "202", "400", "401", "403", "409"}
+    assert len(LINES) >= 18
+    for path in ("/logs", "/cancel", "/rerun", "/resume"):
+        assert any(path in line for line, _, _ in ON_ONE), path
 
 
 def kinds(base: type[errors.RequestError] = errors.RequestError) -> Iterator[type[errors.RequestError]]:
     for kind in base.__subclasses__():
-        yield kind
+        if not kind.__subclasses__():  # else only what is under it is raised
+            yield kind
         yield from kinds(kind)
 
 

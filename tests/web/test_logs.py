@@ -13,7 +13,20 @@ from werkzeug.test import TestResponse
 
 from tests.support import OwnRedis, environment, eventually, process
 from tests.web.conftest import MakeSite
-from tests.web.site import OPERATOR, OTHER_TOKEN, TOKEN, Gunicorn, Refusal, Site, accepted, basic, refusal
+from tests.web.site import (
+    OPERATOR,
+    OTHER_TOKEN,
+    TOKEN,
+    Connection,
+    Gunicorn,
+    Refusal,
+    Site,
+    accepted,
+    basic,
+    many,
+    refusal,
+    request,
+)
 from trigger import executions
 from trigger.executions import JOB
 from trigger.executions.log import Log
@@ -221,12 +234,34 @@ def test_so_many_may_wait_at_once_and_one_more_is_answered_at_once(site: Site, r
     for thread in threads:
         thread.start()
     eventually(lambda: blocked(redis) == WAITERS)
-    assert texts(logs(site, running.uid, "?wait=10")) == []
+    refused = logs(site, running.uid, "?wait=10")
+    assert (texts(refused), refused.headers["Retry-After"]) == ([], "1")
+    assert "Retry-After" not in logs(site, running.uid).headers
     assert all(thread.is_alive() for thread in threads)
     running.write("x")
     for thread in threads:
         thread.join()
     assert texts(logs(site, running.uid, "?wait=10")) == ["x"]
+
+
+def test_however_many_wait_calls_are_answered(gunicorn: Gunicorn, redis: Redis) -> None:
+    running = Running(redis, accepted(gunicorn.call("open/any")))
+    asking = request("GET", f"/v1/executions/{running.uid}/logs?wait=10", {"Host": "localhost"})
+    with many(gunicorn, 40, asking) as clients:
+
+        def waiting() -> list[Connection]:
+            return [client for client in clients if client.is_waiting()]
+
+        eventually(lambda: 0 < len(waiting()) <= 2 * WAITERS)  # of two processes
+        assert accepted(gunicorn.call("open/any"))
+        held = waiting()
+        assert held
+        for client in set(clients) - set(held):
+            answer = client.answer()
+            assert (answer.json["response"]["lines"], answer.headers["retry-after"]) == ([], "1")
+        running.write("news")
+        for client in held:
+            assert [line["text"] for line in client.answer().json["response"]["lines"]] == ["news"]
 
 
 def test_without_redis_logs_are_unavailable(make_site: MakeSite, tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -23,6 +23,7 @@ from tests.web.site import (
     CONFIG,
     FAILURES,
     MAX_BODY,
+    OPERATOR,
     OTHER_TOKEN,
     PASSWORD,
     TOKEN,
@@ -340,6 +341,17 @@ def test_what_nginx_refuses_has_our_shape(nginx: Nginx, redis: Redis, sent: byte
     assert nothing_stored(redis)
 
 
+def test_the_list_the_log_and_the_acts_are_passed_on(nginx: Nginx, redis: Redis) -> None:
+    uid = accepted(nginx.call("open/any"))
+    operator = basic("admin", OPERATOR)
+    listed = nginx.call("/v1/executions?limit=1", "GET", headers=operator).json["response"]
+    assert [row["uid"] for row in listed["executions"]] == [uid]
+    assert nginx.call(f"/v1/executions/{uid}/logs?wait=0", "GET").json["response"]["lines"] == []
+    own = {"Origin": "http://localhost"}  # what a browser sends from a page of the service itself
+    cancelled = nginx.call(f"/v1/executions/{uid}/cancel", headers={**operator, **own})
+    assert cancelled.json["response"] == {"uid": uid, "status": "cancelled"}
+
+
 def test_between_nginxs_limits_and_triggers_own_it_is_trigger_who_refuses_in_the_same_shape(nginx: Nginx) -> None:
     assert refusal(nginx.call("/v1/api/" + "x" * 5000, "GET")).status == 414
     assert refusal(nginx.call("open/any", headers={f"h{number}": "x" for number in range(150)})).status == 431
@@ -353,7 +365,7 @@ def test_between_nginxs_limits_and_triggers_own_it_is_trigger_who_refuses_in_the
         "/v1",
         "/v1/",
         "/v1/api",
-        "/v1/executions",
+        "/v1/executionsx",
         "/healthz/",
         "/healthz;x",
         "/Healthz",

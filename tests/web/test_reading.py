@@ -46,6 +46,7 @@ FIELDS = [
     "output",
     "error",
     "steps",
+    "timeline",
 ]
 
 
@@ -81,6 +82,7 @@ def test_a_record_has_the_fields_of_the_contract(site: Site, redis: Redis) -> No
         "output": None,
         "error": None,
         "steps": [],
+        "timeline": [{"what": "queued", "from": created, "to": None, "ms": None, "steps": []}],
     }
 
 
@@ -149,7 +151,9 @@ def test_a21_what_is_no_uid_is_not_found(site: Site, redis: Redis, uid: str) -> 
     assert refusal(read(site, uid, ADMIN)) == NOT_FOUND
 
 
-@pytest.mark.parametrize("target", ["/v1/executions/", "/v1/executions", "/v1/executions/../x", "/v1/executions/1/2"])
+@pytest.mark.parametrize(
+    "target", ["/v1/executions/", "/v1/executions/../x", "/v1/executions/1/2", "/v1/executions/1/logs/"]
+)
 def test_a21_around_the_records_there_is_nothing(site: Site, target: str) -> None:
     assert refusal(site.call(target, "GET", headers=ADMIN)).status == 404
 

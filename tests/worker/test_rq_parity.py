@@ -45,7 +45,8 @@ def state(redis: Redis, uid: str, queue: str) -> dict[str, Any]:
     for key in keys:
         if redis.exists(key):
             found[key.replace(uid, "UID")] = (redis.type(key), round(redis.ttl(key) / 10))
-    found["fields"] = set(redis.hkeys(f"rq:job:{uid}")) - OURS
+    fields = cast(dict[bytes, bytes], redis.hgetall(f"rq:job:{uid}"))
+    found["fields"] = {name for name, value in fields.items() if value} - OURS  # RQ reads an empty one as not there
     ((_, result),) = cast(list[Any], redis.xrange(f"rq:results:{uid}"))
     found["result"] = {name: b"" if name != b"type" else value for name, value in result.items()}
     for registry in ("finished", "failed"):

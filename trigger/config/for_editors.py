@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from trigger.config.declarations import FITS, TYPES, UNKNOWNS
 from trigger.config.names import NAME
+from trigger.config.scalars import MAX_WORKERS
 from trigger.config.schema_parts import DURATION, SIZE, TEXT, Schema, boolean, integer, mapping, names, optional
 from trigger.config.schemas import VERBS
 from trigger.config.steps_for_editors import definitions
@@ -24,6 +25,7 @@ def json_schema() -> Schema:
                 "server": optional(_server()),
                 "redis": {"type": ["string", "null"], "description": "URL of a Redis; empty: a private one"},
                 "retention": {**DURATION, "default": "7d"},
+                "workers": {"anyOf": [integer(1, MAX_WORKERS), {"const": "auto"}], "default": 2},
                 "idempotency": {**DURATION, "default": "24h"},
                 "crashes": integer(1, 1000, default=5),
                 "stop_grace": {**DURATION, "default": "25s"},

@@ -28,7 +28,8 @@ MAX_FILE = 32 * 1024 * 1024  # bytes
 MIN_MASKED = 6  # characters: shorter values are too common to be hidden wherever they appear
 RETENTION = 7 * 86400.0  # seconds, where the config says nothing
 
-_PLAIN = ("idempotency", "crashes", "stop_grace", "cancel_grace", "logs", "keep")  # keys that Config takes as they are
+# Keys that Config takes as they are.
+_PLAIN = ("workers", "idempotency", "crashes", "stop_grace", "cancel_grace", "logs", "keep")
 
 CheckImports = Callable[[Sequence[str]], Mapping[str, str]]
 

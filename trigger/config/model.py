@@ -236,6 +236,7 @@ class Config:
     `apis` is the route table. `workflows` holds every workflow that may run, also those an API names directly.
     `files` are all the files it was read from, which an edit may touch, the config itself first; `stamps` is the state
     each was read in. `digest` tells versions apart.
+    `workers` is how many worker processes `up` starts for each queue.
     `idempotency` is how long a call with an Idempotency-Key is remembered; `crashes` how often the worker of an
     execution may die before it fails; `stop_grace` how long a worker that is told to stop waits for the running one.
     `logs` is how much of an execution's log is kept, its newest part; `keep` how many records of ended executions each
@@ -254,6 +255,7 @@ class Config:
     files: tuple[Path, ...]
     digest: str
     redis: Secret | None = None
+    workers: int = 2
     idempotency: float = 86_400.0  # seconds
     crashes: int = 5
     logs: int = 1024 * 1024  # bytes

@@ -22,7 +22,7 @@ def missing(given: Mapping[str, Any], folder: Path, search: str) -> Iterator[tup
             yield ("run", 0), wrong
     if isinstance(cwd, str) and not (folder / cwd).is_dir():
         there = "is not a folder" if (folder / cwd).exists() else "does not exist"
-        yield ("cwd",), f"{shown(cwd)} {there}; it was looked for as {shown(str(folder / cwd))}"
+        yield ("cwd",), f"{shown(cwd)} {there}; it was looked for as {str(folder / cwd)!r}"
 
 
 def _program(name: str, folder: Path, search: str) -> str | None:
@@ -37,7 +37,7 @@ def _program(name: str, folder: Path, search: str) -> str | None:
         return f"{shown(name)} is a folder"
     if path.exists():
         return f"{shown(name)} is not executable by this user: chmod +x it"
-    return f"there is no program {shown(name)}; it was looked for as {shown(str(path))}"
+    return f"there is no program {shown(name)}; it was looked for as {str(path)!r}"
 
 
 def _runs(path: Path) -> bool:

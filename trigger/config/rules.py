@@ -37,7 +37,7 @@ def steps_of(name: str, workflow: Mapping[str, Any]) -> Iterator[tuple[Path, dic
 
 
 def _fields(data: Mapping[str, Any]) -> dict[str, frozenset[str] | None]:
-    """By workflow with steps: the names of the fields that its APIs together let an input have; None when it may have any."""
+    """By workflow with steps: the fields that its APIs together let an input have; None when it may have any."""
     found: dict[str, frozenset[str] | None] = {}
     of_steps = {name for name, workflow in (data.get("workflows") or {}).items() if "steps" in workflow}
     for _, _, api in apis_of(data) if of_steps else ():

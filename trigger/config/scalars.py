@@ -6,6 +6,7 @@ One function for each kind; the ValueError it raises says what would be right.
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Callable
 from typing import Any
@@ -19,6 +20,7 @@ SIZES = {"B": 1, "kB": 1000, "MB": 1000**2, "GB": 1000**3, "KiB": 1024, "MiB": 1
 DURATIONS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 DAY = DURATIONS["d"]  # seconds
 MAX_INTEGER = 2**63 - 1
+MAX_WORKERS = 64
 
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)")
 _BASED = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
@@ -54,6 +56,16 @@ def integer(low: int, high: int) -> Callable[[str], int]:
         return int(text)
 
     return convert
+
+
+def workers(text: str) -> int:
+    """How many worker processes a queue has: a number, or `auto` for as many as there are cores that we may use."""
+    if text == "auto":
+        return min(MAX_WORKERS, len(os.sched_getaffinity(0)))
+    try:
+        return integer(1, MAX_WORKERS)(text)
+    except ValueError:
+        raise ValueError(f"must be auto, or a whole number from 1 to {MAX_WORKERS}, not {shown(text)}") from None
 
 
 def number(text: str) -> int | float:

@@ -13,7 +13,7 @@ from trigger.config.declarations import UNKNOWNS, choice, declare, field_name
 from trigger.config.model import Auth, Input, NoAuth, PasswordAuth, TokenAuth, Verb
 from trigger.config.names import REFERENCE_FORM, name
 from trigger.config.parts import Scalar, Strict, Value, by_key, each, part, refuse, section, unknown_key
-from trigger.config.scalars import DAY, boolean, duration, free, integer, shown, size
+from trigger.config.scalars import DAY, boolean, duration, free, integer, shown, size, workers
 from trigger.config.secret import HASH_PREFIX, Secret
 from trigger.config.workflows import workflow
 
@@ -234,6 +234,7 @@ CONFIG: Schema = Strict.from_dict(
         "server": _optional(section(_SERVER)),
         "redis": Scalar(redis_url, allow_none=True),
         "retention": Scalar(duration(60, 3650 * DAY)),
+        "workers": Scalar(workers),
         "idempotency": Scalar(duration(1, 365 * DAY)),
         "crashes": Scalar(integer(1, 1000)),
         "stop_grace": Scalar(duration(0, DAY)),

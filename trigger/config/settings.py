@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
 
+from trigger.config.scalars import workers
 from trigger.config.schemas import redis_url
 from trigger.config.secret import Secret
 from trigger.errors import UsageError
 
-MAX_WORKERS = 64
 _HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,252}[A-Za-z0-9])?")
 _BIND_HELP = "it must be HOST:PORT such as 127.0.0.1:8080 or [::1]:8080, or unix:/PATH"
 
@@ -27,7 +27,7 @@ class Settings:
     port: int = 8080
     unix: Path | None = None
     data: Path = Path("data")
-    workers: int = 2  # worker processes of `up`
+    workers: int | None = None  # worker processes of `up` for each queue; None: as the config says
     redis_url: Secret | None = None
     log: Literal["text", "json"] = "text"
 
@@ -51,7 +51,7 @@ class Settings:
             port=port,
             unix=unix,
             data=_path(environ, "TRIGGER_DATA", "data"),
-            workers=_workers(environ.get("TRIGGER_WORKERS") or "2"),
+            workers=_workers(environ.get("TRIGGER_WORKERS", "")),
             redis_url=redis,
             log=cast(Literal["text", "json"], log),
         )
@@ -74,10 +74,11 @@ def _path(environ: Mapping[str, str], variable: str, default: str) -> Path:
     return Path(text)
 
 
-def _workers(text: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,3}", text) or not 1 <= int(text) <= MAX_WORKERS:
-        raise UsageError(f"TRIGGER_WORKERS must be a whole number from 1 to {MAX_WORKERS}, not {text!r}")
-    return int(text)
+def _workers(text: str) -> int | None:
+    try:
+        return workers(text) if text else None
+    except ValueError as error:
+        raise UsageError(f"TRIGGER_WORKERS {error}") from None
 
 
 def _bind(text: str) -> tuple[str, int, Path | None]:

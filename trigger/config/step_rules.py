@@ -46,7 +46,7 @@ def resolved(needs: Sequence[Sequence[str] | None], names: Sequence[str]) -> lis
     """What each step needs: what it says, or in a list where none says it, the step before it."""
     if any(said is not None for said in needs):
         return [tuple(dict.fromkeys(said or ())) for said in needs]
-    return [(), *((name,) for name in names[:-1])]
+    return [(names[index - 1],) if index else () for index in range(len(names))]
 
 
 def check_steps(
@@ -87,7 +87,7 @@ class _Rules:
     steps: list[_Step]
     fields: frozenset[str] | None
     known: dict[str, _Step] = field(init=False, default_factory=dict)
-    before: dict[str, frozenset[str]] = field(init=False, default_factory=dict)  # by step: all that is done before it
+    before: dict[Path, frozenset[str]] = field(init=False, default_factory=dict)  # by place: all that is done before
 
     def check(self) -> None:
         for step in self.steps:
@@ -107,11 +107,13 @@ class _Rules:
 
     def check_needs(self) -> None:
         steps = [step for step in self.steps if not step.last]
-        names = [step.name for step in steps]
-        candidates = sorted(filter(None, names))
+        names = {step.name for step in steps} - {""}
+        candidates = sorted(names)
+        # One without a name, or with another's, stands in the order too, under a name that nobody can need.
+        own = [step.name if self.known.get(step.name) is step else f" {index}" for index, step in enumerate(steps)]
         graph: dict[str, dict[str, None]] = {}
-        for step, needed in zip(steps, resolved([step.needs for step in steps], names), strict=True):
-            graph[step.name] = {one: None for one in needed if one in names and one != step.name}
+        for name, step, needed in zip(own, steps, resolved([step.needs for step in steps], own), strict=True):
+            graph[name] = {one: None for one in needed if one in own and one != name}
             for index, one in enumerate(step.needs or ()):
                 where = (*step.where, "needs", index)
                 if one == step.name:
@@ -123,9 +125,10 @@ class _Rules:
                 elif one and one not in names:
                     hint = did_you_mean(one, candidates) or f"; there are {_few(candidates)}"
                     self.report(where, f"there is no step {shown(one)}{hint}")
-        order = self.cut_cycles(graph)
-        for name in order:
-            self.before[name] = frozenset(graph[name]).union(*(self.before[one] for one in graph[name]))
+        before: dict[str, frozenset[str]] = {}
+        for name in self.cut_cycles(graph):
+            before[name] = frozenset(graph[name]).union(*(before[one] for one in graph[name]))
+        self.before = {step.where: before[name] for name, step in zip(own, steps, strict=True)}
 
     def cut_cycles(self, graph: dict[str, dict[str, None]]) -> list[str]:
         """Report circles, and cut them; the steps in an order in which they can run."""
@@ -188,7 +191,7 @@ class _Rules:
             return "runs only after the workflow has failed"
         if used.last and used.where > step.where:
             return "runs later"
-        if not step.last and name not in self.before.get(step.name, ()):
+        if not step.last and name not in self.before.get(step.where, ()):
             plain = all(one.needs is None for one in self.steps)
             return "runs later" if plain else f"the step does not need {name}: add it to needs"
         if len(path) > 2 and path[2] not in STEP:

@@ -21,6 +21,7 @@ KINDS = ("python", "run", "http")
 FORM = f"a mapping such as {{name: quote, python: {REFERENCE_FORM}}}"
 
 _FITS = {"with": "python", "cwd": "run"}  # keys that make sense for one kind only
+_MEANT = {"args", "command", "script", "shell", "url"}  # keys of other tools, that tell which kind is meant
 _CODES = {"run": (1, 255), "http": STATUSES}  # what a number in retry.on may be
 _EXCEPTION = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 _NUMBER = re.compile(r"[0-9]{1,4}")
@@ -37,7 +38,7 @@ def read_step(value: Any) -> dict[str, Any]:
     except ValidationError as error:
         wrong, given = by_key(error), error.valid_data if isinstance(error.valid_data, dict) else {}
     kinds = [kind for kind in KINDS if kind in value]
-    if len(kinds) != 1:
+    if len(kinds) > 1 or not (kinds or _MEANT & value.keys()):
         wrong["_schema"] = [
             f"must have exactly one of python, run and http{', not ' if kinds else ''}{' and '.join(kinds)}"
         ]

@@ -6,6 +6,7 @@ from trigger.config.names import QUEUE, STEP, VARIABLE
 from trigger.config.requests import BODIES, MAX_REDIRECTS, METHODS, STATUSES
 from trigger.config.schema_parts import (
     DURATION,
+    REFERENCE,
     SIZE,
     TEXT,
     Schema,
@@ -91,7 +92,7 @@ def _step(*, last: bool) -> Schema:
 def _http() -> Schema:
     schema = mapping(
         {
-            "method": {"enum": list(METHODS), "default": "GET"},
+            "method": {"anyOf": [{"enum": list(METHODS)}, REFERENCE], "default": "GET"},
             "url": {"type": "string", "pattern": r"^[Hh][Tt][Tt][Pp][Ss]?://|^\{\{|^\{%|\$\{"},
             "headers": {"type": "object", "additionalProperties": TEXT},
             "query": _PAIRS,

@@ -6,7 +6,7 @@ import re
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 from redis import Redis
 from redis.exceptions import TimeoutError as RedisTimeoutError
@@ -101,6 +101,14 @@ def follow(redis: Redis, uid: str, after: str | None, limit: int, wait: float) -
             redis.xread({LOG + uid: page.next}, count=1, block=max(1, int(min(left, _LOOK) * 1000)))
         except RedisTimeoutError:
             pass  # it hangs, or was late by a little: the next read tells
+
+
+def last(redis: Redis, uid: str, count: int, step: str = "") -> tuple[Line, ...]:
+    """The last `count` lines of a step, or of the whole log, in order; looks at the last MAX_LINES lines."""
+    entries = cast(list[Any], redis.xrevrange(LOG + uid, count=MAX_LINES if step else count))
+    lines = (_line(key.decode(), fields) for key, fields in entries)
+    found = [line for line in lines if not step or line.step == step]
+    return tuple(reversed(found[:count]))
 
 
 def _cut(counted: bytes | None) -> tuple[int, str]:

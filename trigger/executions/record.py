@@ -20,6 +20,7 @@ from trigger.executions.keys import INDEX, JOB, RESULTS, STATS, STEPS
 from trigger.executions.status import FINAL, OF_RQ, Status
 from trigger.executions.steps import StepRecord, Whole
 from trigger.executions.steps import records as step_records
+from trigger.executions.timeline import Run, Span, timeline
 from trigger.inputs import mask, secret_values
 
 _RQ_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z")
@@ -47,6 +48,7 @@ class Record:
     rerun_of: str | None  # the uid of the execution that this one repeats
     resumed_from: str | None  # the uid of the execution that this one goes on with
     steps: tuple[StepRecord, ...]
+    timeline: tuple[Span, ...]
 
     def as_json(self, *, operator: bool) -> dict[str, Any]:
         """The record as the HTTP answer and the CLI show it; the traceback is for operators only."""
@@ -68,6 +70,7 @@ class Record:
             "output": self.output,
             "error": error,
             "steps": [step.as_json(operator=operator) for step in self.steps],
+            "timeline": [span.as_json() for span in self.timeline],
             **({"debug": True} if self.debug else {}),
             **({"rerun_of": self.rerun_of} if self.rerun_of else {}),
             **({"resumed_from": self.resumed_from} if self.resumed_from else {}),
@@ -133,6 +136,16 @@ def origin(redis: Redis, uid: str) -> Origin | None:
         return None
 
 
+def api_of(redis: Redis, uid: str) -> tuple[str, str] | None:
+    """The module and method of an execution; None when there is no record of it (any more)."""
+    meta = cast(bytes | None, redis.hget(JOB + uid, "meta"))
+    try:
+        about = json.loads(meta or b"")
+        return about["module"], about["method"]
+    except (KeyError, ValueError, TypeError):
+        return None
+
+
 def newest(redis: Redis, limit: int) -> list[Record]:
     """The newest `limit` records, newest first."""
     members: list[bytes] = redis.zrevrange(INDEX, 0, limit - 1)  # type: ignore[assignment]  # without scores
@@ -176,6 +189,8 @@ def _record(
     whole = Whole(status, created_at, ended_at, error, bool(resumed_from))
     if steps:
         whole = replace(whole, secrets={*masked, *secret_values(input_, secrets)})
+    attempt, started_at = int(fields.get(b"attempt", 0)), rq_time(fields.get(b"started_at"))
+    shown = step_records(steps, whole) if steps else ()
     return Record(
         uid=uid,
         module=module,
@@ -183,9 +198,9 @@ def _record(
         workflow=workflow,
         status=status,
         created_at=created_at,
-        started_at=rq_time(fields.get(b"started_at")),
+        started_at=started_at,
         ended_at=ended_at,
-        attempt=int(fields.get(b"attempt", 0)),
+        attempt=attempt,
         caller=meta.get("caller"),
         input=mask(input_, secrets),
         output=output,
@@ -194,8 +209,18 @@ def _record(
         debug=bool(meta.get("debug")),
         rerun_of=meta.get("rerun_of"),
         resumed_from=resumed_from,
-        steps=step_records(steps, whole) if steps else (),
+        steps=shown,
+        timeline=timeline(created_at, ended_at, _runs(fields.get(b"runs"), started_at, ended_at), shown),
     )
+
+
+def _runs(earlier: bytes | None, started_at: str | None, ended_at: str | None) -> list[Run]:
+    """The runs of an execution: those that another followed or was to follow, a line each, and the one after them."""
+    pairs = [line.split(b" ") for line in (earlier or b"").splitlines()]
+    runs = [Run(begin, rq_time(pair[1])) for pair in pairs if len(pair) == 2 and (begin := rq_time(pair[0]))]
+    if started_at and (not runs or runs[-1].started_at != started_at):
+        runs.append(Run(started_at, ended_at))
+    return runs
 
 
 def rq_time(raw: bytes | None) -> str | None:

@@ -65,9 +65,10 @@ class StepRecord:
     traceback: str | None = None
     because: str | None = None  # why it was skipped, cancelled or not run again
     on_failure: bool = False  # runs only after the workflow has failed
+    input: Any = None  # what one that failed was given, where that is not the execution's input
 
     def as_json(self, *, operator: bool) -> dict[str, Any]:
-        """The step as records show it; the traceback is for operators only."""
+        """The step as records show it; traceback and input are for operators only."""
         error = dict(self.error) if self.error else None
         if error is not None and operator and self.traceback:
             error["traceback"] = self.traceback
@@ -82,6 +83,7 @@ class StepRecord:
             "error": error,
             "because": self.because,
             **({"on_failure": True} if self.on_failure else {}),
+            **({"input": self.input} if operator and self.input is not None else {}),
         }
 
 
@@ -211,6 +213,7 @@ def _begun(name: str, state: Mapping[str, Any], kind: str | None, whole: Whole, 
         traceback=hide(trace) if isinstance(trace, str) else None,
         because=hide(because),
         on_failure=late,
+        input=hide(state.get("input")),
     )
 
 

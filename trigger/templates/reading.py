@@ -11,7 +11,7 @@ from typing import Any
 from jinja2 import TemplateSyntaxError, nodes
 
 from trigger.errors import TemplateError
-from trigger.templates.sandbox import ENVIRONMENT
+from trigger.templates.sandbox import COUNTED, ENVIRONMENT
 
 # The names that a template may begin with; `error` only in steps that run after a failure.
 ROOTS = ("input", "steps", "env", "execution", "error")
@@ -93,6 +93,8 @@ def parse(text: str) -> nodes.Template:
         raise TemplateError("is not a valid template: it is nested too deeply") from None
     for concat in tree.find_all(nodes.Concat):  # the operator ~, which would take Python's words for null and true
         concat.nodes = [nodes.Filter(node, "string", [], [], None, None) for node in concat.nodes]
+    for loop in tree.find_all(nodes.For):
+        loop.iter = nodes.Filter(loop.iter, COUNTED, [], [], None, None)
     return tree
 
 

@@ -13,7 +13,7 @@ from jinja2.environment import Template
 
 from trigger.errors import TemplateError
 from trigger.templates.reading import is_template, outputs, parse, sole_expression
-from trigger.templates.sandbox import ENVIRONMENT, MAX_TEXT, as_data, as_text
+from trigger.templates.sandbox import ENVIRONMENT, MAX_TEXT, MAX_TURNS, TURNS, as_data, as_text
 
 MAX_SHOWN = 200  # characters of an expression in a message, and of what is wrong with it
 # What evaluating may raise: Jinja2's own errors, and those of Python's operators and methods on data. Anything else,
@@ -122,7 +122,8 @@ class _Program:
 
     def __call__(self, context: _Context) -> str:
         with _named(self._text):
-            return _joined(self._text, self._template.root_render_func(self._template.new_context(dict(context))))
+            running = self._template.new_context({**context, TURNS: [MAX_TURNS]})
+            return _joined(self._text, self._template.root_render_func(running))
 
 
 @contextlib.contextmanager

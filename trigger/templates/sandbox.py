@@ -10,16 +10,21 @@ import functools
 import json
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from jinja2 import StrictUndefined, Undefined, filters
+from jinja2 import StrictUndefined, Undefined, filters, pass_context
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 MAX_TEXT = 1024 * 1024  # characters, about; of a text that is made, or of a value as JSON
 MAX_ITEMS = 100_000  # of a list that is multiplied, as Jinja2's own for range()
 MAX_BITS = 4096  # of a whole number that is made
+MAX_TURNS = 100_000  # of all loops of a template together
+
+# Names that no template can write.
+TURNS = " turns"  # in the context of a template with statements: how many turns its loops may still take, in a list
+COUNTED = " counted"  # the filter that every loop's values go through
 
 # The filters and methods of texts that make little of much, or as much.
 _FILTERS = (
@@ -60,7 +65,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
     def __init__(self) -> None:
         super().__init__(undefined=_Undefined, finalize=as_text, keep_trailing_newline=True, cache_size=0)
-        self.filters = {name: self.filters[name] for name in _FILTERS.split()} | _OWN_FILTERS
+        self.filters = {name: self.filters[name] for name in _FILTERS.split()} | _OWN_FILTERS | {COUNTED: _counted}
         self.globals = {name: self.globals[name] for name in ("range", "dict")}
 
     def getattr(self, obj: Any, attribute: str) -> Any:
@@ -72,7 +77,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
                 return functools.partial(_OWN_METHODS[attribute], obj)
             if attribute not in _METHODS:
                 return self.undefined(obj=obj, name=attribute)
-        if isinstance(obj, bool | int | float | None):
+        if isinstance(obj, bool | int | float | type | None):
             return self.undefined(obj=obj, name=attribute)
         return super().getattr(obj, attribute)
 
@@ -208,6 +213,17 @@ def _round(value: float, precision: int = 0, method: Any = "common") -> float:
     if not -20 <= precision <= 20:
         raise ValueError("round takes a precision from -20 to 20")
     return filters.do_round(value, precision, method)
+
+
+@pass_context
+def _counted(context: Context, values: Iterable[Any]) -> Iterator[Any]:
+    """The values of a loop, as long as the template has turns left."""
+    turns = context.parent[TURNS]
+    for value in values:
+        turns[0] -= 1
+        if turns[0] < 0:
+            raise OverflowError(f"its loops take more than {MAX_TURNS:,} turns")
+        yield value
 
 
 def _to_json(value: Any) -> str:

@@ -15,7 +15,6 @@ import resource
 import signal
 import sys
 import time
-import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC
@@ -33,6 +32,7 @@ from trigger.errors import WorkflowError
 from trigger.inputs import secret_values
 from trigger.worker import outcome, processes, scripts
 from trigger.worker.capture import Capture
+from trigger.worker.exchange import Ended, Exchange, Reply, Taken
 from trigger.worker.job import Job
 from trigger.worker.orders import SIGNAL, Orders
 from trigger.worker.outcome import RELEASED, Outcome
@@ -91,9 +91,8 @@ class Child:
         self._key = f"rq:queue:{queue}"
         self._config = config
         self._redis = connect()
-        self._take = self._redis.register_script(scripts.TAKE)
-        self._finish = self._redis.register_script(scripts.FINISH)
-        self._lease = lease
+        self._exchange = Exchange(self._redis, queue, worker, lease=lease)
+        self._taken: Taken | None = None  # what was taken when the one before was ended
         self._limits = limits
         self._orders = orders
         self._capture = capture
@@ -107,9 +106,8 @@ class Child:
         self._stopping = False
         self._waiting = False
         self._in_touch = True  # the last call of Redis had a reply
-        self._unanswered: str | None = None  # the id of a take that has had no reply
+        self._done = 0
         self._callables: dict[str, Callable[[Any], Any]] = {}
-        self._unreadable = outcome.failed("UnreadableJob", "The job in Redis can't be read")
 
     def main(self, parent: int) -> NoReturn:
         """Runs in the forked process, and leaves it without running what the parent registered for its exit."""
@@ -169,10 +167,7 @@ class Child:
             self._cancellable = None
 
     def _run(self) -> None:
-        done = 0
-        while (
-            not (self._stopping or self._spoilt) and done < self._limits.executions and _memory() < self._limits.memory
-        ):
+        while self._taken or self._goes_on():
             try:
                 taken = self._take_one()
                 if taken is None:
@@ -184,40 +179,28 @@ class Child:
                 self._in_touch = False
                 self._sleep(PAUSE)
                 continue
-            if taken is None:
-                continue
-            self._execute(*taken)
-            done += 1
+            if taken is not None:
+                self._execute(taken)
 
-    def _take_one(self) -> tuple[str, str, dict[bytes, bytes]] | None:
-        """Takes the next execution: its uid, the id of this run of it, and the job's hash.
+    def _goes_on(self) -> bool:
+        """Whether this process is to take another execution."""
+        limits = self._limits
+        return not (self._stopping or self._spoilt) and self._done < limits.executions and _memory() < limits.memory
 
-        A call whose reply was lost may have taken one: the next call has the same id, and gets that very execution.
-        """
-        repeated, execution = self._unanswered is not None, self._unanswered or uuid.uuid4().hex
-        self._unanswered = execution
-        reply = self._take(
-            keys=[self._key],
-            args=[
-                self._queue,
-                execution,
-                self._worker,
-                int(self._lease * 1000),
-                self._unreadable.error,
-                self._unreadable.exc_string,
-                int(repeated),
-            ],
-        )
-        self._unanswered = None
-        if reply is None:
-            return None
-        if reply == b"suspended":
+    def _take_one(self) -> Taken | None:
+        """Takes the next execution, if that has not been done when the one before ended; None when nothing waits."""
+        if self._taken is None:
+            self._note(self._exchange())
+        taken, self._taken = self._taken, None
+        return taken
+
+    def _note(self, reply: Reply) -> None:
+        """Keeps what was taken, and says what was put aside."""
+        self._taken = reply.taken
+        for entry in reply.poisoned:
+            logger.error("put aside as unreadable: %r", entry)
+        if reply.suspended:
             self._sleep(1)
-            return None
-        uid, flat, poisoned = reply
-        for entry in poisoned:
-            logger.error("put aside as unreadable: %r", entry.decode("utf-8", "replace"))
-        return (uid.decode(), execution, dict(zip(flat[::2], flat[1::2], strict=True))) if uid else None
 
     def _wait(self) -> None:
         """Blocks until the queue holds something: its last entry is moved onto itself, which changes nothing."""
@@ -236,19 +219,20 @@ class Child:
         finally:
             self._waiting = False
 
-    def _execute(self, uid: str, execution: str, fields: dict[bytes, bytes]) -> None:
-        started = time.monotonic()
+    def _execute(self, taken: Taken) -> None:
+        self._done += 1
+        started, uid, execution = time.monotonic(), taken.uid, taken.execution
         job = Job(uid, connection=self._redis, serializer=JSONSerializer)
         try:
-            job.restore(fields)
+            job.restore(taken.fields)
         except WorkflowError as error:
             logger.error("execution %s failed: %s", uid, error)  # noqa: TRY400  there is no more to tell
-            self._end(uid, execution, outcome.failed("UnreadableJob", f"{error}"), poison=f"{error}")
+            self._end(Ended(uid, execution, outcome.failed("UnreadableJob", f"{error}"), poison=f"{error}"))
             return
         result = self._perform_captured(job, execution)
-        ended = self._end(uid, execution, result)
-        name = f"{job.module}/{job.method}"
         seconds = time.monotonic() - started
+        ended = self._end(Ended(uid, execution, result, seconds))
+        name = f"{job.module}/{job.method}"
         if not ended:
             logger.warning("execution %s of %s was taken over by another worker; this run of it is dropped", uid, name)
         elif result.status == "finished":
@@ -341,23 +325,27 @@ class Child:
                     return Outcome(RELEASED)
                 time.sleep(PAUSE)
 
-    def _end(self, uid: str, execution: str, result: Outcome, *, poison: str = "") -> bool:
-        """Records the end, trying for as long as it takes; False when the execution was no longer this run's to end.
+    def _end(self, ended: Ended) -> bool:
+        """Records the end, and takes the next execution with it; tries for as long as it takes.
 
-        `poison` says why the job is put aside as unreadable, if it is. A repeated call whose first reply was lost also
+        False when the execution was no longer this run's to end. A repeated call whose first reply was lost also
         answers False: then all is recorded already.
         """
-        args = outcome.finish_arguments(self._queue, uid, execution, self._worker, result, poison)
         while True:
             try:
-                if result.status == RELEASED:
-                    return self._hand_back(uid, execution)
-                return bool(self._finish(keys=[Job.key_for(uid)], args=args))
+                if ended.result.status == RELEASED:
+                    return self._hand_back(ended.uid, ended.execution)
+                reply = self._exchange(ended, take=self._goes_on())
             except RedisError as error:
                 if self._in_touch:
-                    logger.warning("the end of execution %s can't be recorded: %s; trying until it is", uid, error)
+                    logger.warning(
+                        "the end of execution %s can't be recorded: %s; trying until it is", ended.uid, error
+                    )
                 self._in_touch = False
                 time.sleep(PAUSE)
+            else:
+                self._note(reply)
+                return reply.ended
 
     def _hand_back(self, uid: str, execution: str) -> bool:
         """Puts the execution back in front of its queue; nothing has gone wrong with it."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any
 
 from rq.job import Job as RqJob
+from rq.job import JobStatus
 
 from trigger.errors import WorkflowError
 from trigger.queueing import RUNNER
@@ -30,11 +32,22 @@ class Job(RqJob):
     bound: Callable[[Any], Any] | None = None
 
     def restore(self, raw_data: Mapping[bytes, bytes]) -> None:
-        """Takes over the fields of the hash; raises WorkflowError when they are not those of a job of ours."""
+        """Takes over the fields of the hash; raises WorkflowError when they are not those of a job of ours.
+
+        RQ's own restore looks for what no job of ours has (callbacks, dependencies, webhooks) and reads times slowly.
+        """
         try:
-            super().restore(raw_data)
+            self._status = JobStatus(raw_data[b"status"].decode())
+            self.origin = raw_data[b"origin"].decode()
+            self.description = raw_data[b"description"].decode()
+            self.worker_name = raw_data[b"worker_name"].decode()
+            self.timeout = int(raw_data[b"timeout"])
+            self.result_ttl, self.failure_ttl = int(raw_data[b"result_ttl"]), int(raw_data[b"failure_ttl"])
+            self.created_at = _moment(raw_data[b"created_at"])
+            self.enqueued_at = _moment(raw_data[b"enqueued_at"])
+            self.started_at = self.last_heartbeat = _moment(raw_data[b"started_at"])
             runner, instance, (self.workflow, self.input), options = json.loads(zlib.decompress(raw_data[b"data"]))
-            meta = json.loads(raw_data[b"meta"])
+            self.meta = meta = json.loads(raw_data[b"meta"])
             self.module, self.method = str(meta["module"]), str(meta["method"])
             self.secrets = [[str(part) for part in path] for path in meta.get("secrets", ())]
             self.attempt = int(raw_data[b"attempt"])
@@ -43,8 +56,6 @@ class Job(RqJob):
             raise WorkflowError(f"the job in Redis can't be read ({type(error).__name__})") from error
         if runner != RUNNER or instance is not None or options or not isinstance(self.workflow, str):
             raise WorkflowError("the job in Redis does not start a workflow of the config")
-        self._success_callback_name = self._failure_callback_name = self._stopped_callback_name = None
-        self.webhooks = []
 
     @property
     def func(self) -> Callable[[Any], Any]:
@@ -59,3 +70,7 @@ class Job(RqJob):
     @property  # type: ignore[misc]
     def kwargs(self) -> dict[str, Any]:
         return {}
+
+
+def _moment(text: bytes) -> datetime:
+    return datetime.fromisoformat(text.decode())

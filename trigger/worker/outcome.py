@@ -35,24 +35,6 @@ class Outcome:
     pause: float = 0.0
 
 
-def finish_arguments(
-    queue: str, uid: str, execution: str, worker: str, result: Outcome, poison: str = ""
-) -> list[str | int]:
-    """What the script FINISH is given to end a run; `poison` says why its job is put aside as unreadable, if it is."""
-    return [
-        queue,
-        uid,
-        execution,
-        worker,
-        result.status,
-        result.return_value,
-        result.error,
-        result.exc_string,
-        poison,
-        int(result.pause * 1000),
-    ]
-
-
 def succeeded(output: Any, secrets: Iterable[str] = ()) -> Outcome:
     """The outcome of a workflow that returned `output`; failed if that is not JSON.
 

@@ -1,9 +1,9 @@
 """How far an execution has come: the state of each of its steps, and which may begin.
 
 Nothing here waits, forks or asks Redis. A state is what executions.steps describes: `status`, `attempts`, times,
-`output`, `error`; and for going on, `digest` (the step's, see config), `failures` (attempts that failed, since the
-whole was last tried), `due` (when a retrying one goes on, in ms by Redis' clock) and `round` (how often the whole had
-failed before).
+`output`, `error`, and of one that failed `input`, what it was given; and for going on, `digest` (the step's, see
+config), `failures` (attempts that failed, since the whole was last tried), `due` (when a retrying one goes on, in ms by
+Redis' clock) and `round` (how often the whole had failed before).
 """
 
 from __future__ import annotations
@@ -153,6 +153,8 @@ class Progress:
             state |= {"status": "failed", "error": {"class": failure.kind, "message": failure.message}}
             if failure.traceback:
                 state["traceback"] = failure.traceback
+            if report.given is not None:
+                state["input"] = json.loads(report.given)
             pause = _pause(step.retry, state["failures"], failure) if again else None
             if pause is not None:
                 state |= {"status": "retrying", "due": now + int(pause * 1000)}

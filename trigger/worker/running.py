@@ -7,7 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from trigger.config.model import RunAction, Step
@@ -154,11 +154,12 @@ class Running:
             processes.kill_strays(known)
             os.waitpid(self.pid, 0)
         self.output.finish()
-        report = self._report()
-        return Report(failure=self._cause) if self._cause is not None else report
+        given, told = step_report.noted(bytes(self.output.report))
+        report = Report(failure=self._cause) if self._cause is not None else self._report(told)
+        return replace(report, given=given)
 
-    def _report(self) -> Report:
-        report = step_report.decode(bytes(self.output.report))
+    def _report(self, told: bytes) -> Report:
+        report = step_report.decode(told)
         if report is not None:
             return report
         status = self._status or 0

@@ -1,10 +1,11 @@
-"""The Lua steps of a worker: take, beat, finish, release, reap. Each is atomic, so nothing can be lost between two.
+"""The Lua steps of a worker: beat, release, reap; those of its child are in `exchange`. Each is atomic, so nothing can
+be lost between two.
 
 They write what RQ 3.0.0 writes at the same places (rq.executions, rq.worker.base, rq.results, rq.registry): a test
 compares the two. Redis keys are built from uids here, so a Redis Cluster can't hold them.
 
 A script's first write is chosen with care. A Redis that is out of memory refuses commands that need more of it, but
-only until a script has written once: `take` begins with such a command, so that it fails whole, and `finish` with one
+only until a script has written once: taking begins with such a command, so that it fails whole, and ending with one
 that needs none, so that work once done is recorded; so do `beat`, `release` and `reap`, which free memory.
 """
 
@@ -20,7 +21,7 @@ local REAPER, DROPPED = '{executions.REAPER}', '{executions.DROPPED}'
 local STEPS, LOG = '{executions.STEPS}', '{executions.LOG}'
 """
 
-_PRELUDE = (
+PRELUDE = (
     _KEYS
     + executions.CLOCK
     + executions.FINAL_WORDS
@@ -96,6 +97,14 @@ local function fail(queue, uid, status, err, exc, worker, execution, started)
   redis.call('ZREM', LEASED .. queue, uid)
 end
 
+-- Keeps when a run began and ended, for the timeline of the record: the next one writes over it. Of the first hundred.
+local function keep_run(job)
+  local started, runs = unpack(redis.call('HMGET', job, 'started_at', 'runs'))
+  if started and started ~= '' and #(runs or '') < 5600 then
+    redis.call('HSET', job, 'runs', (runs or '') .. started .. ' ' .. iso() .. '\\n')
+  end
+end
+
 -- A freed execution goes to the front (LPUSH) and keeps the time it was accepted, which its uid tells, but by the clock
 -- of whoever accepted it: it is made no later than the former head. So the ledger stays in the order of the list, on
 -- which the search for executions that are in no queue relies.
@@ -126,6 +135,7 @@ local function free(queue, uid, crashed, budget, err, exc)
   if execution then
     drop_execution(queue, uid, execution)
   end
+  keep_run(job)
   if cancel then
     fail(queue, uid, 'stopped', cancelled_error(cancel), '', worker or '', '', '')
     return 'cancelled'
@@ -144,151 +154,8 @@ end
 """
 )
 
-TAKE = (
-    _PRELUDE
-    + """
--- KEYS: queue's list.  ARGV: queue, execution id, worker, lease in ms, error and exc_string for an unreadable job, 1 if
--- an earlier call with this execution id had no reply.
--- Answers {uid or '', the job's hash, entries put aside}; nil when nothing waits; 'suspended' after `rq suspend`.
-local queue, execution, worker = ARGV[1], ARGV[2], ARGV[3]
-local held = 'rq:worker:' .. worker .. ':executions'
-if ARGV[7] == '1' then
-  for _, composite in ipairs(redis.call('SMEMBERS', held)) do
-    local uid = string.match(composite, '^([%w_-]+):' .. execution .. '$')
-    if uid and redis.call('HGET', job_key(uid), 'execution') == execution then
-      return {uid, redis.call('HGETALL', job_key(uid)), poisoned}
-    end
-  end
-end
-if redis.call('EXISTS', 'rq:suspended') == 1 then
-  return 'suspended'
-end
-for _ = 1, 100 do
-  local uid = redis.call('LINDEX', KEYS[1], 0)
-  if not uid then
-    break
-  end
-  if not is_job(uid) then
-    redis.call('LPOP', KEYS[1])
-    redis.call('ZREM', WAITING .. queue, uid)
-    if redis.call('SREM', DROPPED .. queue, uid) == 0 then -- else it was cancelled so long ago that its record is gone
-      poison(uid, 'the queue names a job that does not exist')
-    end
-  else
-    local job = job_key(uid)
-    local status, timeout, data, attempt = unpack(redis.call('HMGET', job, 'status', 'timeout', 'data', 'attempt'))
-    if FINAL[status] then
-      redis.call('LPOP', KEYS[1])
-      redis.call('ZREM', WAITING .. queue, uid)
-      redis.call('SREM', DROPPED .. queue, uid)
-    elseif status == 'started' or status == 'scheduled' then
-      -- Its execution goes on elsewhere, and this entry stands in the list a second time. Whatever else has come to
-      -- pass, the ledger has it: if nobody does it, it will be taken back.
-      redis.call('LPOP', KEYS[1])
-      redis.call('ZREM', WAITING .. queue, uid)
-      redis.call('ZADD', LEASED .. queue, 'NX', ms, uid)
-    elseif status ~= 'queued' or not data or (whole(timeout) or 0) < 1 or (attempt and not whole(attempt)) then
-      poison(uid, 'a field of its job can not be read')
-      redis.call('LPOP', KEYS[1])
-      fail(queue, uid, 'failed', ARGV[5], ARGV[6], worker, '', '')
-    else
-      local composite = uid .. ':' .. execution
-      local at = iso()
-      redis.call('HSET', job, 'status', 'started', 'started_at', at, 'last_heartbeat', at,
-        'worker_name', worker, 'execution', execution)
-      redis.call('LPOP', KEYS[1])
-      redis.call('ZREM', WAITING .. queue, uid)
-      redis.call('ZADD', LEASED .. queue, ms + ARGV[4], uid)
-      redis.call('HINCRBY', job, 'attempt', 1)
-      redis.call('PERSIST', job)
-      -- The lease is ours. RQ's own score must never run out, or whoever counts its registry would fail the job.
-      local ttl = tonumber(timeout) + 86400
-      redis.call('ZADD', 'rq:wip:' .. queue, math.floor(seconds) + ttl, composite)
-      local key = 'rq:execution:' .. composite
-      redis.call('HSET', key, 'id', execution, 'job_id', uid, 'created_at', string.format('%.6f', seconds),
-        'last_heartbeat', string.format('%.6f', seconds), 'worker_name', worker)
-      redis.call('EXPIRE', key, ttl)
-      redis.call('ZADD', 'rq:executions:' .. uid, math.floor(seconds) + ttl + 60, execution)
-      redis.call('EXPIRE', 'rq:executions:' .. uid, ttl + 60)
-      redis.call('SADD', held, composite)
-      redis.call('EXPIRE', held, ttl + 60)
-      if redis.call('EXISTS', 'rq:worker:' .. worker) == 1 then -- else it is not registered (any more)
-        redis.call('HSET', 'rq:worker:' .. worker, 'state', 'busy')
-      end
-      return {uid, redis.call('HGETALL', job), poisoned}
-    end
-  end
-end
-return #poisoned > 0 and {'', {}, poisoned} or nil
-"""
-)
-
-FINISH = (
-    _PRELUDE
-    + """
--- KEYS: job.  ARGV: queue, uid, execution id, worker, status, return value (base64) or '', error, exc_string, why
--- the job is to be put aside as unreadable or '', and for the status 'scheduled' the ms to its next attempt. Without an
--- error that one is no attempt of the whole: it goes on where it stands, as the same attempt.
--- Answers 1, or 0 when the execution is no longer this worker's to end.
-local queue, uid, execution, worker, status = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
-local job = KEYS[1]
-local held, state, ttl, cancel = unpack(redis.call('HMGET', job, 'execution', 'status', 'result_ttl', 'cancel'))
-local err = ARGV[7]
-if held ~= execution or state ~= 'started' then
-  redis.call('SREM', 'rq:worker:' .. worker .. ':executions', uid .. ':' .. execution)
-  return 0
-end
-redis.call('ZREM', LEASED .. queue, uid)
-if ARGV[9] ~= '' then
-  poison(uid, ARGV[9])
-end
-if cancel and (status == 'scheduled' or status == 'stopped') then
-  status, err = 'stopped', cancelled_error(cancel)
-end
-local started = redis.call('HGET', 'rq:execution:' .. uid .. ':' .. execution, 'created_at')
-started = tonumber(started or '') and started or tostring(seconds)
-drop_execution(queue, uid, execution, worker)
-if status == 'finished' then
-  ttl = whole(ttl) or 604800
-  redis.call('HSET', job, 'status', 'finished', 'ended_at', iso(), 'last_heartbeat', iso())
-  redis.call('HDEL', job, 'execution', 'error')
-  local result = {'type', '1', 'worker_name', worker}
-  if ARGV[6] ~= '' then
-    result[#result + 1] = 'return_value'
-    result[#result + 1] = ARGV[6]
-  end
-  add_result(uid, ttl, result, execution, started)
-  redis.call('ZADD', 'rq:finished:' .. queue, math.floor(seconds) + ttl, uid)
-  expire(uid, ttl)
-elseif status == 'scheduled' then
-  local due = ms + ARGV[10]
-  redis.call('HSET', job, 'status', 'scheduled', 'last_heartbeat', iso())
-  if err ~= '' then
-    redis.call('HSET', job, 'error', err)
-    redis.call('HINCRBY', job, 'failures', 1)
-  else
-    redis.call('HINCRBY', job, 'attempt', -1)
-  end
-  redis.call('HDEL', job, 'execution')
-  redis.call('ZADD', LEASED .. queue, due, uid)
-  redis.call('ZADD', 'rq:scheduled:' .. queue, math.floor(due / 1000), uid)
-else
-  fail(queue, uid, status, err, ARGV[8], worker, execution, started)
-end
-local key = 'rq:worker:' .. worker
-if redis.call('EXISTS', key) == 1 then
-  if status ~= 'scheduled' or err ~= '' then
-    redis.call('HINCRBY', key, status == 'finished' and 'successful_job_count' or 'failed_job_count', 1)
-  end
-  redis.call('HINCRBYFLOAT', key, 'total_working_time', string.format('%.6f', seconds - tonumber(started)))
-  redis.call('HSET', key, 'state', 'idle')
-end
-return 1
-"""
-)
-
 BEAT = (
-    _PRELUDE
+    PRELUDE
     + """
 -- KEYS: worker, its executions.  ARGV: queue, lease in ms, seconds the worker's key lives without a beat.
 -- Answers {registered, {composite, 1 while it is this worker's, milliseconds it has run, its timeout in s,
@@ -297,6 +164,7 @@ local known = redis.call('EXPIRE', KEYS[1], ARGV[3])
 if known == 1 then
   redis.call('HSET', KEYS[1], 'last_heartbeat', iso())
 end
+redis.call('EXPIRE', KEYS[2], 30 * 86400) -- longer than a worker that stands still can be waited for
 local answer = {known}
 for _, composite in ipairs(redis.call('SMEMBERS', KEYS[2])) do
   local uid, execution = string.match(composite, '^([%w_-]+):([%w_-]+)$')
@@ -324,7 +192,7 @@ return answer
 )
 
 RELEASE = (
-    _PRELUDE
+    PRELUDE
     + """
 -- KEYS: job, the worker's executions.  ARGV: queue, uid, execution id, 'crash' or 'stop', crash budget, error and
 -- exc_string for a spent budget.
@@ -339,7 +207,7 @@ return free(ARGV[1], ARGV[2], ARGV[4] == 'crash', tonumber(ARGV[5]), ARGV[6], AR
 )
 
 REAP = (
-    _PRELUDE
+    PRELUDE
     + """
 -- KEYS: queue's list.  ARGV: queue, lease in ms, crash budget, error and exc_string for a spent one, retention in ms.
 -- Answers {reaped uids, failed uids, due uids, milliseconds the oldest of those had no owner, entries put aside}.
@@ -441,6 +309,7 @@ for _, worker in ipairs(redis.call('SMEMBERS', 'rq:workers:' .. queue)) do
   if redis.call('EXISTS', worker) == 0 then
     redis.call('SREM', 'rq:workers:' .. queue, worker)
     redis.call('SREM', 'rq:workers', worker)
+    redis.call('EXPIRE', worker .. ':executions', 30 * 86400)
   end
 end
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-from trigger.config.model import HttpAction, PythonAction, RunAction, Step
+from trigger.config.model import MISSING, HttpAction, PythonAction, RunAction, Step
 from trigger.errors import UnexpectedStatus, WorkflowError
 from trigger.templates import TemplateError, as_text, render
 from trigger.worker import outcome, processes, step_report
@@ -163,6 +163,10 @@ class StepProcess:
             kind, message, trace = outcome.described(error)
             return Report(failure=Failure(kind, message, trace, step_report.as_kinds(type(error))))
 
+    def _note(self, given: Any) -> None:
+        """Says what the step is given, before it begins: so it is known however it ends."""
+        self._capture.report(step_report.note(given))
+
     def _call(self, action: PythonAction, names: Mapping[str, Any]) -> Any:
         attempt, subject = self._attempt, self._attempt.subject
         called = self._find(action.python)
@@ -170,8 +174,12 @@ class StepProcess:
             subject.uid, subject.module, subject.method, attempt.number, attempt.step.name
         )
         with context.entered(current):
-            arguments = action.arguments
-            result = called(subject.input) if arguments is None else called(**render(arguments, names))
+            if action.arguments is None:
+                result = called(subject.input)
+            else:
+                arguments = render(action.arguments, names)
+                self._note(arguments)
+                result = called(**arguments)
             if inspect.iscoroutine(result):
                 result = asyncio.run(result)
             for thread in threading.enumerate():  # as Python itself does at its end
@@ -187,6 +195,12 @@ class StepProcess:
             url=as_text(render(action.url, names)),
             **{key: render(getattr(action, key), names) for key in ("headers", "query", "json", "form", "body")},
         )
+        # Not the headers: they are where credentials are.
+        sent = {key: getattr(rendered, key) for key in ("query", "json", "form", "body")}
+        self._note(
+            {"method": action.method, "url": rendered.url}
+            | {key: value for key, value in sent.items() if value is not MISSING and value != {}}
+        )
         # It ends by itself a moment before it would be told to: then it can say what it has waited for.
         return send(rendered, max(0.05, self._attempt.seconds - 0.1))
 
@@ -195,6 +209,7 @@ class StepProcess:
         attempt, subject, folder = self._attempt, self._attempt.subject, self._attempt.folder
         program, *arguments = action.argv
         argv = [program, *(as_text(render(argument, names)) for argument in arguments)]
+        self._note(argv)
         variables = {name: attempt.environ[name] for name in KEPT if name in attempt.environ}
         variables |= names["env"]
         variables |= {

@@ -10,7 +10,10 @@ from typing import Any
 from trigger.inputs.strict_json import depth
 from trigger.worker.outcome import MAX_MESSAGE, MAX_OUTPUT, MAX_TRACEBACK
 
-_DONE, _SKIPPED, _FAILED = b"o", b"s", b"f"
+_DONE, _SKIPPED, _FAILED, _GIVEN = b"o", b"s", b"f", b"g"
+
+# Longest note of what a step was given, in bytes: a pipe takes it whole, so the step need not wait for its reader.
+MAX_GIVEN = 8 * 1024
 
 # Longest report, in bytes: more is not read.
 MAX_REPORT = MAX_OUTPUT + 64 * 1024
@@ -35,11 +38,13 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """How an attempt ended: with an output (JSON text), skipped, or with a failure."""
+    """How an attempt ended: with an output (JSON text), skipped, or with a failure. `given` is what the step was given,
+    as JSON text, where that is not the execution's own input."""
 
     output: str = field(default="null", repr=False)
     failure: Failure | None = None
     skipped: bool = False
+    given: str | None = field(default=None, repr=False)
 
 
 def done(output: Any) -> Report:
@@ -58,6 +63,25 @@ def done(output: Any) -> Report:
 def truncated(size: int, beginning: str) -> str:
     """The marker that stands for an output of so many bytes, which are too many to be kept."""
     return json.dumps({"truncated": True, "bytes": size, "beginning": beginning})
+
+
+def note(given: Any) -> bytes:
+    """What a step was given, as a process says it before it begins: then it is known however the step ends."""
+    try:
+        text = json.dumps(given, separators=(",", ":"))
+    except (TypeError, ValueError, RecursionError):
+        return b""
+    if len(text) > MAX_GIVEN:
+        text = json.dumps({"truncated": True, "bytes": len(text)})  # its beginning might be that of a secret
+    return _GIVEN + text.encode() + b"\n"
+
+
+def noted(data: bytes) -> tuple[str | None, bytes]:
+    """What `note` has said, if it has, and what came after it."""
+    if data[:1] != _GIVEN:
+        return None, data
+    given, _, rest = data[1:].partition(b"\n")
+    return given.decode("utf-8", "replace"), rest
 
 
 def encode(report: Report) -> bytes:

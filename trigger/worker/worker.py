@@ -10,10 +10,10 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import secrets
 import signal
 import sys
 import time
-import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -32,6 +32,7 @@ from trigger.startup import check_redis
 from trigger.worker import outcome, processes, scripts
 from trigger.worker.child import SPOILT, Child, Limits
 from trigger.worker.collector import Collector
+from trigger.worker.exchange import Ended, Exchange
 from trigger.worker.job import Job
 from trigger.worker.orders import SIGNAL, Orders
 
@@ -85,7 +86,7 @@ class Worker(RqWorker):
         # A name of its own for each life: RQ refuses one whose former bearer was killed and is not yet forgotten.
         super().__init__(
             [queue],
-            name=uuid.uuid4().hex,
+            name=secrets.token_hex(6),
             connection=connect(2.0),
             job_class=Job,
             serializer=JSONSerializer,
@@ -97,7 +98,6 @@ class Worker(RqWorker):
         self._queue = queue
         self._beat = self.connection.register_script(scripts.BEAT)
         self._release = self.connection.register_script(scripts.RELEASE)
-        self._finish_script = self.connection.register_script(scripts.FINISH)
         self._reap_script = self.connection.register_script(scripts.REAP)
         self._kept = Retention(self.connection)
         self._commands: PubSub | None = None
@@ -345,10 +345,8 @@ class Worker(RqWorker):
         self._end_child()
         self._to_free = "crash"  # should Redis be gone before the end is recorded
         self._take_last_words()
-        self._finish_script(
-            keys=[Job.key_for(uid)],
-            args=outcome.finish_arguments(self._queue, uid, execution, self.name, result),
-        )
+        exchange = Exchange(self.connection, self._queue, self.name, lease=self._timing.lease)
+        exchange(Ended(uid, execution, result), take=False)
         self._to_free = None
 
     def _cancel(self, uid: str, execution: str) -> None:

@@ -1,0 +1,44 @@
+"""How every answer is made: JSON, never cached, never guessed to be something else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from flask import Response, g
+from werkzeug.datastructures import Headers
+
+from trigger.errors import RequestError
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
+
+_ALWAYS = (
+    ("Content-Type", "application/json"),
+    ("Cache-Control", "no-store"),
+    ("X-Content-Type-Options", "nosniff"),
+)
+
+
+class Answer(Response):
+    """A response that is complete as it was made: its Location is relative and in ASCII, its length is known."""
+
+    def get_wsgi_headers(self, environ: WSGIEnvironment) -> Headers:
+        return self.headers
+
+
+def answer(content: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """The one way an answer is made: {"response": …} as JSON."""
+    body = json.dumps({"response": content}, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+    body += b"\n"
+    return Answer(body, status, Headers((*_ALWAYS, ("Content-Length", str(len(body))), *(headers or {}).items())))
+
+
+def refusal(error: RequestError) -> Response:
+    """The answer to a call that is refused."""
+    content: dict[str, Any] = {"code": error.code, "message": error.message}
+    if error.details:
+        content["details"] = error.details
+    g.refused = error
+    return answer({"error": content}, error.status, error.headers)

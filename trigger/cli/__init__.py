@@ -1,0 +1,251 @@
+"""The command line: `python -m trigger COMMAND`. Exit status 0, 1 (the answer is no) or 2 (usage)."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+import click
+from redis import Redis
+from redis.exceptions import RedisError
+
+from trigger import __version__, executions, logs
+from trigger.cli import acting
+from trigger.cli.common import as_json, complain, config_in_force, connected, settings_of
+from trigger.cli.terminal import show_record, table
+from trigger.config import Api, Config, hash_secret, json_schema, set_enabled
+from trigger.config.model import MISSING
+from trigger.errors import ConfigError, RequestError, StartError, UsageError
+from trigger.inforce import load_checked, redis_url, watch
+from trigger.inputs import Shape, parse_json
+
+# How long `debug` waits for its execution to end, in seconds.
+DEBUG_PATIENCE = 60.0
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Runs the command line, the process's own by default; expected errors are one clear line on stderr."""
+    try:
+        cli.main(arguments, prog_name="python -m trigger", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except click.Abort:
+        sys.exit(1)
+    except UsageError as error:
+        complain(error)
+        sys.exit(2)
+    except (ConfigError, StartError) as error:
+        complain(error)
+        sys.exit(1)
+    except RequestError as error:
+        complain(error)
+        for field, mistakes in (error.details or {}).get("fields", {}).items():
+            complain(f"  {field or 'input'}: {' '.join(mistakes)}")
+        sys.exit(1)
+    except RedisError as error:
+        complain(f"Redis can't be reached: {error}; is the service running?")
+        sys.exit(1)
+    except BrokenPipeError:
+        # Whoever read our output has seen enough. Python must not complain about it at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    sys.exit(0)
+
+
+@click.group()
+@click.version_option(__version__, message="Trigger %(version)s")
+def cli() -> None:
+    """Trigger: HTTP APIs that start workflows, declared in one YAML file."""
+
+
+@cli.command()
+def up() -> None:
+    """Run everything: a private Redis if none is given, the web processes, the workers."""
+    from trigger import up as service  # the process runner; no other command needs it
+    from trigger import worker  # noqa: F401  what the workers need is loaded once, here, before they are forked
+
+    settings = settings_of()
+    logs.configure(settings.log)
+    sys.exit(service.up(settings, load_checked(settings, os.environ), main))
+
+
+@cli.command()
+@click.option("--checked", is_flag=True, hidden=True, help="The config has been checked by who starts this.")
+def web(checked: bool) -> None:
+    """Run the web processes (gunicorn)."""
+    settings = settings_of()
+    if not checked:
+        watch(settings, os.environ)  # says now, in one line each, what would stop every gunicorn worker
+    root = Path(__file__).resolve().parents[2]
+    sys.argv = ["gunicorn", "-c", str(root / "gunicorn.conf.py")]  # which is where gunicorn looks
+    from gunicorn.app import wsgiapp
+
+    wsgiapp.run(prog="gunicorn")
+
+
+@cli.command()
+@click.option("--queue", default="default", show_default=True, help="The queue to serve.")
+def worker(queue: str) -> None:
+    """Run one worker process."""
+    from trigger import worker as workers  # imports RQ, which takes a while
+    from trigger.queueing import connect
+
+    settings = settings_of()
+    logs.configure(settings.log)
+    watcher = watch(settings, os.environ)
+    url = redis_url(settings, watcher.current)
+
+    def client(reply_timeout: float) -> Redis:
+        return connect(url, reply_timeout=reply_timeout)
+
+    workers.run(queue, watcher, client, environ=os.environ)
+
+
+@cli.command()
+@click.argument("file", required=False, type=click.Path(path_type=Path))
+def check(file: Path | None) -> None:
+    """Check the config, and say everything that is wrong with it."""
+    settings = settings_of(file)
+    config = load_checked(settings, os.environ)
+    for warning in config.warnings:
+        click.echo(f"{warning} (warning)", err=True)
+    enabled = sum(api.enabled for api in config.apis.values())
+    click.echo(f"{settings.config}: {len(config.apis)} APIs, {enabled} of them enabled: no mistakes")
+
+
+@cli.command()
+@as_json
+def apis(machine: bool) -> None:
+    """List the APIs."""
+    config = config_in_force()
+    table(
+        [
+            {
+                "api": f"{api.module}/{api.method}",
+                "enabled": api.enabled,
+                "verbs": list(api.verbs),
+                "auth": api.auth.mode,
+                "workflow": api.workflow.name,
+                "url": f"{config.server.prefix}/{api.module}/{api.method}/async",
+                "description": api.description,
+            }
+            for api in config.apis.values()
+        ],
+        machine,
+    )
+
+
+@cli.command()
+@as_json
+def workflows(machine: bool) -> None:
+    """List the workflows."""
+    config = config_in_force()
+    table(
+        [
+            {
+                "workflow": workflow.name,
+                "python": workflow.python,
+                "queue": workflow.queue,
+                "timeout": workflow.timeout,
+                "apis": [f"{a.module}/{a.method}" for a in config.apis.values() if a.workflow.name == workflow.name],
+                "description": workflow.description,
+            }
+            for workflow in config.workflows.values()
+        ],
+        machine,
+    )
+
+
+@cli.command()
+@click.argument("api", metavar="MODULE/METHOD")
+def enable(api: str) -> None:
+    """Enable an API, by editing that one value in the config."""
+    _switch(api, enabled=True)
+
+
+@cli.command()
+@click.argument("api", metavar="MODULE/METHOD")
+def disable(api: str) -> None:
+    """Disable an API, by editing that one value in the config."""
+    _switch(api, enabled=False)
+
+
+def _switch(name: str, *, enabled: bool) -> None:
+    module, method = _split(name)
+    changed = set_enabled(settings_of().config, module, method, enabled)
+    word = "enabled" if enabled else "disabled"
+    click.echo(f"{name} is {'now' if changed else 'already'} {word}")
+
+
+@cli.command()
+@click.argument("api", metavar="MODULE/METHOD")
+@click.option("--data", metavar="JSON", help="The input, instead of the config's debug data.")
+@as_json
+def debug(api: str, data: str | None, machine: bool) -> None:
+    """Send an API's simulated request, wait, and show the record. Works while the API is disabled."""
+    from trigger.queueing import Call, Submitter
+
+    config = config_in_force()
+    found = _api(config, api)
+    if data is not None:
+        value = parse_json(data.encode("utf-8", "surrogateescape"))
+    elif found.debug is not MISSING:
+        value = found.debug
+    else:
+        raise UsageError(f"{api} declares no debug data; give the input with --data JSON")
+    redis = connected(config)
+    shape = Shape(found.input)
+    call = Call(found, shape.apply(value, {}), "debug", shape.secrets, debug=True)
+    uid = Submitter(redis).submit(call, config).uid
+    deadline = time.monotonic() + DEBUG_PATIENCE
+    while True:
+        record = executions.read(redis, uid, config.masked)
+        if record is None:
+            raise StartError(f"the record of execution {uid} is gone")
+        if record.status in executions.FINAL or time.monotonic() > deadline:
+            break
+        time.sleep(0.05)
+    show_record(record, machine)
+    if record.status not in executions.FINAL:
+        complain(f"it is still {record.status} after {DEBUG_PATIENCE:.0f} s; is a worker running?")
+    sys.exit(0 if record.status is executions.Status.SUCCEEDED else 1)
+
+
+for _command in acting.COMMANDS:
+    cli.add_command(_command)
+
+
+@cli.command("hash")
+def hash_() -> None:
+    """Read a secret and print its hash, to be stored in the config instead."""
+    secret = click.prompt("Secret", hide_input=True, confirmation_prompt=True) if sys.stdin.isatty() else None
+    text = secret if secret is not None else sys.stdin.readline().rstrip("\r\n")
+    if not text.strip():
+        raise UsageError("an empty secret is no secret; type one, or pipe it into this command")
+    click.echo(hash_secret(text))
+
+
+@cli.command()
+def schema() -> None:
+    """Print the JSON Schema of config.yaml, for editors."""
+    click.echo(json.dumps(json_schema(), indent=2))
+
+
+def _split(name: str) -> tuple[str, str]:
+    module, slash, method = name.partition("/")
+    if not (module and slash and method) or "/" in method:
+        raise UsageError(f"{name!r} is not an API's name; write MODULE/METHOD, as `python -m trigger apis` lists them")
+    return module, method
+
+
+def _api(config: Config, name: str) -> Api:
+    found = config.apis.get(_split(name))
+    if found is None:
+        raise UsageError(f"there is no API {name}; `python -m trigger apis` lists them")
+    return found
