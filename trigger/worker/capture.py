@@ -119,9 +119,13 @@ class Capture:
                 stream.flush()
         self._libc.fflush(None)
 
+    def note(self, data: bytes) -> None:
+        """In the process of a step: tells the runner something before it ends."""
+        self._send(REPORT, b"", data)
+
     def report(self, data: bytes) -> None:
         """In the process of a step: tells the runner how it ended, when nothing more is to come."""
-        self._send(REPORT, b"", data)
+        self.note(data)
         self._send(LAST, b"", b"0" if processes.has_children() else ALONE)
 
     def divert(self, out: int, err: int, frames: int) -> None:

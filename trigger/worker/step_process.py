@@ -165,7 +165,7 @@ class StepProcess:
 
     def _note(self, given: Any) -> None:
         """Says what the step is given, before it begins: so it is known however it ends."""
-        self._capture.report(step_report.note(given))
+        self._capture.note(step_report.note(given))
 
     def _call(self, action: PythonAction, names: Mapping[str, Any]) -> Any:
         attempt, subject = self._attempt, self._attempt.subject
