@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
+from bench.processes import children
 from tests.support import OwnRedis, eventually
 from tests.worker.stepping import Steps, statuses, step_of
 from trigger import executions
@@ -373,7 +374,7 @@ def test_outputs_that_are_no_json_or_too_large_do_no_harm(rig: Steps) -> None:
         huge="- {name: a, python: 'work:huge', with: {}}",
         program="- {name: a, run: [sh, -c, 'head -c 100000000 /dev/zero | tr \"\\\\0\" x']}",
     )
-    rig.start()
+    worker = rig.start()
     assert (rig.fails("none").error or {})["class"] == "OutputError"
     assert "deeper than 200" in (rig.fails("deep").error or {})["message"]
     record = rig.succeeds("huge", within=60)
@@ -381,6 +382,9 @@ def test_outputs_that_are_no_json_or_too_large_do_no_harm(rig: Steps) -> None:
     record = rig.succeeds("program", within=60)
     assert record.output == {"truncated": True, "bytes": 100_000_000, "beginning": "x" * 1000}
     assert (rig.redis.memory_usage(executions.LOG + record.uid) or 0) < 3 * 1024 * 1024
+    (child,) = children(worker.pid)
+    status = Path(f"/proc/{child}/status").read_text()
+    assert int(status.partition("VmHWM:")[2].split()[0]) < 150_000  # kB; a step of it held 100 MB, twice
 
 
 @pytest.mark.parametrize("step", ["python: 'work:floods', with: {lines: 1000000}", "run: [seq, '1000000']"])
@@ -392,3 +396,12 @@ def test_of_a_million_lines_the_newest_are_kept(rig: Steps, step: str) -> None:
     assert lines[-1].text in ("line 999999", "1000000")
     assert len(lines) > 5_000
     assert (rig.redis.memory_usage(executions.LOG + uid) or 0) < 3 * 1024 * 1024
+
+
+def test_of_each_api_no_more_records_are_kept_than_the_config_says(rig: Steps) -> None:
+    rig.configure("  it: {steps: [{name: a, run: [echo, x]}]}\n", top="keep: 2\n")
+    rig.start()
+    uids = [rig.succeeds().uid for _ in range(5)]
+    eventually(lambda: executions.read_many(rig.redis, uids[:3]) == [])
+    assert [record.uid for record in executions.read_many(rig.redis, uids)] == uids[3:]
+    assert not rig.redis.exists(*(key + uid for uid in uids[:3] for key in (executions.STEPS, executions.LOG)))

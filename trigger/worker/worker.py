@@ -343,9 +343,11 @@ class Worker(RqWorker):
 
     def _end_by_force(self, uid: str, execution: str, result: outcome.Outcome) -> None:
         self._end_child()
+        self._to_free = "crash"  # should Redis be gone before the end is recorded
         self._take_last_words()
         exchange = Exchange(self.connection, self._queue, self.name, lease=self._timing.lease)
         exchange(Ended(uid, execution, result), take=False)
+        self._to_free = None
 
     def _cancel(self, uid: str, execution: str) -> None:
         """Has the child end a run, which has the config's grace for it."""
