@@ -115,7 +115,7 @@ def blueprint(service: Service) -> Blueprint:
             hops = environ.get("HTTP_X_FORWARDED_FOR", "").split(",")
             if len(hops) >= proxies and _is_address(address := hops[-proxies].strip()):
                 return address
-        return environ.get("REMOTE_ADDR") or "unix"
+        return str(environ.get("REMOTE_ADDR") or "unix")
 
     @route("/<path:prefix>/<module>/<method>/async")
     @resolved

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from flask import Flask, Request
@@ -44,7 +44,7 @@ LONGEST = 200
 class App(Flask):
     """Our Flask app: a path is what it is, without a second slash that is merged or added."""
 
-    url_rule_class = AnyVerb
+    url_rule_class = AnyVerb  # type: ignore[assignment]  # Flask means "a class", and says "this one"
     response_class = Answer
     session_interface = NoSessions()
 
@@ -53,13 +53,13 @@ class App(Flask):
         self.url_map.merge_slashes = False
         self.url_map.strict_slashes = True
         self._paths: MapAdapter | None = None
-        self._matched: dict[str, tuple[Rule, dict[str, Any]]] = {}
+        self._matched: dict[str, tuple[Rule, Mapping[str, Any]]] = {}
 
     def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
         """None for a request: neither its host nor its scheme nor its verb has a say in which view answers."""
         return None
 
-    def match(self, path: str) -> tuple[Rule, dict[str, Any]]:
+    def match(self, path: str) -> tuple[Rule, Mapping[str, Any]]:
         """The route of a path, whatever the verb, and what it has in place of the route's variables.
 
         Raises werkzeug's NotFound.
@@ -87,6 +87,7 @@ class _Context(RequestContext):
     def push(self) -> None:
         super().push()
         try:
-            self.request.url_rule, self.request.view_args = cast(App, self.app).match(self.request.path)
+            self.request.url_rule, arguments = cast(App, self.app).match(self.request.path)
+            self.request.view_args = dict(arguments)
         except HTTPException as error:
             self.request.routing_exception = error
