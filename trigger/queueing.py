@@ -265,12 +265,7 @@ class _Form:
 
 
 def _meta(call: Call) -> dict[str, Any]:
-    meta: dict[str, Any] = {
-        "module": call.api.module,
-        "method": call.api.method,
-        "caller": call.caller,
-        "workflow": call.api.workflow.name,
-    }
+    meta: dict[str, Any] = {"caller": call.caller, "workflow": call.api.workflow.name}  # the API is the description
     if call.secrets:
         meta["secrets"] = call.secrets
     if call.debug:
