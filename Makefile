@@ -19,7 +19,7 @@ run: .venv/requirements.stamp
 	@exec $(PYTHON) -m trigger up
 
 test: .venv/requirements-dev.stamp
-	@$(PYTHON) -m pytest
+	@$(PYTHON) -m pytest --numprocesses auto --dist loadfile
 
 lint: .venv/requirements-dev.stamp
 	@$(PYTHON) -m ruff check .
