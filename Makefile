@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run test lint clean bench bench-trigger bench-worker bench-latency bench-growth bench-memory
+.PHONY: help run test lint clean bench bench-trigger bench-worker bench-latency bench-growth bench-memory bench-settings
 
 PYTHONS := python3.13 python3.12 python3.11 python3
 PYTHON := .venv/bin/python
@@ -12,21 +12,21 @@ help:
 	@echo 'make run    start everything: Redis, the web, the workers (Ctrl-C stops it)'
 	@echo 'make test   run the tests'
 	@echo 'make lint   check style and types'
-	@echo 'make bench  measure it beside its peers, 25 minutes; docs/benchmarks.md says what there is'
+	@echo 'make bench  measure it beside its peers, 30 minutes; docs/benchmarks.md says what there is'
 	@echo 'make clean  remove .venv and caches; the data of `make run` under data/ stays'
 
 run: .venv/requirements.stamp
 	@exec $(PYTHON) -m trigger up
 
 test: .venv/requirements-dev.stamp
-	@$(PYTHON) -m pytest
+	@$(PYTHON) -m pytest --numprocesses auto --dist loadfile
 
 lint: .venv/requirements-dev.stamp
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m ruff format --check .
 	@$(PYTHON) -m mypy
 
-bench: bench-trigger bench-worker bench-latency bench-growth bench-memory
+bench: bench-trigger bench-worker bench-latency bench-growth bench-memory bench-settings
 
 bench-trigger: .venv/requirements.stamp
 	@$(PYTHON) -m bench.trigger_path --save
@@ -42,6 +42,9 @@ bench-growth: .venv/requirements.stamp
 
 bench-memory: .venv/requirements.stamp
 	@$(PYTHON) -m bench.memory --save
+
+bench-settings: .venv/requirements.stamp
+	@$(PYTHON) -m bench.web_settings --save
 
 clean:
 	rm -rf .venv bench/.venvs .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -45,7 +45,7 @@ for i = 3, #ARGV do
   local caller = n % 100000 == 7 and 'rare' or 'caller' .. n % 10
   redis.call('HSET', 'rq:job:' .. uid, unpack(fields))
   redis.call('HSET', 'rq:job:' .. uid, 'status', failed and 'failed' or 'finished', 'description', api, 'meta',
-    cjson.encode({module = module, method = method, caller = caller, workflow = 'noted'}))
+    cjson.encode({caller = caller, workflow = 'noted'}))
   redis.call('ZADD', KEYS[2], ms, uid)
   redis.call('ZADD', ARGV[1] .. api, ms, uid)
   redis.call('ZADD', KEYS[4], 0, api)

@@ -26,6 +26,7 @@ BENCHMARKS = {
     "latency": tables.latency,
     "growth": tables.growth,
     "memory": tables.memory,
+    "web_settings": tables.web_settings,
 }
 
 

@@ -156,6 +156,26 @@ def memory(figures: Figures) -> str:
     return table(["", "ours ÷ it", "PSS MiB", "Redis", "web", "workers", "supervisor", "ready after s"], rows)
 
 
+def web_settings(figures: Figures) -> str:
+    """Our web with other settings of gunicorn, a table for each Redis setting."""
+    parts = []
+    cases = _cases(figures, "rps")
+    for durability, what in SETTING.items():
+        named = [case for case in cases if case.startswith(f"{durability} ")]
+        rows = [
+            [
+                case.removeprefix(f"{durability} "),
+                spread(figures.ratio("rps", (OURS, case), (OURS, named[0]))),
+                *(spread(figures.spread(OURS, case, metric)) for metric in ("rps", "p50", "p99")),
+                number(figures.spread(OURS, case, "cpu").median),
+            ]
+            for case in named
+        ]
+        head = ["", "calls/s ÷ the first", "calls/s", "p50 ms", "p99 ms", "CPU µs/call"]
+        parts.append(f"Redis {what}:\n\n{table(head, rows)}")
+    return "\n\n".join(parts)
+
+
 SETTING = {"none": "without persistence", "always": "with `appendfsync always`"}
 
 

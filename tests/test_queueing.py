@@ -54,7 +54,7 @@ def test_the_job_has_the_fields_that_rq_would_write_but_for_those_that_are_empty
         result_ttl=3600,
         failure_ttl=3600,
         description="shop/restock",
-        meta={"module": "shop", "method": "restock", "caller": "ci", "workflow": "hello"},
+        meta={"caller": "ci", "workflow": "hello"},
     )
     theirs = {k: v for k, v in cast(dict[bytes, bytes], redis.hgetall(f"rq:job:{job.id}")).items() if v}
     assert ours.keys() == theirs.keys()

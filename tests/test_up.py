@@ -100,7 +100,7 @@ def test_without_an_enabled_api_it_only_says_where_it_is_and_how_to_stop() -> No
 
 def test_each_queue_has_its_workers_and_the_default_one_is_always_served() -> None:
     slow = Workflow("slow", "examples.hello:greet", queue="slow")
-    made = programs(Settings(workers=2), config(workflows=(slow,)))
+    made = programs(Settings(workers=2), config(workflows=(slow,)), print)
     assert [(program.name, program.rank) for program in made] == [
         ("worker-default-1", 2),
         ("worker-default-2", 2),

@@ -112,10 +112,10 @@ def blueprint(service: Service) -> Blueprint:
         config: Config = call.config
         proxies = config.server.proxies
         if proxies:
-            hops = environ.get("HTTP_X_FORWARDED_FOR", "").split(",")
+            hops: list[str] = environ.get("HTTP_X_FORWARDED_FOR", "").split(",")
             if len(hops) >= proxies and _is_address(address := hops[-proxies].strip()):
                 return address
-        return environ.get("REMOTE_ADDR") or "unix"
+        return str(environ.get("REMOTE_ADDR") or "unix")
 
     @route("/<path:prefix>/<module>/<method>/async")
     @resolved

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, cast
 
 from flask import Flask, Request
 from flask.ctx import RequestContext
@@ -36,10 +36,15 @@ class NoSessions(SessionInterface):
         return self._null
 
 
+# So many paths are remembered with what they match, none longer than this.
+REMEMBERED = 1024
+LONGEST = 200
+
+
 class App(Flask):
     """Our Flask app: a path is what it is, without a second slash that is merged or added."""
 
-    url_rule_class = AnyVerb
+    url_rule_class = AnyVerb  # type: ignore[assignment]  # Flask means "a class", and says "this one"
     response_class = Answer
     session_interface = NoSessions()
 
@@ -48,14 +53,27 @@ class App(Flask):
         self.url_map.merge_slashes = False
         self.url_map.strict_slashes = True
         self._paths: MapAdapter | None = None
+        self._matched: dict[str, tuple[Rule, Mapping[str, Any]]] = {}
 
     def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
-        """One for all requests: neither the host nor the scheme has a say in which view answers."""
-        if request is None:
-            return None
-        if self._paths is None:
-            self._paths = self.url_map.bind("trigger")
-        return self._paths
+        """None for a request: neither its host nor its scheme nor its verb has a say in which view answers."""
+        return None
+
+    def match(self, path: str) -> tuple[Rule, Mapping[str, Any]]:
+        """The route of a path, whatever the verb, and what it has in place of the route's variables.
+
+        Raises werkzeug's NotFound.
+        """
+        found = self._matched.get(path)
+        if found is None:
+            if self._paths is None:
+                self._paths = self.url_map.bind("trigger")
+            found = self._paths.match(path, return_rule=True)
+            if len(path) <= LONGEST:
+                if len(self._matched) >= REMEMBERED:
+                    self._matched.clear()
+                self._matched[path] = found
+        return found
 
     def request_context(self, environ: WSGIEnvironment) -> RequestContext:
         return _Context(self, environ)
@@ -66,13 +84,10 @@ class App(Flask):
 
 
 class _Context(RequestContext):
-    def match_request(self) -> None:
-        paths, request = self.url_adapter, self.request
-        if paths is None:  # never: see create_url_adapter
-            return
+    def push(self) -> None:
+        super().push()
         try:
-            matched = paths.match(request.path, method=request.method, return_rule=True)
+            self.request.url_rule, arguments = cast(App, self.app).match(self.request.path)
+            self.request.view_args = dict(arguments)
         except HTTPException as error:
-            request.routing_exception = error
-        else:
-            request.url_rule, request.view_args = matched
+            self.request.routing_exception = error

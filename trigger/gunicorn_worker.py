@@ -156,8 +156,12 @@ class Connection(TConn):
     def __init__(self, cfg: Any, sock: socket, client: Any, server: Any, part: Callable[[socket], None]) -> None:
         super().__init__(cfg, sock, client, server)
         self._part = part
+        self._keepalive: float = cfg.keepalive  # a look at gunicorn's settings is not a cheap one
         self.init()
         self.collector = self.parser.unreader = Collector(sock)
+
+    def set_timeout(self) -> None:
+        self.timeout = time.monotonic() + self._keepalive
 
     def close(self, graceful: bool = False) -> None:
         if graceful:

@@ -66,7 +66,7 @@ def _escaped(text: str) -> str:
 def configure(form: Literal["text", "json"]) -> None:
     """Sends the log to stderr in that form. Libraries speak only when something is wrong."""
     # What no line shows need not be found out for each (https://docs.python.org/3/howto/logging.html#optimization).
-    logging._srcfile = None  # type: ignore[attr-defined]
+    logging._srcfile = None
     logging.logThreads = logging.logMultiprocessing = logging.logProcesses = False
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())

@@ -15,7 +15,6 @@ import time
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from redis import ConnectionPool, Redis
@@ -154,6 +153,7 @@ class Submitter:
     def __init__(self, redis: Redis) -> None:
         self._accept = Script(redis, _ACCEPT, _ARGUMENTS)
         self._forms: dict[tuple[str, str], _Form] = {}
+        self._clock = _Clock()
         self._lock = threading.Lock()
         self._broken_until = 0.0
 
@@ -174,7 +174,7 @@ class Submitter:
         resumed = _NOT_RESUMED if call.resumed is None else pack(_taken_over(call.resumed))
         while True:
             uid = executions.new_uid()
-            own = pack(uid.encode(), b"%d" % (int(uid) >> 40), _now(), data)
+            own = pack(uid.encode(), b"%d" % (int(uid) >> 40), self._clock(), data)
             match self._until(deadline, (form.same, form.meta(call), own, remembered, resumed)):
                 case b"accepted":
                     return Accepted(uid)
@@ -265,12 +265,7 @@ class _Form:
 
 
 def _meta(call: Call) -> dict[str, Any]:
-    meta: dict[str, Any] = {
-        "module": call.api.module,
-        "method": call.api.method,
-        "caller": call.caller,
-        "workflow": call.api.workflow.name,
-    }
+    meta: dict[str, Any] = {"caller": call.caller, "workflow": call.api.workflow.name}  # the API is the description
     if call.secrets:
         meta["secrets"] = call.secrets
     if call.debug:
@@ -293,9 +288,19 @@ def _taken_over(resumed: Resumed) -> bytes:
     ).encode()
 
 
-def _now() -> bytes:
-    """RQ's form of a time."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ").encode()
+class _Clock:
+    """The time in RQ's form, of which all but the fraction is the same for many calls."""
+
+    def __init__(self) -> None:
+        self._second = (-1, "")
+
+    def __call__(self) -> bytes:
+        second, microseconds = divmod(time.time_ns() // 1000, 1_000_000)
+        known, written = self._second
+        if known != second:
+            written = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+            self._second = second, written
+        return f"{written}.{microseconds:06d}Z".encode()
 
 
 def _idempotency(call: Call) -> tuple[bytes, bytes]:

@@ -47,8 +47,8 @@ _HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """One process of the service: `command`, or in its place `entry`, called in a fork of this process, whose return is
-    its end; it is then shown as `command` all the same.
+    """One process of the service: `command`, or in its place `entry`, called with the environment in a fork of this
+    process, whose return is its end; it is then shown as `command` all the same.
 
     Programs start at once and stop by descending `rank`: the next rank is told to stop when all of this one are gone.
     `stop_seconds` is the time from SIGTERM to SIGKILL. `keep_fd` is an open file of ours that the process inherits.
@@ -61,7 +61,7 @@ class Program:
     stop_seconds: int
     keep_fd: int | None = None
     last_words: Callable[[], str] | None = None
-    entry: Callable[[], object] | None = None
+    entry: Callable[[Mapping[str, str]], object] | None = None
 
 
 def run(
@@ -220,7 +220,7 @@ class _Options(ServerOptions):
         return self.last_signal
 
 
-def _become(entry: Callable[[], object], title: str, environment: Mapping[str, str]) -> NoReturn:
+def _become(entry: Callable[[Mapping[str, str]], object], title: str, environment: Mapping[str, str]) -> NoReturn:
     """Makes this forked process another program, as an exec would, but with what is loaded already."""
     status = 1
     try:
@@ -228,10 +228,8 @@ def _become(entry: Callable[[], object], title: str, environment: Mapping[str, s
             signal.signal(number, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)  # as Python itself begins
         os.closerange(3, os.sysconf("SC_OPEN_MAX"))
-        os.environ.clear()
-        os.environ.update(environment)
         setproctitle(title)
-        entry()
+        entry(environment)
         status = 0
     except SystemExit as error:
         status = error.code if isinstance(error.code, int) else int(error.code is not None)

@@ -10,7 +10,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
 from redis import Redis
@@ -26,6 +26,8 @@ from trigger.supervisor import Program, run
 
 log = logging.getLogger("trigger.up")
 
+Command = Callable[[Sequence[str], Mapping[str, str]], object]
+
 # From SIGTERM to SIGKILL. gunicorn gives requests 10 seconds itself; a worker waits `stop_grace` for what it runs.
 WEB_STOP_SECONDS = 15
 WORKER_STOP_MARGIN_SECONDS = 5
@@ -35,11 +37,11 @@ SLOW_SECONDS = 15.0
 ANSWER_SECONDS = 1.0
 
 
-def up(settings: Settings, config: Config, command: Callable[[Sequence[str]], object]) -> int:
+def up(settings: Settings, config: Config, command: Command) -> int:
     """Run Redis (unless one is given), the web and the workers in the foreground until told to stop.
 
     Prints the address, a curl line for each kind of authentication and how to stop as soon as the service is ready.
-    `command` runs one of our commands, given by its arguments, in a process that was forked for it.
+    `command` runs one of our commands, given by its arguments and environment, in a process that was forked for it.
 
     Returns: the exit status, 0 after SIGINT, SIGTERM or SIGHUP.
 
@@ -69,7 +71,7 @@ def up(settings: Settings, config: Config, command: Callable[[Sequence[str]], ob
 _TRIGGER = [sys.executable, "-m", "trigger"]
 
 
-def programs(settings: Settings, config: Config, command: Callable[[Sequence[str]], object]) -> list[Program]:
+def programs(settings: Settings, config: Config, command: Command) -> list[Program]:
     """The web, and the workers of each queue that a workflow names; "default" is always served."""
     patience = math.ceil(config.stop_grace) + WORKER_STOP_MARGIN_SECONDS
     queues = sorted({"default"} | {workflow.queue for workflow in config.workflows.values()})

@@ -118,7 +118,8 @@ def test_a_function_written_into_redis_is_never_called(run: Run, rig: Rig, redis
         serializer=JSONSerializer,
         origin="default",
         timeout=60,
-        meta={"module": "shop", "method": "echo"},
+        description="shop/echo",
+        meta={},
         status="queued",  # type: ignore[arg-type]
     )
     hostile._success_callback_name = "os.system"

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -72,7 +72,14 @@ def up() -> None:
 
     settings = settings_of()
     logs.configure(settings.log)
-    sys.exit(service.up(settings, load_checked(settings, os.environ), main))
+    sys.exit(service.up(settings, load_checked(settings, os.environ), _run_forked))
+
+
+def _run_forked(arguments: Sequence[str], environ: Mapping[str, str]) -> NoReturn:
+    """Runs a command in a process that `up` has forked for it."""
+    os.environ.clear()
+    os.environ.update(environ)
+    main(arguments)
 
 
 @cli.command()

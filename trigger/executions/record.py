@@ -116,16 +116,17 @@ class Origin:
 
 def origin(redis: Redis, uid: str) -> Origin | None:
     """What an execution was accepted with; None when there is none (any more)."""
-    values = cast(list[bytes | None], redis.hmget(JOB + uid, "data", "meta", "status"))
-    data, meta, word = (value or b"" for value in values)
+    values = cast(list[bytes | None], redis.hmget(JOB + uid, "data", "meta", "status", "description"))
+    data, meta, word, api = (value or b"" for value in values)
     try:
         about = json.loads(meta)
+        module, method = split_api(api)
         workflow, input_ = json.loads(zlib.decompress(data))[2]
         return Origin(
             uid=uid,
             status=OF_RQ[word.decode()],
-            module=about["module"],
-            method=about["method"],
+            module=module,
+            method=method,
             workflow=workflow,
             caller=about.get("caller"),
             input=input_,
@@ -138,12 +139,17 @@ def origin(redis: Redis, uid: str) -> Origin | None:
 
 def api_of(redis: Redis, uid: str) -> tuple[str, str] | None:
     """The module and method of an execution; None when there is no record of it (any more)."""
-    meta = cast(bytes | None, redis.hget(JOB + uid, "meta"))
+    description = cast(bytes | None, redis.hget(JOB + uid, "description"))
     try:
-        about = json.loads(meta or b"")
-        return about["module"], about["method"]
-    except (KeyError, ValueError, TypeError):
+        return split_api(description or b"")
+    except ValueError:
         return None
+
+
+def split_api(description: bytes) -> tuple[str, str]:
+    """The module and method that a job's description names; raises ValueError for one that is not ours."""
+    module, method = description.decode().split("/")
+    return module, method
 
 
 def newest(redis: Redis, limit: int) -> list[Record]:
@@ -171,7 +177,7 @@ def _record(
         meta = json.loads(fields[b"meta"])
         workflow, input_ = json.loads(zlib.decompress(fields[b"data"]))[2]
         status = OF_RQ[fields[b"status"].decode()]
-        module, method = meta["module"], meta["method"]
+        module, method = split_api(fields[b"description"])
     except (KeyError, IndexError, ValueError, TypeError, zlib.error):
         return None
     output: Any = None

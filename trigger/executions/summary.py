@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from trigger.executions.record import rq_time
+from trigger.executions.record import rq_time, split_api
 from trigger.executions.status import FINAL, OF_RQ, Status
 
 # The fields of RQ's job hash that a summary is made from.
-FIELDS = ("status", "meta", "created_at", "started_at", "ended_at", "attempt", "error")
+FIELDS = ("status", "description", "meta", "created_at", "started_at", "ended_at", "attempt", "error")
 
 MESSAGE = 500  # characters of an error's message that are shown
 
@@ -47,6 +47,7 @@ def of_rows(rows: Sequence[Sequence[Any]]) -> list[Summary]:
 def _summary(uid: bytes, *values: bytes | None) -> Summary | None:
     fields = dict(zip(FIELDS, values, strict=True))
     try:
+        module, method = split_api(fields["description"] or b"")
         meta = json.loads(fields["meta"] or b"")
         status = OF_RQ[(fields["status"] or b"").decode()]
         error = json.loads(fields["error"]) if fields["error"] and status is not Status.SUCCEEDED else None
@@ -54,8 +55,8 @@ def _summary(uid: bytes, *values: bytes | None) -> Summary | None:
             error = {"class": error["class"], "message": str(error["message"])[:MESSAGE]}
         return Summary(
             uid=uid.decode(),
-            module=meta["module"],
-            method=meta["method"],
+            module=module,
+            method=method,
             workflow=meta.get("workflow"),
             status=status,
             created_at=rq_time(fields["created_at"]),

@@ -60,8 +60,9 @@ local function finish(uid, execution, status, value, err, exc, why, pause)
   if status == 'finished' then
     local at = iso()
     ttl = whole(ttl) or 604800
-    redis.call('HSET', job, 'status', 'finished', 'ended_at', at, 'last_heartbeat', at)
-    redis.call('HDEL', job, 'execution', 'error')
+    redis.call('HSET', job, 'status', 'finished', 'ended_at', at)
+    -- A heart that has stopped tells nothing more: what is kept of an execution that has succeeded is kept short.
+    redis.call('HDEL', job, 'execution', 'error', 'last_heartbeat')
     local result = {'type', '1', 'worker_name', worker}
     if value ~= '' then
       result[#result + 1] = 'return_value'

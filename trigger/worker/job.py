@@ -11,6 +11,7 @@ from typing import Any
 from rq.job import Job as RqJob
 from rq.job import JobStatus
 
+from trigger import executions
 from trigger.errors import WorkflowError
 from trigger.queueing import RUNNER
 
@@ -48,7 +49,7 @@ class Job(RqJob):
             self.started_at = self.last_heartbeat = _moment(raw_data[b"started_at"])
             runner, instance, (self.workflow, self.input), options = json.loads(zlib.decompress(raw_data[b"data"]))
             self.meta = meta = json.loads(raw_data[b"meta"])
-            self.module, self.method = str(meta["module"]), str(meta["method"])
+            self.module, self.method = executions.split_api(raw_data[b"description"])
             self.secrets = [[str(part) for part in path] for path in meta.get("secrets", ())]
             self.attempt = int(raw_data[b"attempt"])
             self.failures = int(raw_data.get(b"failures", 0))
