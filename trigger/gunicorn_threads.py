@@ -21,7 +21,7 @@ class Threads:
     """A fixed number of threads that serve one connection after the other.
 
     Arguments: `count`; `serve`, which serves a connection's request, in a thread; `served`, which gets the connection
-    and what `serve` returned, in the main loop, by `collect`.
+    and what `serve` returned, in the main loop, by `collect`: unless that is None.
     """
 
     def __init__(self, count: int, serve: Callable[[Any], Any], served: Callable[[Any, Any], None]) -> None:
@@ -64,7 +64,10 @@ class Threads:
 
     def _run(self) -> None:
         while (conn := self._waiting.get()) is not None:
-            self._done.append((conn, self._serve(conn)))
+            served = self._serve(conn)
+            if served is None:
+                continue
+            self._done.append((conn, served))
             if not self._rung:  # else the main loop is about to look
                 self._rung = True
                 os.write(self._rings, b"\0")

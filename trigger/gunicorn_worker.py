@@ -20,6 +20,7 @@ from functools import partial
 from itertools import takewhile
 from selectors import EVENT_READ
 from socket import SHUT_WR, socket
+from threading import Lock
 from typing import Any
 
 from gunicorn import glogging, util
@@ -178,9 +179,10 @@ class Worker(ThreadWorker):
         self._collected = 0  # bytes, of all connections
         self._parting: dict[socket, float] = {}  # when each is closed at last, in that order
         self._linger_until: float | None = None  # set when we stop
+        self._keeping = Lock()  # that each of keepalived_conns is in the poller too
 
     def get_thread_pool(self) -> Threads:
-        return Threads(self.cfg.threads, self.handle, self.finish_request)
+        return Threads(self.cfg.threads, self._serve, self.finish_request)
 
     def run(self) -> None:
         self.poller.register(self.tpool, EVENT_READ, self.tpool.collect)
@@ -269,8 +271,9 @@ class Worker(ThreadWorker):
         elif self.pending_conns:
             self._drop(self.pending_conns[0])
         elif self.keepalived_conns:
-            conn = self.keepalived_conns.popleft()
-            self.poller.unregister(conn.sock)
+            with self._keeping:
+                conn = self.keepalived_conns.popleft()
+                self.poller.unregister(conn.sock)
             self.nr_conns -= 1
             conn.close()
 
@@ -321,8 +324,32 @@ class Worker(ThreadWorker):
                 pieces.close()
         return not answer.should_close()
 
-    def finish_request(self, conn: Connection, keep: object) -> None:
-        """Wait for the connection's next request, or part; in the main loop."""
+    def _serve(self, conn: Connection) -> object:
+        """Serve a request, in a thread. Most often the poller then waits for the connection's next one, and the main
+        loop need not be woken up; else what there is for it to finish."""
+        keep = self.handle(conn)
+        if not keep or conn.parser.unreader.buf.getvalue() or not self.alive:
+            return (keep,)
+        conn.sock.setblocking(False)
+        conn.set_timeout()
+        with self._keeping:
+            self.keepalived_conns.append(conn)
+            self.poller.register(conn.sock, EVENT_READ, partial(self.on_client_socket_readable, conn))
+        return None
+
+    def on_client_socket_readable(self, conn: Connection, client: socket) -> None:
+        with self._keeping:
+            self.poller.unregister(client)
+            self.keepalived_conns.remove(conn)
+        self.enqueue_req(conn)
+
+    def murder_keepalived(self, force: bool = False) -> None:
+        with self._keeping:
+            super().murder_keepalived(force)
+
+    def finish_request(self, conn: Connection, served: tuple[object]) -> None:
+        """Part from a client, or go on with one whose next request has begun, or while we stop; in the main loop."""
+        (keep,) = served
         if not keep:
             self.nr_conns -= 1
             conn.close(graceful=True)
@@ -330,9 +357,7 @@ class Worker(ThreadWorker):
             self.enqueue_req(conn)
         else:
             conn.sock.setblocking(False)
-            conn.set_timeout()
-            if not self.alive:
-                conn.timeout = min(conn.timeout, time.monotonic() + STOP_KEEPALIVE_LINGER)
+            conn.timeout = time.monotonic() + STOP_KEEPALIVE_LINGER
             self.keepalived_conns.append(conn)
             self.poller.register(conn.sock, EVENT_READ, partial(self.on_client_socket_readable, conn))
 

@@ -16,7 +16,7 @@ from trigger import queueing
 from trigger.config.model import Api, NoAuth, Workflow
 from trigger.errors import QueueUnavailable
 from trigger.queueing import Call, Submitter, connect
-from trigger.worker import scripts
+from trigger.worker import exchange, scripts
 
 API = Api(
     module="shop", method="noted", auth=NoAuth(), workflow=Workflow(name="noted", python="work:noted", timeout=60)
@@ -59,15 +59,20 @@ def test_a_call_whose_replies_are_all_lost_is_refused_and_repeated_finds_its_uid
 
 
 @pytest.mark.parametrize("silently", [False, True])
-@pytest.mark.parametrize("name", ["TAKE", "FINISH", "BEAT", "REAP"])
+@pytest.mark.parametrize("what", ["take", "end", "beat", "reap"])
 def test_an_execution_runs_once_although_a_reply_to_its_worker_is_lost(
-    rig: FaultRig, lossy: LossyProxy, name: str, silently: bool
+    rig: FaultRig, lossy: LossyProxy, what: str, silently: bool
 ) -> None:  # F31
+    script = {"beat": scripts.BEAT, "reap": scripts.REAP}.get(what, exchange._SCRIPT)
     worker = rig.start_with({"lease": 20.0, "beat": 0.4, "reap": 0.4}, url=lossy.url, FAULT_PATIENCE="4")
     first = rig.submit("noted")
     rig.succeeded(first)
-    lossy.lose(getattr(scripts, name), silently=silently)
+    if what != "end":
+        lossy.lose(script, silently=silently)
     uid = rig.submit("noted", {"seconds": 1})
+    if what == "end":
+        rig.started(uid)
+        lossy.lose(script, silently=silently)
     eventually(lambda: lossy.lost == 1)
     rig.succeeded(uid, within=30)
     rig.is_tidy()
