@@ -91,6 +91,7 @@ class Child:
         self._key = f"rq:queue:{queue}"
         self._config = config
         self._redis = connect()
+        self._blank = Job("blank", connection=self._redis, serializer=JSONSerializer)
         self._exchange = Exchange(self._redis, queue, worker, lease=lease)
         self._taken: Taken | None = None  # what was taken when the one before was ended
         self._limits = limits
@@ -222,7 +223,7 @@ class Child:
     def _execute(self, taken: Taken) -> None:
         self._done += 1
         started, uid, execution = time.monotonic(), taken.uid, taken.execution
-        job = Job(uid, connection=self._redis, serializer=JSONSerializer)
+        job = self._blank.with_id(uid)
         try:
             job.restore(taken.fields)
         except WorkflowError as error:
