@@ -465,6 +465,7 @@ def test_a23_health_is_told_to_everybody_without_names_or_secrets(site: Site) ->
     ready = site.call("/readyz", "GET")
     assert ready.status_code == 200
     assert ready.get_json()["response"]["status"] == "ready"
+    assert ready.get_json()["response"]["redis"]["reaped"] == ready.get_json()["response"]["redis"]["poisoned"] == 0
     for word in ("keyed", "order", "ada", TOKEN, "config.yaml", str(site.config.parent)):
         assert word not in ready.text
 

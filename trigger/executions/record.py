@@ -162,7 +162,7 @@ def newest(redis: Redis, limit: int) -> list[Record]:
 def stats(redis: Redis) -> dict[str, int]:
     """How many executions the reapers have taken back ("reaped"), and how many entries nobody could read."""
     raw: dict[bytes, bytes] = redis.hgetall(STATS)  # type: ignore[assignment]  # no decoding client is ever used
-    return {name.decode(): int(value) for name, value in raw.items()}
+    return {"reaped": 0, "poisoned": 0} | {name.decode(): int(value) for name, value in raw.items()}
 
 
 def _record(
