@@ -72,6 +72,8 @@ def on_starting(server: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    # What the app is made of stays: the collector need not look through 10,000 APIs again and again.
+    # What the app is made of stays: the collector need not look through 10,000 APIs again and again. A call leaves no
+    # circles behind, so it may look ten times less often for those of others.
     gc.collect()
     gc.freeze()
+    gc.set_threshold(7_000, 10, 10)

@@ -17,6 +17,18 @@ from gunicorn import util
 from gunicorn.http import wsgi
 
 
+class Settings:
+    """gunicorn's settings, each looked up once: its parser asks for twenty of them at every request."""
+
+    def __init__(self, cfg: Any) -> None:
+        self._cfg = cfg
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._cfg, name)
+        setattr(self, name, value)
+        return value
+
+
 class Threads:
     """A fixed number of threads that serve one connection after the other.
 

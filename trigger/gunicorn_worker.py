@@ -29,7 +29,7 @@ from gunicorn.http.unreader import SocketUnreader
 from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, TConn, ThreadWorker
 
 from trigger.errors import BadRequest, InternalError, RequestError
-from trigger.gunicorn_threads import Threads, WholeResponse
+from trigger.gunicorn_threads import Settings, Threads, WholeResponse
 
 log = logging.getLogger("trigger.web")
 
@@ -179,6 +179,7 @@ class Worker(ThreadWorker):
         self._collected = 0  # bytes, of all connections
         self._parting: dict[socket, float] = {}  # when each is closed at last, in that order
         self._linger_until: float | None = None  # set when we stop
+        self._settings = Settings(self.cfg)
         self._keeping = Lock()  # that each of keepalived_conns is in the poller too
 
     def get_thread_pool(self) -> Threads:
@@ -197,7 +198,7 @@ class Worker(ThreadWorker):
             return
         self.nr_conns += 1
         self._make_room()
-        self.enqueue_req(Connection(self.cfg, sock, address, listener.getsockname(), self._part))
+        self.enqueue_req(Connection(self._settings, sock, address, listener.getsockname(), self._part))
 
     def enqueue_req(self, conn: Connection) -> None:
         """Give the connection's next request a thread, now or when it has arrived."""
@@ -310,7 +311,9 @@ class Worker(ThreadWorker):
 
         Nothing is sent before the app has answered, so that whatever is raised can be answered by handle_error.
         """
-        answer, environ = wsgi.create(req, conn.sock, conn.client, conn.server, self.cfg, response_class=WholeResponse)
+        answer, environ = wsgi.create(
+            req, conn.sock, conn.client, conn.server, self._settings, response_class=WholeResponse
+        )
         environ["wsgi.multithread"] = True
         if not self.alive or len(self.keepalived_conns) >= self.max_keepalived:
             answer.force_close()
