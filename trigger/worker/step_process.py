@@ -111,10 +111,11 @@ class StepProcess:
         """Runs attempts, reports how each ended, and leaves without running what the child registered for its exit."""
         status = 1
         try:
-            before = Before(self._settle(parent, ends))
+            descriptors = self._settle(parent, ends)
             if self._waits:
                 self._await(orders)
-            while self._perform(before):
+            before = None if isinstance(self._attempt.step.action, RunAction) else Before(descriptors)
+            while self._perform(before) and before is not None:
                 before.restore_environment()
                 self._await(orders)
             status = 0
@@ -131,12 +132,13 @@ class StepProcess:
         step = self._steps[order.step]
         self._attempt = replace(self._attempt, step=step, number=order.number, seconds=order.seconds, subject=subject)
 
-    def _perform(self, before: Before) -> bool:
+    def _perform(self, before: Before | None) -> bool:
         """Runs an attempt and reports; True when the process is to be told of another one."""
         # What a step does to context variables, as decimal's precision is one, ends with it.
         report = contextvars.copy_context().run(self._report)
         self._capture.flush()
-        return self._capture.report(step_report.encode(report), ready=report.failure is None and before.is_now())
+        ready = report.failure is None and before is not None and before.is_now()
+        return self._capture.report(step_report.encode(report), ready=ready)
 
     def _settle(self, parent: int, ends: Ends) -> tuple[int, ...]:
         """Makes the process one of its own; returns the descriptors of its output."""
