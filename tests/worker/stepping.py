@@ -197,6 +197,15 @@ def litters(what):
             resource.setrlimit(resource.RLIMIT_NOFILE, (200, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
         case "another stdout":
             sys.stdout = open(os.devnull, "w")
+        case "no stdout":
+            sys.stdout = None
+        case "a fork":
+            if (pid := os.fork()) != 0:
+                os.waitpid(pid, 0)
+            else:
+                SEEN.append("forked")
+        case "a broken module":
+            os.getcwd = None
         case "a closed stdout":
             sys.stdout.close()
         case "another descriptor 1":

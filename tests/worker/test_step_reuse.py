@@ -52,6 +52,8 @@ def test_what_a_step_keeps_in_memory_is_there_for_the_next_but_not_for_another_e
         "a timer",
         "a limit",
         "another stdout",
+        "no stdout",
+        "a broken module",
         "a closed stdout",
         "another descriptor 1",
         "a handler of logs",
@@ -95,6 +97,17 @@ def test_variables_are_as_they_were_for_each_step(rig: Steps) -> None:
     record = rig.succeeds()
     assert step_of(record, "b").output == {"variables": [False, True], "precision": 28}
     assert record.output == ["variables", "c"]  # it was one process
+
+
+def test_a_fork_that_comes_back_from_a_step_is_not_the_step(rig: Steps) -> None:
+    rig.steps(
+        it="""
+        - {name: a, python: "work:litters", with: {what: "a fork"}}
+        - {name: b, python: "work:remembers", with: {}}
+        """
+    )
+    rig.start()
+    assert rig.succeeds().output == ["a fork", "b"]
 
 
 def test_a_step_that_changes_what_it_was_given_changes_it_for_itself(rig: Steps) -> None:

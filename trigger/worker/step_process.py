@@ -106,17 +106,18 @@ class StepProcess:
         self._find = find
         self._capture = capture
         self._waits = waits
+        self._pid = 0
 
     def main(self, parent: int, ends: Ends, orders: int) -> NoReturn:
         """Runs attempts, reports how each ended, and leaves without running what the child registered for its exit."""
         status = 1
         try:
+            self._pid = os.getpid()
             descriptors = self._settle(parent, ends)
             if self._waits:
                 self._await(orders)
             before = None if isinstance(self._attempt.step.action, RunAction) else Before(descriptors)
-            while self._perform(before) and before is not None:
-                before.restore_environment()
+            while self._perform(before):
                 self._await(orders)
             status = 0
         except SystemExit:  # told to stop while it was not at the step itself
@@ -137,7 +138,9 @@ class StepProcess:
         # What a step does to context variables, as decimal's precision is one, ends with it.
         report = contextvars.copy_context().run(self._report)
         self._capture.flush()
-        ready = report.failure is None and before is not None and before.is_now()
+        if os.getpid() != self._pid:  # a fork of the step's that came back here: it is not the step
+            os._exit(0)
+        ready = report.failure is None and before is not None and before.is_restored()
         return self._capture.report(step_report.encode(report), ready=ready)
 
     def _settle(self, parent: int, ends: Ends) -> tuple[int, ...]:

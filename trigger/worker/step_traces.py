@@ -33,14 +33,23 @@ class Before:
 
     def __init__(self, descriptors: tuple[int, ...]) -> None:
         self._descriptors = descriptors
+        self._streams = sys.stdout, sys.stderr
+        self._environ = os.environ
+        self._variables = dict(os.environ)
         status = _status()
         self._size = _size(status)
         self._same = self._all(status)
-        self._environ = dict(os.environ)
 
-    def is_now(self) -> bool:
-        """Whether it is the same now: no threads, no timers, the same folder, umask, signals, limits, streams and
-        handlers of logs, and not much larger."""
+    def is_restored(self) -> bool:
+        """Takes back what a step has done to os.environ. True when all else is the same too: no threads, no timers, the
+        same folder, umask, signals, limits, streams and handlers of logs; and the process has not grown much."""
+        try:
+            return self._is_same() and self._restores_environment()
+        except Exception:  # noqa: BLE001
+            # What is used here may have been changed by the step as well. It has done its work all the same.
+            return False
+
+    def _is_same(self) -> bool:
         status = _status()
         for _ in range(_LOOKS):
             if status["Threads"] == "1" or threading.active_count() > 1:
@@ -49,13 +58,15 @@ class Before:
             status = _status()
         if status["Threads"] != "1" or _size(status) - self._size > MAX_GROWTH:
             return False
+        if (sys.stdout, sys.stderr) != self._streams or any(stream.closed for stream in self._streams):
+            return False
         return self._all(status) == self._same
 
-    def restore_environment(self) -> None:
-        """Takes back what a step has done to os.environ."""
-        if dict(os.environ) != self._environ:
+    def _restores_environment(self) -> bool:
+        if dict(os.environ) != self._variables:
             os.environ.clear()
-            os.environ.update(self._environ)
+            os.environ.update(self._variables)
+        return os.environ is self._environ
 
     def _all(self, status: dict[str, str]) -> tuple[object, ...]:
         root = logging.getLogger()
@@ -67,7 +78,6 @@ class Before:
             [resource.getrlimit(kind) for kind in _LIMITS],
             os.getpriority(os.PRIO_PROCESS, 0),
             [_file(descriptor) for descriptor in self._descriptors],
-            (id(sys.stdout), sys.stdout.closed, id(sys.stderr), sys.stderr.closed),
             (root.handlers[:], root.level, root.disabled, root.manager.disable),
         )
 
