@@ -19,7 +19,7 @@ from trigger.queueing import Submitter
 
 # The callables of python steps, added to tests.support.WORKFLOWS.
 STEPS = r'''
-import contextvars, json, logging, threading
+import contextvars, decimal, json, logging, resource, threading
 
 
 def mark(word="", **more):
@@ -164,6 +164,84 @@ def threads():
 
 async def waits_too():
     return "awaited"
+
+
+SEEN = []
+
+
+def remembers(**more):
+    """Which steps this process has run."""
+    SEEN.append(current().step)
+    return SEEN[:]
+
+
+def litters(what):
+    """Leaves something behind in its process."""
+    SEEN.append(what)
+    match what:
+        case "a thread":
+            threading.Thread(target=time.sleep, args=[60], daemon=True).start()
+        case "a child":
+            subprocess.Popen(["sleep", "60"])
+        case "another folder":
+            os.chdir("/")
+        case "another umask":
+            os.umask(0o123)
+        case "a handler":
+            signal.signal(signal.SIGTERM, lambda *_: None)
+        case "an ignored signal":
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        case "a timer":
+            signal.alarm(60)
+        case "a limit":
+            resource.setrlimit(resource.RLIMIT_NOFILE, (200, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+        case "another stdout":
+            sys.stdout = open(os.devnull, "w")
+        case "no stdout":
+            sys.stdout = None
+        case "a fork":
+            if (pid := os.fork()) != 0:
+                os.waitpid(pid, 0)
+            else:
+                SEEN.append("forked")
+        case "a broken module":
+            os.getcwd = None
+        case "a closed stdout":
+            sys.stdout.close()
+        case "another descriptor 1":
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        case "a handler of logs":
+            logging.basicConfig(force=True)
+        case "much memory":
+            SEEN.append(b"x" * (300 << 20))
+        case "a failure":
+            raise ValueError(what)
+        case "nothing in time":
+            time.sleep(60)
+        case "variables":
+            os.environ["LITTER"] = "x"
+            del os.environ["PATH"]
+            decimal.getcontext().prec = 2
+
+
+def looks():
+    """What the step before it has done to this process's variables."""
+    return {"variables": ["LITTER" in os.environ, "PATH" in os.environ], "precision": decimal.getcontext().prec}
+
+
+def changes(value):
+    """Changes what it was given."""
+    (value if isinstance(value, list) else value["list"]).append(current().step)
+    return value
+
+
+def mutters(word):
+    """Writes lines that do not end."""
+    print(word, "printed", end="")
+    os.write(2, f"{word} written".encode())
+    logging.getLogger("shop").warning(word)
+    if current().attempt < 2 and word == "b":
+        raise ValueError(word)
 
 
 def floods(lines):

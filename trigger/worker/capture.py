@@ -25,7 +25,21 @@ from dataclasses import dataclass
 from typing import Any, TextIO
 
 from trigger.worker import processes
-from trigger.worker.wire import AGAIN, ALONE, END, FRAME, GIVE_UP, LAST, MAX_FRAME, RENEW, REPORT, STEP, Board
+from trigger.worker.wire import (
+    AGAIN,
+    ALONE,
+    CROWDED,
+    END,
+    FRAME,
+    GIVE_UP,
+    LAST,
+    MAX_FRAME,
+    READY,
+    RENEW,
+    REPORT,
+    STEP,
+    Board,
+)
 
 # The logger of trigger.workflows.context; what else is "trigger" is the service's own log.
 _WORKFLOW = "trigger.workflow"
@@ -123,13 +137,21 @@ class Capture:
         """In the process of a step: tells the runner something before it ends."""
         self._send(REPORT, b"", data)
 
-    def report(self, data: bytes) -> None:
-        """In the process of a step: tells the runner how it ended, when nothing more is to come."""
-        self.note(data)
-        self._send(LAST, b"", b"0" if processes.has_children() else ALONE)
+    def report(self, data: bytes, *, ready: bool) -> bool:
+        """In the process of a step: tells the runner how it ended, when nothing more is to come of it.
 
-    def divert(self, out: int, err: int, frames: int) -> None:
-        """In the process of a step: puts these pipes in place of the worker's, for all it writes from now on."""
+        `ready`: whether the process could run another step. True when it was told so, for it has no children either.
+        """
+        self.note(data)
+        last = CROWDED if processes.has_children() else READY if ready else ALONE
+        self._send(LAST, b"", last)
+        return last == READY
+
+    def divert(self, out: int, err: int, frames: int) -> tuple[int, int, int]:
+        """In the process of a step: puts these pipes in place of the worker's, for all it writes from now on.
+
+        Returns the descriptors it writes to.
+        """
         os.dup2(out, 1)
         os.dup2(err, 2)
         os.dup2(frames, self._ends.frames[1], inheritable=False)
@@ -139,6 +161,7 @@ class Capture:
         self._stdout, self._stderr = self._stream(b"o", 1), self._stream(b"e", 2)
         sys.stdout, sys.stderr = self._stdout, self._stderr
         self._active = True
+        return 1, 2, self._ends.frames[1]
 
     def _ask(self, what: bytes) -> bool:
         if what == RENEW:

@@ -36,7 +36,6 @@ class Progress:
         self._states: dict[str, State] = {name: dict(state) for name, state in stored.items()}
         self._running: set[str] = set()
         self._unsaved: dict[str, str] = {}
-        self.size = sum(len(json.dumps(state.get("output"))) for state in self._states.values())  # of outputs
         self._opened: list[Step] | None = None  # what _open gives, while nothing has changed
 
     # --- what has become of each ---
@@ -90,20 +89,12 @@ class Progress:
 
     def next_late(self) -> Step | None:
         """The next of the steps that run after a failure."""
-        for step in self.workflow.on_failure:
-            if self._states.get(step.name, {}).get("status") not in ("succeeded", "failed", "skipped"):
-                return step
-        return None
+        return next(iter(self.left(late=True)), None)
 
     def _open(self) -> list[Step]:
         """The steps that wait for nothing but their time."""
         if self._opened is None:
-            self._opened = [
-                step
-                for step in self.workflow.steps
-                if not (step.name in self._running or self.is_done(step.name) or self.has_failed(step.name))
-                and all(map(self.is_done, step.needs))
-            ]
+            self._opened = [step for step in self.left() if all(map(self.is_done, step.needs))]
         return self._opened
 
     def _due(self, name: str) -> int:
@@ -111,10 +102,17 @@ class Progress:
         due = state.get("due")
         return due if state.get("status") == "retrying" and isinstance(due, int) else 0
 
-    def has_more(self) -> bool:
-        """Whether there are steps that have not begun, and may yet."""
-        began = len(self._running) + sum(self.is_done(name) or self.has_failed(name) for name in self._steps)
-        return began < len(self._steps)
+    def left(self, *, late: bool = False) -> list[Step]:
+        """The steps that are neither running nor done, and have not failed; with `late`, of those that run after a
+        failure the ones that have not ended."""
+        if late:
+            ended = ("succeeded", "failed", "skipped")
+            return [s for s in self.workflow.on_failure if self._states.get(s.name, {}).get("status") not in ended]
+        return [
+            step
+            for step in self.workflow.steps
+            if not (step.name in self._running or self.is_done(step.name) or self.has_failed(step.name))
+        ]
 
     # --- what happens ---
 
@@ -168,7 +166,6 @@ class Progress:
         if output is not None:
             self._unsaved[name] = f'{text[:-1]},"output":{output}}}'
             state["output"] = json.loads(output)
-            self.size += len(output)
         else:
             self._unsaved[name] = text
 

@@ -21,20 +21,18 @@ from typing import Any
 from redis import Redis
 
 from trigger import executions
-from trigger.config.model import Config, Step, Workflow
+from trigger.config.model import Config, RunAction, Step, Workflow
 from trigger.worker import outcome, processes
 from trigger.worker.capture import Capture
+from trigger.worker.forked import Means
 from trigger.worker.outcome import RELEASED, Outcome
 from trigger.worker.progress import Progress
-from trigger.worker.running import TIMEOUT, Forked, Means, Running
+from trigger.worker.running import TIMEOUT, Running
+from trigger.worker.standby import Standby
 from trigger.worker.step_context import Subject
 from trigger.worker.step_journal import Journal
-from trigger.worker.step_process import Attempt, Order
+from trigger.worker.step_process import Attempt
 from trigger.worker.step_report import Failure, Report
-
-# The most that outputs may be, in characters, for a process that stands by to be told of them. With more, the process
-# is forked when all is known, and has them by that.
-MAX_ORDER = 16 * 1024
 
 _CANCELLED = Failure("Cancelled", "the execution was cancelled", again=False)
 
@@ -82,13 +80,13 @@ class Runner:
         self._journal = Journal(
             tools.redis, run.uid, run.execution, limit=tools.config.logs, secrets=(*run.secrets, *tools.config.masked)
         )
-        self._means = Means(tools.find, tools.capture, self._journal.log)
+        steps = {step.name: step for step in (*workflow.steps, *workflow.on_failure)}
+        self._standby = Standby(Means(tools.find, tools.capture, steps, self._journal.log))
         self._folder = Path(tools.config.path).resolve().parent
         self._selector = selectors.PollSelector()  # of few pipes for a short time: epoll would cost calls for each
         self._running: list[Running] = []
         self._starting: list[tuple[Step, int]] = []  # with the number of the attempt
         self._leaving: set[int] = set()  # processes that have said all and are ending
-        self._standby: Forked | None = None
         self._common = self._attempt_of_all()
         self._others: set[int] = set()  # children of this process that are no steps
         self._wake = self._waker = -1
@@ -124,11 +122,11 @@ class Runner:
                     self._until_nothing_runs(self._begin_late)
                     result = self._end_of_last_steps(result)
             finally:
-                if self._standby is not None:
-                    self._standby.discard()
+                self._standby.discard()
                 for running in self._running:  # something has gone wrong here: nothing may go on without us
                     processes.kill_tree(running.pid)
                     running.finish(self._known())
+                    self._end_of(running)
                 processes.await_all(self._leaving)
         self._journal.end_log()
         return result
@@ -196,15 +194,9 @@ class Runner:
     def _start(self, step: Step, number: int) -> None:
         left = max(0.001, self._deadline - time.monotonic())
         late = self._error is not None
-        attempt = replace(
-            self._common,
-            step=step,
-            number=number,
-            seconds=min(left, step.timeout or left),
-            subject=replace(self._common.subject, done=self._progress.done(late=late), error=self._error),
-        )
+        attempt = replace(self._as_known(late=late), step=step, number=number, seconds=min(left, step.timeout or left))
         try:
-            forked = self._ready_for(attempt) or Forked(attempt, self._means, self._foreign())
+            forked = self._standby.start(attempt, self._foreign())
         except OSError as error:  # no more processes, memory or descriptors
             report = Report(failure=Failure("StartError", f"no process could be started: {error.strerror}"))
             self._progress.end(step, report, self._run.now())
@@ -214,30 +206,23 @@ class Runner:
         for pipe in running.output.open:
             self._selector.register(pipe, selectors.EVENT_READ, running)
 
-    def _ready_for(self, attempt: Attempt) -> Forked | None:
-        """The process that stands by, when there is one and it can be told what it has to do."""
-        standby, self._standby = self._standby, None
-        if standby is None:
-            return None
-        subject = attempt.subject
-        order = Order(attempt.step.name, attempt.number, attempt.seconds, subject.done, subject.error)
-        if self._progress.size <= MAX_ORDER and standby.give(order):
-            return standby
-        standby.discard()
-        return None
+    def _as_known(self, *, late: bool) -> Attempt:
+        """What all attempts have in common, with what is known by now."""
+        subject = replace(self._common.subject, done=self._progress.done(late=late), error=self._error)
+        return replace(self._common, subject=subject)
 
     def _prepare(self) -> None:
-        """Has a process stand by for the step that comes next, while one runs."""
-        wanted = self._running and self._error is None and self._goes_on() and self._progress.has_more()
-        if self._standby is None and wanted and self._progress.size <= MAX_ORDER:
-            steps = {step.name: step for step in (*self._workflow.steps, *self._workflow.on_failure)}
-            with contextlib.suppress(OSError):  # a step will say what is wrong
-                self._standby = Forked(self._common, self._means, self._foreign(), steps)
+        """Has a process stand by while a step runs, if one that has run nothing yet may be needed."""
+        if self._standby.has_fresh or not self._running or self._error is not None or not self._goes_on():
+            return
+        left = self._progress.left()
+        programs = any(isinstance(step.action, RunAction) for step in left)
+        returning = any(not isinstance(running.step.action, RunAction) for running in self._running)
+        if programs or (left and not returning and not self._standby.used):
+            self._standby.prepare(self._as_known(late=False), self._foreign())
 
     def _foreign(self) -> set[int]:
-        pipes = {pipe for running in self._running for pipe in running.output.open}
-        pipes |= self._standby.open if self._standby is not None else set()
-        return pipes | {self._wake, self._waker}
+        return {pipe for running in self._running for pipe in running.forked.open} | {self._wake, self._waker}
 
     def _wait(self) -> None:
         """Waits for output, for the end of a process, for a signal, or until something is due."""
@@ -278,15 +263,25 @@ class Runner:
                 self._selector.unregister(pipe)
             report = running.finish(known)
             self._running.remove(running)
-            if running.leaves_nothing:
-                self._leaving.add(running.pid)
             if report.failure is not _CANCELLED:
                 self._progress.end(running.step, report, self._run.now(), again=not (self._late or self._cancelled))
+            self._let_go(running)
         self._journal.write_log()
 
+    def _let_go(self, ended: Running) -> None:
+        """Has the process of a step stand by, if that can be and there are steps left for it, or end."""
+        if ended.stands_by and self._standby.used < len(self._progress.left(late=self._error is not None)):
+            self._standby.keep(ended.forked)
+        else:
+            self._end_of(ended)
+
+    def _end_of(self, ended: Running) -> None:
+        ended.close()
+        if ended.leaves_nothing:
+            self._leaving.add(ended.pid)
+
     def _known(self) -> set[int]:
-        standby = {self._standby.pid} if self._standby is not None else set()
-        return self._others | self._leaving | standby | {running.pid for running in self._running}
+        return self._others | self._leaving | self._standby.pids | {running.pid for running in self._running}
 
     @contextlib.contextmanager
     def _waking(self) -> Iterator[None]:

@@ -6,16 +6,12 @@ import math
 import os
 import signal
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
-from trigger.config.model import RunAction, Step
-from trigger.executions.log import Log
+from trigger.config.model import RunAction
 from trigger.worker import processes, step_report
-from trigger.worker.capture import Capture
-from trigger.worker.step_output import Output
-from trigger.worker.step_process import Attempt, Ends, Order, StepProcess
+from trigger.worker.forked import Forked
+from trigger.worker.step_process import Attempt
 from trigger.worker.step_report import Failure, Report
 
 # How often one that is being ended is looked at while some of its process group is left, in seconds.
@@ -24,74 +20,13 @@ _LOOK = 0.02
 # What `retry.on` may call a step that took too long.
 TIMEOUT = ("Timeout", "TimeoutError")
 
-_BLOCKED = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGCHLD)
-
-
-@dataclass(frozen=True, slots=True)
-class Means:
-    """What an attempt is started with: see StepProcess; and the log of the execution."""
-
-    find: Callable[[str], Callable[..., Any]]
-    capture: Capture
-    log: Log
-
-
-class Forked:
-    """A process for an attempt. `foreign` are the child's descriptors that it is to close.
-
-    With `steps` the attempt is not known yet, and `give` will tell. A fork takes a while, so the process of the next
-    step is made while one runs.
-    """
-
-    def __init__(
-        self, attempt: Attempt, means: Means, foreign: set[int], steps: Mapping[str, Step] | None = None
-    ) -> None:
-        self.output = Output(means.log)
-        self.open = set(self.output.open)
-        read = self._orders = None
-        if steps is not None:
-            read, self._orders = os.pipe()
-            self.open.add(self._orders)
-        try:
-            process = StepProcess(attempt, means.find, means.capture, steps)
-            self.pid = _forked(process, self.output.in_process(foreign | self.open), read)
-        except OSError:
-            self.output.abandon()
-            raise
-        finally:
-            if read is not None:
-                os.close(read)
-        self.output.in_child()
-
-    def give(self, order: Order) -> bool:
-        """Tells what the attempt is; False when the process is no longer there."""
-        if self._orders is None:
-            return False
-        try:
-            os.write(self._orders, order.encode())
-        except OSError:
-            return False
-        finally:
-            os.close(self._orders)
-            self._orders = None
-        return True
-
-    def discard(self) -> None:
-        """Ends a process that was not needed."""
-        processes.send(self.pid, signal.SIGKILL)
-        os.waitpid(self.pid, 0)
-        self.output.abandon()
-        if self._orders is not None:
-            os.close(self._orders)
-            self._orders = None
-
 
 class Running:
     """A started attempt, in its process; `grace` is the seconds from SIGTERM to SIGKILL."""
 
     def __init__(self, attempt: Attempt, forked: Forked, grace: float) -> None:
-        self.attempt = attempt
         self.step = attempt.step
+        self.forked = forked
         self.pid = forked.pid
         self.output = forked.output
         self.output.assign(self.step.name, attempt.number, keep=isinstance(self.step.action, RunAction))
@@ -116,6 +51,7 @@ class Running:
         if self._kill_at is None and self._status is None:  # else it has been told, or has ended by itself
             self._cause = cause
             self._kill_at = time.monotonic() + self._grace
+            self.forked.end_orders()  # should it come to its end all the same, it is not to wait for more
             processes.send_group(self.pid, signal.SIGTERM)
 
     def has_ended(self, known: set[int]) -> bool:
@@ -140,8 +76,14 @@ class Running:
 
     @property
     def leaves_nothing(self) -> bool:
-        """Whether it has said all, and has no children: its process ends by itself, and need not be waited for."""
+        """Whether it has said all, and has no children: its process stands by or ends by itself, and need not be
+        waited for."""
         return self.output.is_all and self._cause is None
+
+    @property
+    def stands_by(self) -> bool:
+        """Whether its process can run another step."""
+        return self.leaves_nothing and self.output.is_ready
 
     def _has_left(self, known: set[int]) -> bool:
         strays = processes.children(os.getpid()) - known
@@ -149,14 +91,19 @@ class Running:
 
     def finish(self, known: set[int]) -> Report:
         """Kills what it has left behind, takes what it has written last, and says how it ended. One that
-        `leaves_nothing` is still to be waited for."""
+        `leaves_nothing` is still to be waited for, unless it is to stand by."""
         if not self.leaves_nothing:
             processes.kill_strays(known)
             os.waitpid(self.pid, 0)
-        self.output.finish()
+        self.output.take_rest()
         given, told = step_report.noted(bytes(self.output.report))
         report = Report(failure=self._cause) if self._cause is not None else self._report(told)
         return replace(report, given=given)
+
+    def close(self) -> None:
+        """Lets go of its process, which ends if it has not yet."""
+        self.output.close()
+        self.forked.end_orders()
 
     def _report(self, told: bytes) -> Report:
         report = step_report.decode(told)
@@ -173,19 +120,6 @@ class Running:
             message = f"{self.step.action.argv[0]} ended with exit status {status}"
             return Report(failure=Failure("ExitStatus", message, kinds=("ExitStatus", str(status))))
         return Report(output=step_report.parsed(bytes(self.output.kept), self.output.size))
-
-
-def _forked(process: StepProcess, ends: Ends, orders: int | None) -> int:
-    parent = os.getpid()
-    # A signal before the process has its own handlers would run the child's.
-    unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)
-    try:
-        pid = os.fork()
-        if pid == 0:
-            process.main(parent, ends, orders)
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
-    return pid
 
 
 def _exit_status(pid: int) -> int | None:

@@ -11,15 +11,15 @@ from trigger.executions.log import STREAMS, Log, Stream
 from trigger.worker.outcome import MAX_OUTPUT
 from trigger.worker.step_process import Ends
 from trigger.worker.step_report import MAX_REPORT
-from trigger.worker.wire import ALONE, LAST, REPORT, STEP, Frames
+from trigger.worker.wire import ALONE, LAST, READY, REPORT, STEP, Frames
 
 _CHUNK = 64 * 1024
-# How much is read of each pipe when the process has ended: more than a pipe holds.
+# How much is read of each pipe when all was written: more than a pipe holds.
 _LAST = 1024 * 1024
 
 
 class Output:
-    """The pipes of one attempt. What is kept of them is bounded, and so is what one call reads.
+    """The pipes of a process, for one attempt after the other. What is kept is bounded, and so is what one call reads.
 
     Argument: `log` of the execution.
     """
@@ -30,6 +30,7 @@ class Output:
         self._attempt = 1
         self._keep = False
         self.is_all = False  # the process has said that nothing more is to come from it, and that it leaves nothing
+        self.is_ready = False  # and that it can run another step
         (self._out, out), (self._err, err), (self._frames, frames) = os.pipe(), os.pipe(), os.pipe()
         self._given: tuple[int, ...] = (out, err, frames)
         self.open = {self._out, self._err, self._frames}
@@ -44,6 +45,10 @@ class Output:
     def assign(self, step: str, attempt: int, *, keep: bool) -> None:
         """Says whose output it is; `keep` is whether stdout is the step's output."""
         self._step, self._attempt, self._keep = step, attempt, keep
+        self.is_all = self.is_ready = False
+        self.report.clear()
+        self.kept.clear()
+        self.size = 0
 
     def in_process(self, others: set[int]) -> Ends:
         """The ends for the process; `others` are descriptors of the child that it is to close."""
@@ -69,7 +74,7 @@ class Output:
                 if kind == REPORT:
                     self.report += text[: MAX_REPORT - len(self.report)]
                 elif kind == LAST:
-                    self.is_all = text == ALONE
+                    self.is_all, self.is_ready = text in (ALONE, READY), text == READY
                 else:
                     self._add(STREAMS[kind], level, text, at)
         else:
@@ -79,17 +84,20 @@ class Output:
             self._add("stdout" if pipe == self._out else "stderr", "", data, time.time())
         return len(data)
 
-    def finish(self) -> None:
-        """Reads what is left of a process that has ended, and closes all."""
+    def take_rest(self) -> None:
+        """Reads what is left of an attempt, once its process writes no more of it."""
         for pipe in tuple(self.open):
             left = _LAST
             while left > 0 and (size := self.read(pipe)):
                 left -= size
-        for pipe in tuple(self.open):
-            self._close(pipe)
         for (stream, level), splitter in self._splitters.items():
             self._write(stream, level, splitter.close(), time.time())
         self._splitters.clear()
+
+    def close(self) -> None:
+        """Closes all."""
+        for pipe in tuple(self.open):
+            self._close(pipe)
 
     def abandon(self) -> None:
         """Closes all, after a fork that failed."""

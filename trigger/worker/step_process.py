@@ -1,12 +1,16 @@
-"""The process of one attempt at a step, forked by the worker's child. What it does can't harm anything but itself.
+"""A process for steps, forked by the worker's child. What it does can't harm anything but itself.
 
 It leads a session of its own, dies with the child, and adopts what its own children leave behind, so that all it has
 started can be found. Templates are rendered here too: one that takes for ever is ended as the step is.
+
+It runs a step, and then others of the same execution for as long as they do well and leave nothing behind. A program
+takes its place.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import dataclasses
 import inspect
 import json
@@ -26,6 +30,7 @@ from trigger.worker import outcome, processes, step_report
 from trigger.worker.capture import Capture
 from trigger.worker.step_context import Subject
 from trigger.worker.step_report import Failure, Report
+from trigger.worker.step_traces import Before
 from trigger.workflows import context
 
 # What a program finds of the service's own environment.
@@ -60,7 +65,8 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What a process that was forked before its attempt was known has to be told of it; the rest it has inherited."""
+    """What a process that stands by has to be told of an attempt; the rest it has inherited. `done` are the ends of
+    steps that it does not know yet."""
 
     step: str
     number: int
@@ -80,9 +86,10 @@ class Order:
 
 
 class StepProcess:
-    """What the forked process does. `find` gives the callable of a reference; `capture` is the child's.
+    """What the forked process does. `find` gives the callable of a reference; `capture` is the child's; `steps` are
+    all of the workflow's, by name.
 
-    With `steps` the attempt is not known yet, but for what all have in common: an order will tell.
+    It begins with `attempt`; or it `waits` to be told of one, and this is what all have in common.
     """
 
     def __init__(
@@ -90,36 +97,54 @@ class StepProcess:
         attempt: Attempt,
         find: Callable[[str], Callable[..., Any]],
         capture: Capture,
-        steps: Mapping[str, Step] | None = None,
+        steps: Mapping[str, Step],
+        *,
+        waits: bool,
     ) -> None:
         self._attempt = attempt
         self._steps = steps
         self._find = find
         self._capture = capture
+        self._waits = waits
+        self._pid = 0
 
-    def main(self, parent: int, ends: Ends, orders: int | None = None) -> NoReturn:
-        """Runs the attempt, reports how it ended, and leaves without running what the child registered for its exit."""
+    def main(self, parent: int, ends: Ends, orders: int) -> NoReturn:
+        """Runs attempts, reports how each ended, and leaves without running what the child registered for its exit."""
         status = 1
         try:
-            self._settle(parent, ends)
-            if orders is not None and self._steps is not None:
-                order = Order.read(orders)
-                os.close(orders)
-                subject = replace(self._attempt.subject, done=order.done, error=order.error)
-                step = self._steps[order.step]
-                self._attempt = replace(
-                    self._attempt, step=step, number=order.number, seconds=order.seconds, subject=subject
-                )
-            report = self._report()
-            self._capture.flush()
-            self._capture.report(step_report.encode(report))
+            self._pid = os.getpid()
+            descriptors = self._settle(parent, ends)
+            if self._waits:
+                self._await(orders)
+            before = None if isinstance(self._attempt.step.action, RunAction) else Before(descriptors)
+            while self._perform(before):
+                self._await(orders)
             status = 0
         except SystemExit:  # told to stop while it was not at the step itself
             status = 128 + signal.SIGTERM
         finally:
             os._exit(status)
 
-    def _settle(self, parent: int, ends: Ends) -> None:
+    def _await(self, orders: int) -> None:
+        """Waits for the next attempt; leaves the process when there will be none."""
+        order = Order.read(orders)
+        subject = self._attempt.subject
+        subject = replace(subject, done={**subject.done, **order.done}, error=order.error)
+        step = self._steps[order.step]
+        self._attempt = replace(self._attempt, step=step, number=order.number, seconds=order.seconds, subject=subject)
+
+    def _perform(self, before: Before | None) -> bool:
+        """Runs an attempt and reports; True when the process is to be told of another one."""
+        # What a step does to context variables, as decimal's precision is one, ends with it.
+        report = contextvars.copy_context().run(self._report)
+        self._capture.flush()
+        if os.getpid() != self._pid:  # a fork of the step's that came back here: it is not the step
+            os._exit(0)
+        ready = report.failure is None and before is not None and before.is_restored()
+        return self._capture.report(step_report.encode(report), ready=ready)
+
+    def _settle(self, parent: int, ends: Ends) -> tuple[int, ...]:
+        """Makes the process one of its own; returns the descriptors of its output."""
         os.setsid()
         signal.set_wakeup_fd(-1)
         for signum in _OURS:
@@ -132,9 +157,10 @@ class StepProcess:
         nothing = os.open(os.devnull, os.O_RDONLY)
         os.dup2(nothing, 0)
         os.close(nothing)
-        self._capture.divert(ends.out, ends.err, ends.frames)
+        descriptors = self._capture.divert(ends.out, ends.err, ends.frames)
         signal.signal(signal.SIGTERM, _stop)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        return 0, *descriptors
 
     def _report(self) -> Report:
         """Runs the step to its report; whatever it raises is part of that."""
@@ -175,7 +201,7 @@ class StepProcess:
         )
         with context.entered(current):
             if action.arguments is None:
-                result = called(subject.input)
+                result = called(json.loads(json.dumps(subject.input)))  # its own: the next step's stays as it is
             else:
                 arguments = render(action.arguments, names)
                 self._note(arguments)

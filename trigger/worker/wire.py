@@ -15,9 +15,12 @@ FRAME = struct.Struct("<IdcBH")
 STEP = 1
 # The kind of frames that hold what a step's process says to the runner: how it ended.
 REPORT = b"r"
-# The last frame of a step's process, with ALONE where it has no children: then all is said, and it ends by itself.
+# The last frame of an attempt at a step: all is said. The process ends now, with children or ALONE, or it is as it was
+# before and READY for another.
 LAST = b"z"
+CROWDED = b"0"
 ALONE = b"1"
+READY = b"2"
 # A write of no more than this is never mixed with another one's (pipe(7), PIPE_BUF), whoever writes.
 MAX_FRAME = select.PIPE_BUF
 

@@ -48,13 +48,16 @@ def send(action: HttpAction, seconds: float) -> dict[str, Any]:
         except BaseException as error:  # noqa: BLE001  it goes on where the result is waited for
             future.set_exception(error)
 
-    threading.Thread(target=run, name="http", daemon=True).start()
+    thread = threading.Thread(target=run, name="http", daemon=True)
+    thread.start()
     try:
-        return future.result(seconds)
+        result = future.result(seconds)
     except TimeoutError as error:
         raise error if isinstance(error, HttpError) else exchange.late() from None
     finally:
         exchange.abandon()
+    thread.join()  # it has done all: what looks for threads now finds none
+    return result
 
 
 class _Exchange:

@@ -1,0 +1,107 @@
+"""What a step leaves behind in its process, for the next one to stumble over: seen at little cost, or put right."""
+
+from __future__ import annotations
+
+import logging
+import os
+import resource
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+# By how much the process may have grown, in kB.
+MAX_GROWTH = 256 * 1024
+
+_STATUS = Path("/proc/self/status")
+_SAME = ("Umask", "SigBlk", "SigIgn", "SigCgt", "Uid", "Gid")
+_LIMITS = sorted({getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")})
+_TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
+_CAUGHT = (signal.SIGTERM, signal.SIGINT)
+
+# A thread that Python has joined is there for a moment longer; looked for so often, in seconds.
+_LOOKS = 4
+_MOMENT = 0.0005
+
+
+class Before:
+    """What the process was like before its first step.
+
+    Argument: `descriptors` for its output, which have to stay what they are.
+    """
+
+    def __init__(self, descriptors: tuple[int, ...]) -> None:
+        self._descriptors = descriptors
+        self._streams = sys.stdout, sys.stderr
+        self._environ = os.environ
+        self._variables = dict(os.environ)
+        status = _status()
+        self._size = _size(status)
+        self._same = self._all(status)
+
+    def is_restored(self) -> bool:
+        """Takes back what a step has done to os.environ. True when all else is the same too: no threads, no timers, the
+        same folder, umask, signals, limits, streams and handlers of logs; and the process has not grown much."""
+        try:
+            return self._is_same() and self._restores_environment()
+        except Exception:  # noqa: BLE001
+            # What is used here may have been changed by the step as well. It has done its work all the same.
+            return False
+
+    def _is_same(self) -> bool:
+        status = _status()
+        for _ in range(_LOOKS):
+            if status["Threads"] == "1" or threading.active_count() > 1:
+                break
+            time.sleep(_MOMENT)
+            status = _status()
+        if status["Threads"] != "1" or _size(status) - self._size > MAX_GROWTH:
+            return False
+        if (sys.stdout, sys.stderr) != self._streams or any(stream.closed for stream in self._streams):
+            return False
+        return self._all(status) == self._same
+
+    def _restores_environment(self) -> bool:
+        if dict(os.environ) != self._variables:
+            os.environ.clear()
+            os.environ.update(self._variables)
+        return os.environ is self._environ
+
+    def _all(self, status: dict[str, str]) -> tuple[object, ...]:
+        root = logging.getLogger()
+        return (
+            [status.get(name) for name in _SAME],
+            _folder(),
+            [signal.getsignal(signum) for signum in _CAUGHT],
+            [signal.getitimer(timer) for timer in _TIMERS],
+            [resource.getrlimit(kind) for kind in _LIMITS],
+            os.getpriority(os.PRIO_PROCESS, 0),
+            [_file(descriptor) for descriptor in self._descriptors],
+            (root.handlers[:], root.level, root.disabled, root.manager.disable),
+        )
+
+
+def _status() -> dict[str, str]:
+    """What proc_pid_status(5) says of this process, by name."""
+    pairs = (line.partition(":") for line in _STATUS.read_text().splitlines())
+    return {name: value.strip() for name, _, value in pairs}
+
+
+def _size(status: dict[str, str]) -> int:
+    return int(status["VmRSS"].split()[0])
+
+
+def _folder() -> str | None:
+    try:
+        return os.getcwd()
+    except FileNotFoundError:  # it was removed
+        return None
+
+
+def _file(descriptor: int) -> tuple[int, int] | None:
+    try:
+        found = os.fstat(descriptor)
+    except OSError:  # it was closed
+        return None
+    return found.st_dev, found.st_ino
