@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
+from redis import Redis
 
 from tests.programs import needs_program
 from tests.support import ROOT, OwnRedis
@@ -26,6 +27,8 @@ def shipped(redis_server: OwnRedis, tmp_path_factory: pytest.TempPathFactory) ->
     """The web processes under the config.yaml of the repository."""
     folder = tmp_path_factory.mktemp("shipped")
     shutil.copy(ROOT / "config.yaml", folder)
+    with Redis.from_url(redis_server.url) as client:
+        client.flushall()  # what other tests have left would be listed
     with Gunicorn(folder, redis_server.url, TRIGGER_ADMIN_PASSWORD=OPERATOR) as web:
         yield web
 
