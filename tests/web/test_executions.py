@@ -98,7 +98,8 @@ def test_filters_narrow_the_list(site: Site, redis: Redis) -> None:
     assert found("?module=keyed") == found("?module=keyed&method=two") == found("?caller=ci") == [ci]
     assert found("?status=cancelled") == found("?status=cancelled&caller=ada&since=1h") == [ada]
     assert found("?status=queued&until=2001-01-01T00:00:00Z") == []
-    assert found("?module=&method=&status=&since=&until=&caller=&limit=&cursor=") == [ada, ci]
+    everything = "?module=&method=&status=&since=&until=&caller=&limit=&cursor="
+    assert found(everything) == sorted([ada, ci], reverse=True)  # of one millisecond the greater uid counts as newer
 
 
 def test_mistakes_in_the_query_are_named(site: Site) -> None:
