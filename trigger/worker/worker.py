@@ -195,7 +195,11 @@ class Worker(RqWorker):
     def _register(self) -> None:
         """Makes the worker known as RQ does; again when Redis has forgotten it."""
         self.connection.delete(self.key)
-        self.register_birth()  # type: ignore[no-untyped-call]
+        try:
+            self.register_birth()  # type: ignore[no-untyped-call]
+        except ValueError:
+            # Our own earlier call, which a Redis that stood still has done after we gave up waiting for its reply.
+            return
         self.set_state("busy" if self.connection.exists(self.executions_key) else "idle")
         self._registered = True
 
