@@ -18,8 +18,10 @@ help:
 run: .venv/requirements.stamp
 	@exec $(PYTHON) -m trigger up
 
+# Faults are injected with nothing else running: they are about time, and fork from the process of the tests.
 test: .venv/requirements-dev.stamp
-	@$(PYTHON) -m pytest --numprocesses auto --dist loadfile
+	@$(PYTHON) -m pytest --numprocesses auto --dist loadfile --ignore tests/faults
+	@$(PYTHON) -m pytest tests/faults
 
 lint: .venv/requirements-dev.stamp
 	@$(PYTHON) -m ruff check .

@@ -10,13 +10,13 @@ was lost or run twice, or a worker did not stop in time.
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import random
 import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,7 +61,7 @@ class Result:
     lost: int = 0
     doubled: int = 0
     late: int = 0
-    badly_ended: int = 0
+    badly_ended: list[str] = field(default_factory=list)
     stops: list[float] = field(default_factory=list)
 
     @property
@@ -73,7 +73,7 @@ class Result:
         middle = sorted(self.stops)[len(self.stops) // 2] if self.stops else 0.0
         return (
             f"SIGTERMs {len(self.stops)}, accepted {self.accepted}, lost {self.lost}, doubled {self.doubled}, "
-            f"stopped late {self.late}, exit status not 0 {self.badly_ended}, "
+            f"stopped late {self.late}, ended badly {', '.join(self.badly_ended) or 0}, "
             f"time to stop: median {middle:.3f} s, longest {slowest:.3f} s"
         )
 
@@ -97,7 +97,7 @@ class Workers:
                 run("default", watcher, lambda timeout: connect(self._url, reply_timeout=timeout))
                 status = 0
             except BaseException:
-                logging.exception("the worker has failed")
+                traceback.print_exc()  # a log would be whoever's is set up here
             finally:
                 os._exit(status)
         self._due[pid] = time.monotonic() + self._random.uniform(0, LONGEST_LIFE)
@@ -122,7 +122,8 @@ class Workers:
             self.result.late += took > PATIENCE
         # A process that has not come to install its handler dies of the signal: it holds nothing yet.
         if told is None or (status and status != signal.SIGTERM):
-            self.result.badly_ended += 1
+            why = "untold" if told is None else "told"
+            self.result.badly_ended.append(f"{why}: {os.waitstatus_to_exitcode(status)}")
 
     def stop_all(self) -> None:
         for pid in self._due:
