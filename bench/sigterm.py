@@ -96,7 +96,7 @@ class Workers:
                 watcher = Watcher(self._config, lambda: self._config, lambda _: None, lambda _: None)
                 run("default", watcher, lambda timeout: connect(self._url, reply_timeout=timeout))
                 status = 0
-            except BaseException:
+            except BaseException:  # noqa: BLE001  the whole of a process: what has ended it is shown
                 traceback.print_exc()  # a log would be whoever's is set up here
             finally:
                 os._exit(status)
