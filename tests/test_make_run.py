@@ -197,6 +197,14 @@ def test_it_says_where_it_is_how_to_call_it_and_how_to_stop_it(start: Callable[[
         assert UID.search(done.stdout), (line, done)
 
 
+def test_a_start_warns_of_nothing_also_not_after_a_crash(start: Callable[[], Running]) -> None:
+    first = start()
+    assert " INFO " in first.said
+    assert " WARNING " not in first.said
+    first.kill()  # its Redis leaves the socket, where nothing listens any more
+    assert " WARNING " not in start().said
+
+
 @pytest.mark.parametrize(("number", "group"), [(signal.SIGTERM, False), (signal.SIGINT, True)], ids=["TERM", "Ctrl-C"])
 def test_a_stop_is_clean_and_leaves_no_process(
     start: Callable[[], Running], number: signal.Signals, group: bool

@@ -133,6 +133,18 @@ def test_nothing_of_a_server_that_was_killed_is_in_the_way_of_the_next(tmp_path:
             assert redis.ping()
 
 
+def test_its_start_is_waited_for_but_not_for_ever(tmp_path: Path) -> None:
+    with OwnRedis(tmp_path / "data") as own:
+        own.kill()
+        server = RedisServer(tmp_path / "data")
+        server.await_listening(0.1)  # it returns though nothing listens
+        with subprocess.Popen(server.command) as process:
+            server.await_listening(60)
+            with Redis.from_url(server.url) as redis:
+                assert redis.info("server")["process_id"] == process.pid
+            process.terminate()
+
+
 # What it keeps
 
 

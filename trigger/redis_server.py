@@ -7,8 +7,10 @@ import importlib.util
 import os
 import platform
 import re
+import socket
 import subprocess
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -21,6 +23,8 @@ OLDEST = (6, 2)  # BLMOVE
 # A unix socket's address holds 108 bytes with the NUL at its end (unix(7)); Redis would cut a longer one silently.
 SOCKET_PATH_LIMIT = 107
 LOG_LIMIT = 1024 * 1024
+# How often a server that starts is looked at.
+LOOK_SECONDS = 0.005
 
 Version = tuple[int, ...]
 Fsync = Literal["always", "everysec", "no"]
@@ -165,6 +169,15 @@ class RedisServer:
         if self.program.version >= (7, 0):
             lines += ["enable-debug-command no", "enable-module-command no"]
         return lines
+
+    def await_listening(self, seconds: float) -> None:
+        """Return when the server takes connections, or after so many seconds if it does not."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+                if connection.connect_ex(os.fspath(self.socket)) == 0:
+                    return
+            time.sleep(LOOK_SECONDS)
 
     def last_words(self) -> str:
         """The last warning in the server's log, for whoever wonders why it stopped; empty if there is none."""

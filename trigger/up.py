@@ -35,6 +35,8 @@ REDIS_STOP_SECONDS = 30
 # A service that is not ready by then says what it waits for.
 SLOW_SECONDS = 15.0
 ANSWER_SECONDS = 1.0
+# For so long our programs wait for the private Redis, which is started at the same time, before they look for it.
+REDIS_START_SECONDS = 2.0
 
 
 def up(settings: Settings, config: Config, command: Command) -> int:
@@ -59,6 +61,7 @@ def up(settings: Settings, config: Config, command: Command) -> int:
             server.prepare()
             url = server.url
             store = [Program("redis", server.command, 1, REDIS_STOP_SECONDS, folder.lock_fd, server.last_words)]
+            command = _once_listening(server, command)
         else:
             url = given.reveal()
         herald = _Herald(settings, config, url, started)
@@ -66,6 +69,16 @@ def up(settings: Settings, config: Config, command: Command) -> int:
             herald.look_at_redis()  # before anything starts: a server that won't do is refused at once
         all_programs = store + programs(settings, config, command)
         return run(all_programs, folder.path, environment=_environment(settings, url), on_look=herald)
+
+
+def _once_listening(server: RedisServer, command: Command) -> Command:
+    """`command`, begun when the server is there: a fork is faster, and would warn of a Redis that isn't missing."""
+
+    def begin(arguments: Sequence[str], environment: Mapping[str, str]) -> object:
+        server.await_listening(REDIS_START_SECONDS)
+        return command(arguments, environment)
+
+    return begin
 
 
 _TRIGGER = [sys.executable, "-m", "trigger"]
