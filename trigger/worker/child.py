@@ -30,7 +30,8 @@ from trigger import templates
 from trigger.config.model import Config, Workflow
 from trigger.errors import WorkflowError
 from trigger.inputs import secret_values
-from trigger.worker import outcome, processes, scripts
+from trigger.lifeline import die_with
+from trigger.worker import outcome, scripts
 from trigger.worker.capture import Capture
 from trigger.worker.exchange import Ended, Exchange, Reply, Taken
 from trigger.worker.job import Job
@@ -129,8 +130,7 @@ class Child:
     def _settle(self, parent: int) -> None:
         """Makes the process a child in good standing: its own group, its own signals, dead when the worker is."""
         os.setpgrp()
-        if not processes.die_with(parent):
-            raise _Interrupted
+        die_with(parent)
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, self._stop)

@@ -1,4 +1,4 @@
-"""Processes below this one: they end with it, none is lost sight of, and none is left behind (prctl(2), proc(5))."""
+"""Processes below this one: none is lost sight of, and none is left behind (prctl(2), proc(5))."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import time
 from collections.abc import Collection
 from pathlib import Path
 
-_PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 
 # How often what is left is looked for, and for how long killed processes are waited for, in seconds.
@@ -17,12 +16,6 @@ _PASSES = 100
 _PATIENCE = 2.0
 
 _prctl = ctypes.CDLL(None).prctl
-
-
-def die_with(parent: int) -> bool:
-    """Has this process killed when its parent ends; False when that has happened already."""
-    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    return os.getppid() == parent
 
 
 def adopt_orphans(adopt: bool = True) -> None:

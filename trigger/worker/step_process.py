@@ -25,6 +25,7 @@ from typing import Any, NoReturn
 
 from trigger.config.model import MISSING, HttpAction, PythonAction, RunAction, Step
 from trigger.errors import UnexpectedStatus, WorkflowError
+from trigger.lifeline import die_with
 from trigger.templates import TemplateError, as_text, render
 from trigger.worker import outcome, processes, step_report
 from trigger.worker.capture import Capture
@@ -149,8 +150,7 @@ class StepProcess:
         signal.set_wakeup_fd(-1)
         for signum in _OURS:
             signal.signal(signum, signal.SIG_DFL)
-        if not processes.die_with(parent):
-            os._exit(1)
+        die_with(parent)
         processes.adopt_orphans()
         for descriptor in ends.foreign:
             os.close(descriptor)
