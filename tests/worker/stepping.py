@@ -190,7 +190,7 @@ def litters(what):
         case "a handler":
             signal.signal(signal.SIGTERM, lambda *_: None)
         case "an ignored signal":
-            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+            signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # not SIGHUP, which nohup has ignored already
         case "a timer":
             signal.alarm(60)
         case "a limit":
