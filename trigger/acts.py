@@ -21,9 +21,8 @@ from trigger.errors import (
 )
 from trigger.executions import Origin, Plan, Resumed, Status
 from trigger.inputs import Shape
+from trigger.inputs.masking import MASK
 from trigger.queueing import Accepted, Call, Submitter
-
-MASK = "***"  # what stands for a secret in a record
 
 # A cancelled execution is taken out of its queue's list at once where that holds at most so many, which have to be
 # looked through; from a longer one it is dropped when its turn comes.

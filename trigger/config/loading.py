@@ -15,7 +15,7 @@ from marshmallow import ValidationError
 from trigger.config.building import workflow_of
 from trigger.config.document import Document
 from trigger.config.files import Stamp, read, stamp
-from trigger.config.model import Api, Config, Module, PasswordAuth, Server, TokenAuth, Workflow
+from trigger.config.model import MIN_MASKED, Api, Config, Module, PasswordAuth, Server, TokenAuth, Workflow
 from trigger.config.programs import missing
 from trigger.config.references import References, Replaced
 from trigger.config.rules import apis_of, check_together, steps_of
@@ -25,7 +25,6 @@ from trigger.config.step_rules import texts
 from trigger.errors import ConfigError, Mistake
 
 MAX_FILE = 32 * 1024 * 1024  # bytes
-MIN_MASKED = 6  # characters: shorter values are too common to be hidden wherever they appear
 RETENTION = 7 * 86400.0  # seconds, where the config says nothing
 
 # Keys that Config takes as they are.

@@ -27,6 +27,9 @@ class _Missing:
 
 MISSING = _Missing()
 
+# Characters of the shortest text that is hidden wherever it appears: shorter ones are too common.
+MIN_MASKED = 6
+
 
 @dataclass(frozen=True, slots=True)
 class Field:

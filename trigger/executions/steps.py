@@ -16,8 +16,8 @@ from redis import Redis
 
 from trigger.executions.keys import STEPS
 from trigger.executions.status import FINAL, Status
+from trigger.inputs.masking import MASK
 
-MASK = "***"
 REUSED = "done in the execution that this one resumes"
 
 

@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from trigger.inputs.masking import MASK
+
 # Longest output, error message and traceback that a record keeps, in bytes and characters.
 MAX_OUTPUT = 1024 * 1024
 MAX_MESSAGE = 4_000
@@ -116,7 +118,7 @@ def _is_plumbing(module: str) -> bool:
 
 def _masked(text: str, secrets: Iterable[str]) -> str:
     for secret in secrets:
-        text = text.replace(secret, "***")
+        text = text.replace(secret, MASK)
     return text
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlencode, urljoin
 
-from trigger.config.model import MISSING, HttpAction
+from trigger.config.model import MIN_MASKED, MISSING, HttpAction
 from trigger.errors import HttpError
 from trigger.templates import as_text
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:  # a process that sends nothing does without urllib3
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 # What another host may be told after a redirect. Any other header may be a credential, whatever its name.
 _HARMLESS = frozenset({"accept", "accept-language", "content-type", "user-agent"})
-_MIN_SECRET = 6  # characters: shorter values are too common to be hidden wherever they appear
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +66,7 @@ def message_of(action: HttpAction) -> Message:
         url=url._replace(auth=None, fragment=None),
         headers=headers,
         body=body,
-        secrets=tuple(value for value in secrets if len(value) >= _MIN_SECRET),
+        secrets=tuple(value for value in secrets if len(value) >= MIN_MASKED),
     )
 
 
