@@ -145,7 +145,7 @@ def resume(parts: Parts, uid: str, *, key: str | None = None) -> Accepted:
     finished = _finished(workflow, states)
     resumed = Resumed(
         uid=uid,
-        plan=_plan(workflow).to_json(),
+        plan=Plan.of(workflow).to_json(),
         unfinished=tuple(name for name in states if name not in finished),
         has_finished=bool(finished),
     )
@@ -202,11 +202,6 @@ def _finished(workflow: Workflow, states: Mapping[str, Mapping[str, Any]]) -> se
             )
         finished.add(name)
     return finished
-
-
-def _plan(workflow: Workflow) -> Plan:
-    kinds = {step.name: step.action.kind for step in (*workflow.steps, *workflow.on_failure)}
-    return Plan(tuple(s.name for s in workflow.steps), tuple(s.name for s in workflow.on_failure), kinds)
 
 
 def _unmasked(edited: Any, original: Any, paths: Sequence[Sequence[str]]) -> Any:

@@ -14,6 +14,7 @@ from typing import Any
 
 from redis import Redis
 
+from trigger.config.model import Workflow
 from trigger.executions.keys import STEPS
 from trigger.executions.status import FINAL, Status
 from trigger.inputs.masking import MASK
@@ -29,6 +30,17 @@ class Plan:
     on_failure: tuple[str, ...] = ()
     kinds: Mapping[str, str] | None = None
     needs: Mapping[str, tuple[str, ...]] | None = None
+
+    @classmethod
+    def of(cls, workflow: Workflow) -> Plan:
+        """The plan of a workflow as the config declares it."""
+        steps, late = workflow.steps, workflow.on_failure
+        return cls(
+            tuple(step.name for step in steps),
+            tuple(step.name for step in late),
+            {step.name: step.action.kind for step in (*steps, *late)},
+            {step.name: step.needs for step in steps if step.needs},
+        )
 
     def to_json(self, **more: Any) -> str:
         """The plan as it is stored, with what else the runner notes."""

@@ -182,14 +182,7 @@ class Progress:
 
     def note_plan(self, spent: float) -> None:
         """Has the plan written down, with the seconds that this attempt at the whole has taken so far."""
-        steps, late = self.workflow.steps, self.workflow.on_failure
-        plan = Plan(
-            tuple(step.name for step in steps),
-            tuple(step.name for step in late),
-            {step.name: step.action.kind for step in (*steps, *late)},
-            {step.name: step.needs for step in steps if step.needs},
-        )
-        self._unsaved[""] = plan.to_json(spent=round(spent, 3), round=self._round)
+        self._unsaved[""] = Plan.of(self.workflow).to_json(spent=round(spent, 3), round=self._round)
 
 
 def _pause(retry: StepRetry | None, failures: int, failure: Failure) -> float | None:
