@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, cast
 
 from redis import Redis
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from trigger.executions.keys import JOB, LOG
+from trigger.executions.log import LETTERS
+from trigger.executions.status import FINAL_OF_RQ
+from trigger.executions.times import shown_ms
 
 START = "0-0"  # the id before every line's
 MAX_LINES = 1000  # of one page
@@ -19,8 +21,8 @@ MAX_LINES = 1000  # of one page
 # How long one look for more takes, in seconds: less than a client waits for a reply, and after it the status is read.
 _LOOK = 0.3
 
-_STREAMS = {"o": "stdout", "e": "stderr", "l": "log"}
-_OVER = (None, b"finished", b"failed", b"stopped", b"canceled")  # RQ's words; None: the record is gone
+_STREAMS = {letter: stream for stream, letter in LETTERS.items()}
+_OVER = {None, *map(str.encode, FINAL_OF_RQ)}  # None: the record is gone
 _ID = re.compile(r"([0-9]{1,20})-([0-9]{1,20})")
 
 
@@ -127,10 +129,9 @@ def _parsed(position: str) -> tuple[int, int]:
 
 def _line(key: str, fields: dict[bytes, bytes]) -> Line:
     text = {name.decode(): value.decode("utf-8", "replace") for name, value in fields.items()}
-    moment = datetime.fromtimestamp(min(_parsed(key)[0], 253_402_300_799_999) / 1000, UTC)
     return Line(
         id=key,
-        time=moment.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        time=shown_ms(min(_parsed(key)[0], 253_402_300_799_999)),
         stream=_STREAMS.get(text.get("s", ""), "log"),
         level=text.get("l", ""),
         step=text.get("p", ""),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trigger.executions.status import FINAL, words_of_rq
+from trigger.executions.status import FINAL_OF_RQ
 
 # `now` is what TIME answers; `ms` and `seconds` are the same moment since 1970; iso() is RQ's text for it.
 CLOCK = """
@@ -27,7 +27,7 @@ local function iso()
 end
 """
 
-_WORDS = ", ".join(f"{word} = true" for status in sorted(FINAL) for word in words_of_rq(status))
+_WORDS = ", ".join(f"{word} = true" for word in sorted(FINAL_OF_RQ))
 
 # FINAL[word] is true for RQ's words of what is over.
 FINAL_WORDS = f"""

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, NoReturn
 
+from trigger.config.scalars import DURATIONS
 from trigger.errors import InvalidParams
 from trigger.executions.keys import is_uid
 from trigger.executions.status import Status
@@ -19,7 +20,6 @@ from trigger.executions.status import Status
 LIMIT = 50
 MAX_LIMIT = 200
 
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _DURATION = re.compile(r"([0-9]{1,9})([smhdw])")
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)")
 _REPORTED = 20  # how many parameters are looked at, and characters of a name in a report
@@ -83,7 +83,7 @@ def _before(text: str, now: float) -> str:
 
 def _moment(text: str, now: float) -> int:
     if duration := _DURATION.fullmatch(text):
-        return max(0, int((now - int(duration[1]) * _UNITS[duration[2]]) * 1000))
+        return max(0, int((now - int(duration[1]) * DURATIONS[duration[2]]) * 1000))
     try:
         if _RFC3339.fullmatch(text):
             moment = datetime.fromisoformat(text.upper())

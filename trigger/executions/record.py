@@ -7,7 +7,6 @@ we show.
 from __future__ import annotations
 
 import json
-import re
 import zlib
 from base64 import b64decode
 from collections.abc import Collection, Mapping, Sequence
@@ -21,9 +20,8 @@ from trigger.executions.status import FINAL, OF_RQ, Status
 from trigger.executions.steps import StepRecord, Whole
 from trigger.executions.steps import records as step_records
 from trigger.executions.timeline import Run, Span, timeline
+from trigger.executions.times import rq_time
 from trigger.inputs import mask, secret_values
-
-_RQ_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,9 +225,3 @@ def _runs(earlier: bytes | None, started_at: str | None, ended_at: str | None) -
     if started_at and (not runs or runs[-1].started_at != started_at):
         runs.append(Run(started_at, ended_at))
     return runs
-
-
-def rq_time(raw: bytes | None) -> str | None:
-    """RQ's time text ("2026-01-31T12:00:00.123456Z") with milliseconds, or None for an empty one."""
-    text = (raw or b"").decode("ascii", "replace")
-    return f"{text[:23]}Z" if _RQ_TIME.fullmatch(text) else None

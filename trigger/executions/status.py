@@ -30,6 +30,8 @@ OF_RQ = {
     "stopped": Status.CANCELLED,
     "canceled": Status.CANCELLED,
 }
+# RQ's words for what is over.
+FINAL_OF_RQ = frozenset(word for word, status in OF_RQ.items() if status in FINAL)
 
 
 def words_of_rq(status: Status) -> list[str]:

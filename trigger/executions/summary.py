@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from trigger.executions.record import rq_time, split_api
+from trigger.executions.record import split_api
 from trigger.executions.status import FINAL, OF_RQ, Status
+from trigger.executions.times import rq_time
 
 # The fields of RQ's job hash that a summary is made from.
 FIELDS = ("status", "description", "meta", "created_at", "started_at", "ended_at", "attempt", "error")

@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import Any, Literal
 
 from trigger.executions.steps import StepRecord
+from trigger.executions.times import shown
 
 What = Literal["queued", "running", "waiting"]
 
@@ -107,7 +108,7 @@ def _span(
         what = "queued"
     steps = tuple(name for name, step in done if what == "running" and step.holds(begin))
     ms = None if end is None else (end - begin) // timedelta(milliseconds=1)
-    return Span(what, _text(begin), None if end is None else _text(end), ms, steps)
+    return Span(what, shown(begin), None if end is None else shown(end), ms, steps)
 
 
 def _joined(spans: Iterable[Span]) -> Iterator[Span]:
@@ -127,7 +128,3 @@ def _joined(spans: Iterable[Span]) -> Iterator[Span]:
 
 def _moment(text: str) -> datetime:
     return datetime.fromisoformat(text)
-
-
-def _text(moment: datetime) -> str:
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

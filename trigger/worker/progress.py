@@ -11,11 +11,11 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from trigger.config.model import Step, StepRetry, Workflow
 from trigger.executions import Plan
+from trigger.executions.times import shown_ms
 from trigger.worker import step_report
 from trigger.worker.step_report import Failure, Report
 
@@ -125,7 +125,7 @@ class Progress:
             "status": "running",
             "attempts": attempts,
             "failures": _count(before, "failures") if same else 0,
-            "started_at": before.get("started_at") if same and before.get("status") == "retrying" else _time(now),
+            "started_at": before.get("started_at") if same and before.get("status") == "retrying" else shown_ms(now),
             "digest": step.digest,
             "round": self._round,
         }
@@ -137,7 +137,7 @@ class Progress:
         """Notes how an attempt has ended; True when there will be another one. `again`: whether there may be."""
         self._running.discard(step.name)
         state = self._states[step.name]
-        state |= {"ended_at": _time(now), "error": None}
+        state |= {"ended_at": shown_ms(now), "error": None}
         failure = report.failure
         if report.skipped:
             # It has not been tried: what was counted was the look at its condition.
@@ -198,7 +198,3 @@ def _pause(retry: StepRetry | None, failures: int, failure: Failure) -> float | 
 def _count(state: Mapping[str, Any], key: str) -> int:
     value = state.get(key)
     return value if isinstance(value, int) else 0
-
-
-def _time(ms: int) -> str:
-    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
