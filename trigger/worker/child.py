@@ -16,7 +16,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC
 from typing import Any, NoReturn
 
@@ -289,12 +289,12 @@ class Child:
             self._spoilt = True
             return outcome.cancelled()
         except JobTimeoutException as error:
-            return _tried_again(outcome.timed_out(error, timeout, secrets), job, workflow)
+            return outcome.tried_again(outcome.timed_out(error, timeout, secrets), workflow.retry, job.failures)
         except WorkflowError as error:
             return outcome.failed("WorkflowError", f"Workflow {workflow.name}: {error}", secrets=secrets)
         except BaseException as error:  # noqa: BLE001
             # The operator's code may raise anything, SystemExit too; it ends this execution and not the worker.
-            return _tried_again(outcome.raised(error, secrets), job, workflow)
+            return outcome.tried_again(outcome.raised(error, secrets), workflow.retry, job.failures)
         return outcome.succeeded(output, secrets)
 
     def _perform_steps(self, job: Job, execution: str, workflow: Workflow, secrets: frozenset[str]) -> Outcome:
@@ -359,12 +359,6 @@ class Child:
         if found is None:
             found = self._callables[reference] = importing.find(reference)
         return found
-
-
-def _tried_again(result: Outcome, job: Job, workflow: Workflow) -> Outcome:
-    """The outcome of a failed attempt: another one later, as long as the workflow's `retry` allows it."""
-    pause = workflow.retry.pause(job.failures + 1) if workflow.retry is not None else None
-    return result if pause is None else replace(result, status="scheduled", pause=pause)
 
 
 def _redis_clock(job: Job) -> Callable[[], int]:

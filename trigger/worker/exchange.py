@@ -38,8 +38,8 @@ local held = 'rq:worker:' .. worker .. ':executions'
 
 local function finish(uid, execution, status, value, err, exc, why, pause)
   local job = job_key(uid)
-  local holder, state, ttl, cancel, attempt = unpack(
-    redis.call('HMGET', job, 'execution', 'status', 'result_ttl', 'cancel', 'attempt'))
+  local holder, state, ttl, cancel = unpack(
+    redis.call('HMGET', job, 'execution', 'status', 'result_ttl', 'cancel'))
   if holder ~= execution or state ~= 'started' then
     redis.call('SREM', held, uid .. ':' .. execution)
     if not state then -- the job is gone; what RQ keeps about its run is to go too

@@ -7,9 +7,10 @@ import traceback
 import zlib
 from base64 import b64encode
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from trigger.config.model import Retry
 from trigger.inputs.masking import MASK
 
 # Longest output, error message and traceback that a record keeps, in bytes and characters.
@@ -49,7 +50,7 @@ def succeeded(output: Any, secrets: Iterable[str] = ()) -> Outcome:
         return failed("OutputError", f"The workflow's output is not JSON: {error}", secrets=secrets)
     text = _masked(text, [json.dumps(secret)[1:-1] for secret in secrets])
     if len(text) > MAX_OUTPUT:
-        text = json.dumps({"truncated": True, "bytes": len(text), "beginning": text[:1000]})
+        text = truncated(len(text), text[:1000])
     return Outcome("finished", return_value="" if output is None else b64encode(text.encode()).decode())
 
 
@@ -68,9 +69,7 @@ def failed(
     """
     secrets = list(secrets)
     message = _masked(_printable(message), secrets)[:MAX_MESSAGE]
-    trace = _masked(_printable(trace or f"{kind}: {message}"), secrets)
-    if len(trace) > MAX_TRACEBACK:
-        trace = trace[: MAX_TRACEBACK // 2] + "\n… (shortened)\n" + trace[-MAX_TRACEBACK // 2 :]
+    trace = shortened(_masked(_printable(trace or f"{kind}: {message}"), secrets))
     return Outcome(
         status,
         error=json.dumps({"class": kind, "message": message} | ({"step": step} if step else {})),
@@ -102,6 +101,24 @@ def cancelled() -> Outcome:
 def timed_out(error: BaseException, timeout: int, secrets: Iterable[str] = ()) -> Outcome:
     """The outcome of a workflow that was stopped after `timeout` seconds."""
     return failed("Timeout", f"The workflow took longer than {timeout} s", _trace(error), secrets=secrets)
+
+
+def tried_again(result: Outcome, retry: Retry | None, failures: int) -> Outcome:
+    """The outcome of an attempt that failed as the one after so many: another one later, if `retry` allows it."""
+    pause = retry.pause(failures + 1) if retry is not None else None
+    return result if pause is None else replace(result, status="scheduled", pause=pause)
+
+
+def truncated(size: int, beginning: str) -> str:
+    """The marker, as JSON text, that stands for an output of so many bytes, which are too many to be kept."""
+    return json.dumps({"truncated": True, "bytes": size, "beginning": beginning})
+
+
+def shortened(trace: str) -> str:
+    """A traceback without its middle, where it is too long to be kept."""
+    if len(trace) <= MAX_TRACEBACK:
+        return trace
+    return trace[: MAX_TRACEBACK // 2] + "\n… (shortened)\n" + trace[-MAX_TRACEBACK // 2 :]
 
 
 def _trace(error: BaseException) -> str:

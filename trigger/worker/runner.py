@@ -42,7 +42,8 @@ class Run:
     """One run of an execution: what the worker's child knows of it.
 
     `execution` is the id of the run; `attempt` counts from 1; `failures` is how often the whole has failed before;
-    `timeout`, in seconds, is that of one attempt at the whole; `now` gives Redis' time in ms.
+    `timeout`, in seconds, is that of one attempt at the whole; `secrets` are those of the input and of the config;
+    `now` gives Redis' time in ms.
     """
 
     uid: str
@@ -77,9 +78,7 @@ class Runner:
         self._tools = tools
         self._workflow = workflow
         self._run = run
-        self._journal = Journal(
-            tools.redis, run.uid, run.execution, limit=tools.config.logs, secrets=(*run.secrets, *tools.config.masked)
-        )
+        self._journal = Journal(tools.redis, run.uid, run.execution, limit=tools.config.logs, secrets=run.secrets)
         steps = {step.name: step for step in (*workflow.steps, *workflow.on_failure)}
         self._standby = Standby(Means(tools.find, tools.capture, steps, self._journal.log))
         self._folder = Path(tools.config.path).resolve().parent
@@ -338,7 +337,7 @@ class Runner:
             if due is not None:
                 return self._put_back(due)
         if failed is None and not self._late:
-            return outcome.succeeded(self._progress.output(), self._secrets)
+            return outcome.succeeded(self._progress.output(), self._run.secrets)
         name, state = failed if failed is not None else (None, {})
         error = state.get("error") or {}
         kind, message = error.get("class", "Timeout"), error.get("message", "")
@@ -346,12 +345,10 @@ class Runner:
             kind, message = "Timeout", f"The workflow took longer than {self._run.timeout:g} s"
         elif name is not None:
             message = f"step {name}: {message}"
-        result = outcome.failed(kind, message, state.get("traceback"), secrets=self._secrets, step=name)
-        retry = self._workflow.retry
-        pause = retry.pause(self._run.failures + 1) if retry is not None else None
-        if pause is not None:
-            return replace(result, status="scheduled", pause=pause)
-        self._error = {"step": name or "", "class": kind, "message": message}
+        result = outcome.failed(kind, message, state.get("traceback"), secrets=self._run.secrets, step=name)
+        result = outcome.tried_again(result, self._workflow.retry, self._run.failures)
+        if result.status == "failed":
+            self._error = {"step": name or "", "class": kind, "message": message}
         return result
 
     def _end_of_last_steps(self, failed: Outcome) -> Outcome:
@@ -369,7 +366,3 @@ class Runner:
         self._progress.note_plan(self._spent + time.monotonic() - self._began)
         self._write_down()
         return Outcome("scheduled", pause=pause)
-
-    @property
-    def _secrets(self) -> list[str]:
-        return [*self._run.secrets, *self._tools.config.masked]

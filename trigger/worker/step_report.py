@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trigger.inputs.strict_json import depth
-from trigger.worker.outcome import MAX_MESSAGE, MAX_OUTPUT, MAX_TRACEBACK
+from trigger.worker.outcome import MAX_MESSAGE, MAX_OUTPUT, shortened, truncated
 
 _DONE, _SKIPPED, _FAILED, _GIVEN = b"o", b"s", b"f", b"g"
 
@@ -60,11 +60,6 @@ def done(output: Any) -> Report:
     return Report(output=text if len(text) <= MAX_OUTPUT else truncated(len(text), text[:1000]))
 
 
-def truncated(size: int, beginning: str) -> str:
-    """The marker that stands for an output of so many bytes, which are too many to be kept."""
-    return json.dumps({"truncated": True, "bytes": size, "beginning": beginning})
-
-
 def note(given: Any) -> bytes:
     """What a step was given, as a process says it before it begins: then it is known however the step ends."""
     try:
@@ -93,7 +88,7 @@ def encode(report: Report) -> bytes:
     parts = [
         failure.kind,
         _short(failure.message, MAX_MESSAGE),
-        failure.traceback and _middle_cut(failure.traceback),
+        failure.traceback and shortened(failure.traceback),
         failure.kinds,
         failure.again,
     ]
@@ -160,9 +155,3 @@ def _refuse(constant: str) -> None:
 
 def _short(text: str, most: int) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
-
-
-def _middle_cut(text: str) -> str:
-    if len(text) <= MAX_TRACEBACK:
-        return text
-    return text[: MAX_TRACEBACK // 2] + "\n… (shortened)\n" + text[-MAX_TRACEBACK // 2 :]
