@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trigger.inputs import mask, secret_values
+from trigger.inputs.masking import hidden
 
 VALUE = {
     "name": "Ada",
@@ -45,6 +46,11 @@ def test_an_object_or_list_that_is_secret_is_hidden_whole() -> None:
         "keys": 0,
         "pins": "***",
     }
+
+
+@pytest.mark.parametrize("secrets", [["canary", "canary-4711"], ["canary-4711", "canary"]])
+def test_nothing_is_left_of_a_secret_that_holds_another(secrets: list[str]) -> None:
+    assert hidden("no canary-4711 but a canary", secrets) == "no *** but a ***"
 
 
 @pytest.mark.parametrize(

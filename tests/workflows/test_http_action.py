@@ -194,6 +194,12 @@ def test_an_unexpected_status_tells_itself_and_what_was_said() -> None:
     assert not [secret for secret in ("s3cr3t-key", "pass-word", "abcdef", "more-secret") if secret in message]
 
 
+def test_nothing_is_left_of_a_header_that_holds_another() -> None:
+    with peer(plain("403 Forbidden", b"canary-4711 is not a canary")) as shop, pytest.raises(UnexpectedStatus) as said:
+        send(HttpAction("GET", shop.url, headers={"X-Key": "canary", "X-Other": "canary-4711"}), 10)
+    assert str(said.value).endswith(": … is not a …")
+
+
 def test_expect_says_what_is_a_success() -> None:
     with peer(plain("404 Not Found", b"gone")) as shop:
         assert send(action(shop, expect=(200, 404)), 10)["status"] == 404

@@ -17,7 +17,7 @@ from redis import Redis
 from trigger.config.model import Workflow
 from trigger.executions.keys import STEPS
 from trigger.executions.status import FINAL, Status
-from trigger.inputs.masking import MASK
+from trigger.inputs.masking import MASK, hidden
 
 REUSED = "done in the execution that this one resumes"
 
@@ -233,7 +233,7 @@ class _Hide:
     """Replaces secrets in a JSON value by MASK, wherever they turn up; the value itself is left as it was."""
 
     def __init__(self, secrets: Collection[str]) -> None:
-        self._secrets = sorted(secrets, key=len, reverse=True)
+        self._secrets = secrets
 
     def __call__(self, value: Any) -> Any:
         if not self._secrets:
@@ -245,9 +245,7 @@ class _Hide:
 
     def _hidden(self, value: Any) -> Any:
         if isinstance(value, str):
-            for secret in self._secrets:
-                value = value.replace(secret, MASK)
-            return value
+            return hidden(value, self._secrets)
         if isinstance(value, Mapping):
             return {self._hidden(key): self._hidden(item) for key, item in value.items()}
         if isinstance(value, list):

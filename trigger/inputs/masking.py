@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 MASK = "***"
@@ -21,6 +21,13 @@ def mask(value: Any, paths: Sequence[Sequence[str]]) -> Any:
     for path in paths:
         value = _mask_path(value, path)
     return value
+
+
+def hidden(text: str, secrets: Iterable[str]) -> str:
+    """`text` with MASK in place of each secret. One that holds another goes first: nothing is left of it."""
+    for secret in sorted(secrets, key=len, reverse=True):
+        text = text.replace(secret, MASK)
+    return text
 
 
 def secret_values(value: Any, paths: Sequence[Sequence[str]]) -> set[str]:

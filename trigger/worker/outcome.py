@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from trigger.config.model import Retry
-from trigger.inputs.masking import MASK
+from trigger.inputs.masking import hidden
 
 # Longest output, error message and traceback that a record keeps, in bytes and characters.
 MAX_OUTPUT = 1024 * 1024
@@ -48,7 +48,7 @@ def succeeded(output: Any, secrets: Iterable[str] = ()) -> Outcome:
         text.encode()
     except (TypeError, ValueError, RecursionError) as error:
         return failed("OutputError", f"The workflow's output is not JSON: {error}", secrets=secrets)
-    text = _masked(text, [json.dumps(secret)[1:-1] for secret in secrets])
+    text = hidden(text, [json.dumps(secret)[1:-1] for secret in secrets])
     if len(text) > MAX_OUTPUT:
         text = truncated(len(text), text[:1000])
     return Outcome("finished", return_value="" if output is None else b64encode(text.encode()).decode())
@@ -68,8 +68,8 @@ def failed(
     `step` is the name of the step that failed, if it was one.
     """
     secrets = list(secrets)
-    message = _masked(_printable(message), secrets)[:MAX_MESSAGE]
-    trace = shortened(_masked(_printable(trace or f"{kind}: {message}"), secrets))
+    message = hidden(_printable(message), secrets)[:MAX_MESSAGE]
+    trace = shortened(hidden(_printable(trace or f"{kind}: {message}"), secrets))
     return Outcome(
         status,
         error=json.dumps({"class": kind, "message": message} | ({"step": step} if step else {})),
@@ -131,12 +131,6 @@ def _trace(error: BaseException) -> str:
 
 def _is_plumbing(module: str) -> bool:
     return module.startswith(("trigger.worker.", "rq."))
-
-
-def _masked(text: str, secrets: Iterable[str]) -> str:
-    for secret in secrets:
-        text = text.replace(secret, MASK)
-    return text
 
 
 def _printable(text: str) -> str:

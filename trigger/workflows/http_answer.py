@@ -35,7 +35,7 @@ def excerpt(output: Mapping[str, Any], body: bytes, secrets: Iterable[str]) -> s
     """The beginning of an answer, for an error: in one line, and without what was sent in confidence."""
     kind = output["headers"].get("content-type", "")
     text = _text(body, kind)
-    for secret in secrets:
+    for secret in sorted(secrets, key=len, reverse=True):  # one that holds another goes first
         text = text.replace(secret, "…")
     text = " ".join("".join(character if character.isprintable() else " " for character in text[:2000]).split())
     return text if len(text) <= MAX_EXCERPT else f"{text[: MAX_EXCERPT - 1]}…"
