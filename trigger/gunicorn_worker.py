@@ -333,12 +333,16 @@ class Worker(ThreadWorker):
         keep = self.handle(conn)
         if not keep or conn.parser.unreader.buf.getvalue() or not self.alive:
             return (keep,)
-        conn.sock.setblocking(False)
         conn.set_timeout()
+        self._keep(conn)
+        return None
+
+    def _keep(self, conn: Connection) -> None:
+        """Have the poller wait for a connection's next request."""
+        conn.sock.setblocking(False)
         with self._keeping:
             self.keepalived_conns.append(conn)
             self.poller.register(conn.sock, EVENT_READ, partial(self.on_client_socket_readable, conn))
-        return None
 
     def on_client_socket_readable(self, conn: Connection, client: socket) -> None:
         with self._keeping:
@@ -359,10 +363,8 @@ class Worker(ThreadWorker):
         elif conn.parser.unreader.buf.getvalue():  # some of the next request has come with this one
             self.enqueue_req(conn)
         else:
-            conn.sock.setblocking(False)
             conn.timeout = time.monotonic() + STOP_KEEPALIVE_LINGER
-            self.keepalived_conns.append(conn)
-            self.poller.register(conn.sock, EVENT_READ, partial(self.on_client_socket_readable, conn))
+            self._keep(conn)
 
     def handle_error(self, req: object, client: socket, addr: Any, exc: Exception) -> None:
         """Answer, in the shape of all our errors, for a request that never reached a view."""
