@@ -56,7 +56,7 @@ class Views:
         """GET /v1/executions"""
         _only_get()
         self._operator()
-        parameters = parse_query(request.environ.get("QUERY_STRING", "").encode("latin-1"))
+        parameters = parse_query(request.query_string)
         query = executions.Query.parse(parameters, now=time.time())
         with _reading():
             return answer(executions.page(self.service.redis, query).as_json())

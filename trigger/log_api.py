@@ -50,7 +50,7 @@ class LogView:
 
     def __call__(self, uid: str) -> Response:
         """The answer to the present request. Raises InvalidParams, and QueueUnavailable when Redis can't be read."""
-        asked = _asked(parse_query(request.environ.get("QUERY_STRING", "").encode("latin-1")))
+        asked = _asked(parse_query(request.query_string))
         try:
             page, waited = self._page(uid, asked)
         except RedisError as error:

@@ -60,9 +60,9 @@ def literal(text: str) -> str:
 
 
 def check(value: Any) -> list[str]:
-    """What is wrong with the templates in a value: a text, or a mapping or list of them. Keys are no templates."""
+    """What is wrong with the templates in a value, see templates_in."""
     found = []
-    for text in _templates(value):
+    for text in templates_in(value):
         try:
             _parsed(text)
         except TemplateError as error:
@@ -72,7 +72,7 @@ def check(value: Any) -> list[str]:
 
 def names(value: Any) -> References:
     """What the templates in a value use. Raises TemplateError where `check` finds something."""
-    paths = frozenset(path for text in _templates(value) for path in _paths(text))
+    paths = frozenset(path for text in templates_in(value) for path in _paths(text))
     return References(
         steps=frozenset(path[1] for path in paths if path[0] == "steps" and len(path) > 1),
         env=frozenset(path[1] for path in paths if path[0] == "env" and len(path) > 1),
@@ -122,16 +122,17 @@ def sole_expression(tree: nodes.Template) -> nodes.Expr | None:
     return found[0] if len(found) == 1 and not isinstance(found[0], nodes.TemplateData) else None
 
 
-def _templates(value: Any) -> Iterator[str]:
+def templates_in(value: Any) -> Iterator[str]:
+    """The templates in a value: a text, or a mapping or list of them. Keys are no templates."""
     if isinstance(value, str):
         if is_template(value):
             yield value
     elif isinstance(value, Mapping):
         for item in value.values():
-            yield from _templates(item)
+            yield from templates_in(item)
     elif isinstance(value, list | tuple):
         for item in value:
-            yield from _templates(item)
+            yield from templates_in(item)
 
 
 def _examine(tree: nodes.Template) -> None:

@@ -12,7 +12,7 @@ from jinja2 import nodes
 from jinja2.environment import Template
 
 from trigger.errors import TemplateError
-from trigger.templates.reading import is_template, outputs, parse, sole_expression
+from trigger.templates.reading import is_template, outputs, parse, sole_expression, templates_in
 from trigger.templates.sandbox import ENVIRONMENT, MAX_TEXT, MAX_TURNS, TURNS, as_data, as_text
 
 MAX_SHOWN = 200  # characters of an expression in a message, and of what is wrong with it
@@ -52,15 +52,8 @@ def render(value: Any, context: _Context) -> Any:
 
 def prepare(value: Any) -> None:
     """Compiles the templates in `value`, so that processes forked from this one need not."""
-    if isinstance(value, str):
-        if is_template(value):
-            _compiled(value)
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            prepare(item)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            prepare(item)
+    for text in templates_in(value):
+        _compiled(text)
 
 
 @functools.lru_cache(maxsize=4096)
