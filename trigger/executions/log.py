@@ -138,6 +138,27 @@ class _Batch:
     lines: list[tuple[float, str, str, str, int, str]] = field(default_factory=list)
 
 
+class Streams:
+    """Streams of bytes as their lines, by stream and level; see Splitter."""
+
+    def __init__(self, secrets: Secrets) -> None:
+        self._secrets = secrets
+        self._splitters: dict[tuple[Stream, str], Splitter] = {}
+
+    def feed(self, stream: Stream, level: str, data: bytes) -> list[bytes]:
+        """The lines that end with this piece of a stream."""
+        splitter = self._splitters.get((stream, level))
+        if splitter is None:
+            splitter = self._splitters[stream, level] = Splitter(self._secrets)
+        return splitter.feed(data)
+
+    def close(self) -> list[tuple[Stream, str, list[bytes]]]:
+        """The last line of each stream, by stream and level; then they begin anew."""
+        last = [(stream, level, splitter.close()) for (stream, level), splitter in self._splitters.items()]
+        self._splitters.clear()
+        return last
+
+
 class Log:
     """Writes the log of one run of an execution, in batches.
 
@@ -170,16 +191,16 @@ class Log:
         """Whether there is something to flush."""
         return bool(self._waiting or self._cut or self._batch)
 
-    def splitter(self) -> Splitter:
-        """A new splitter for a stream of bytes, whose lines are meant for `write_lines`."""
-        return Splitter(self._secrets)
+    def streams(self) -> Streams:
+        """New streams of bytes, whose lines are meant for `write_lines`."""
+        return Streams(self._secrets)
 
     def write(
         self, stream: Stream, text: str, *, level: str = "", step: str = "", attempt: int = 1, at: float | None = None
     ) -> None:
         """Adds one or more whole lines; the end of the last one may be left out.
 
-        A secret that is cut in two by two calls is not found: text that comes in pieces goes through a `splitter`.
+        A secret that is cut in two by two calls is not found: text that comes in pieces goes through `streams`.
         """
         data = text.encode("utf-8", "replace")
         lines = (data[:-1] if data.endswith(b"\n") else data).split(b"\n")

@@ -16,8 +16,7 @@ from contextlib import suppress
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from trigger.executions.lines import Splitter
-from trigger.executions.log import STREAMS, Log, Stream
+from trigger.executions.log import STREAMS, Log, Stream, Streams
 from trigger.inputs.masking import MASK
 from trigger.worker.capture import Capture, ChildEnds
 from trigger.worker.wire import AGAIN, DONE, GIVE_UP, Board, Frames, Owner
@@ -61,7 +60,7 @@ class Collector:
         self._turn = 0
         self._owner: Owner | None = None
         self._log: Log | None = None
-        self._splitters: dict[tuple[Stream, str], Splitter] = {}
+        self._streams: Streams | None = None  # of the log
         self._parser = Frames()
         self._due: float | None = None  # when to write next
 
@@ -179,24 +178,21 @@ class Collector:
         """Adds a piece of output to the log of whose it is."""
         if self._board.turn != self._turn:
             self._switch()
-        if self._log is None or self._owner is None:
+        if self._log is None or self._streams is None:
             self._show_stray(data)
             return
         stream = STREAMS[kind]
-        splitter = self._splitters.get((stream, level))
-        if splitter is None:
-            splitter = self._splitters[stream, level] = self._log.splitter()
-        self._write(stream, level, splitter.feed(data), at)
+        self._write(stream, level, self._streams.feed(stream, level, data), at)
 
     def _switch(self) -> None:
         """Takes over the owner that the child has posted."""
         self._owner = owner = self._board.owner()
         self._turn = self._board.turn if owner is not None else 0
-        self._splitters.clear()
-        self._log = None
+        self._log = self._streams = None
         if owner is not None:
             secrets = (*owner.secrets, *self._secrets)
             self._log = Log(self._redis, owner.uid, owner.execution, limit=self._limit, secrets=secrets)
+            self._streams = self._log.streams()
 
     def _write(self, stream: Stream, level: str, lines: list[bytes], at: float) -> None:
         if self._log is None or self._owner is None or not lines:
@@ -247,9 +243,8 @@ class Collector:
             os.close(oldest)
 
     def _close_lines(self) -> None:
-        for (stream, level), splitter in self._splitters.items():
-            self._write(stream, level, splitter.close(), time.time())
-        self._splitters.clear()
+        for stream, level, lines in self._streams.close() if self._streams is not None else ():
+            self._write(stream, level, lines, time.time())
 
     def _flush(self, most: int | None = None) -> bool:
         """Writes what there is; False where Redis can't be reached, and the next call may do better."""

@@ -6,7 +6,6 @@ import os
 import time
 from contextlib import suppress
 
-from trigger.executions.lines import Splitter
 from trigger.executions.log import STREAMS, Log, Stream
 from trigger.worker.outcome import MAX_OUTPUT
 from trigger.worker.step_process import Ends
@@ -37,7 +36,7 @@ class Output:
         for pipe in self.open:
             os.set_blocking(pipe, False)
         self._parser = Frames()
-        self._splitters: dict[tuple[Stream, str], Splitter] = {}
+        self._streams = log.streams()
         self.report = bytearray()
         self.kept = bytearray()  # the beginning of stdout
         self.size = 0  # of all of it, in bytes
@@ -76,12 +75,13 @@ class Output:
                 elif kind == LAST:
                     self.is_all, self.is_ready = text in (ALONE, READY), text == READY
                 else:
-                    self._add(STREAMS[kind], level, text, at)
+                    self._write(STREAMS[kind], level, self._streams.feed(STREAMS[kind], level, text), at)
         else:
             if pipe == self._out and self._keep:
                 self.size += len(data)
                 self.kept += data[: MAX_OUTPUT - len(self.kept)]
-            self._add("stdout" if pipe == self._out else "stderr", "", data, time.time())
+            stream: Stream = "stdout" if pipe == self._out else "stderr"
+            self._write(stream, "", self._streams.feed(stream, "", data), time.time())
         return len(data)
 
     def take_rest(self) -> None:
@@ -90,9 +90,8 @@ class Output:
             left = _LAST
             while left > 0 and (size := self.read(pipe)):
                 left -= size
-        for (stream, level), splitter in self._splitters.items():
-            self._write(stream, level, splitter.close(), time.time())
-        self._splitters.clear()
+        for stream, level, lines in self._streams.close():
+            self._write(stream, level, lines, time.time())
 
     def close(self) -> None:
         """Closes all."""
@@ -108,12 +107,6 @@ class Output:
     def _close(self, pipe: int) -> None:
         self.open.discard(pipe)
         os.close(pipe)
-
-    def _add(self, stream: Stream, level: str, data: bytes, at: float) -> None:
-        splitter = self._splitters.get((stream, level))
-        if splitter is None:
-            splitter = self._splitters[stream, level] = self._log.splitter()
-        self._write(stream, level, splitter.feed(data), at)
 
     def _write(self, stream: Stream, level: str, lines: list[bytes], at: float) -> None:
         self._log.write_lines(stream, lines, level=level, step=self._step, attempt=self._attempt, at=at)
