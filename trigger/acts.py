@@ -32,12 +32,12 @@ _CANCEL = (
     executions.CLOCK
     + executions.FINAL_WORDS
     + executions.CANCELLED_ERROR
+    + executions.ENDING
     + f"""
 -- KEYS: job.  ARGV: uid, the operator's name, length of a short list.
 -- Answers RQ's word for what it is now; nil when there is no such execution.
-local WAITING, LEASED, INDEX = '{executions.WAITING}', '{executions.LEASED}', '{executions.INDEX}'
-local FAILED_INDEX, DROPPED = '{executions.FAILED_INDEX}', '{executions.DROPPED}'
-local RESULTS, STEPS, LOG = '{executions.RESULTS}', '{executions.STEPS}', '{executions.LOG}'
+local WAITING, LEASED, DROPPED = '{executions.WAITING}', '{executions.LEASED}', '{executions.DROPPED}'
+local RESULTS = '{executions.RESULTS}'
 """
     + """
 local job, uid = KEYS[1], ARGV[1]
@@ -64,14 +64,10 @@ else
 end
 redis.call('HSET', job, 'status', 'canceled', 'ended_at', iso(), 'error', cancelled_error(ARGV[2]))
 redis.call('ZADD', 'rq:canceled:' .. queue, math.floor(seconds), uid)
-local accepted = redis.call('ZSCORE', INDEX, uid)
-if accepted then
-  redis.call('ZADD', FAILED_INDEX, accepted, uid)
-end
-ttl = ttl and string.find(ttl, '^%d+$') and ttl or '604800'
-for _, key in ipairs({job, RESULTS .. uid, STEPS .. uid, LOG .. uid}) do
-  redis.call('EXPIRE', key, ttl)
-end
+index_failed(uid)
+ttl = whole(ttl) or 604800
+expire(uid, ttl)
+redis.call('EXPIRE', RESULTS .. uid, ttl) -- of the attempts before
 return 'canceled'
 """
 )

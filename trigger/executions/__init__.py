@@ -26,7 +26,7 @@ from trigger.executions.keys import (
     waiting_key,
 )
 from trigger.executions.listing import Page, collect, page
-from trigger.executions.lua import CANCELLED_ERROR, CLOCK, FINAL_WORDS
+from trigger.executions.lua import CANCELLED_ERROR, CLOCK, ENDING, FINAL_WORDS
 from trigger.executions.query import LIMIT, MAX_LIMIT, Query
 from trigger.executions.record import Origin, Record, api_of, newest, origin, read, read_many, split_api, stats
 from trigger.executions.retention import Retention
@@ -37,6 +37,7 @@ from trigger.executions.summary import Summary
 __all__ = [
     "APIS",
     "DROPPED",
+    "ENDING",
     "API_INDEX",
     "CANCELLED_ERROR",
     "CLOCK",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from trigger.executions.keys import FAILED_INDEX, INDEX, JOB, LOG, STEPS
 from trigger.executions.status import FINAL_OF_RQ
 
 # `now` is what TIME answers; `ms` and `seconds` are the same moment since 1970; iso() is RQ's text for it.
@@ -32,6 +33,29 @@ _WORDS = ", ".join(f"{word} = true" for word in sorted(FINAL_OF_RQ))
 # FINAL[word] is true for RQ's words of what is over.
 FINAL_WORDS = f"""
 local FINAL = {{{_WORDS}}}
+"""
+
+# What becomes of the rest of an execution that has ended, and how long that is kept.
+ENDING = f"""
+-- A field's number where it is a whole one that can be counted with, else nil.
+local function whole(text)
+  return text and string.find(text, '^%d+$') and #text <= 9 and tonumber(text) or nil
+end
+
+-- What else is kept of an execution goes with its record.
+local function expire(uid, ttl)
+  for _, prefix in ipairs({{'{JOB}', '{STEPS}', '{LOG}'}}) do
+    redis.call('EXPIRE', prefix .. uid, ttl)
+  end
+end
+
+-- Those that have failed or were cancelled are in an index of their own.
+local function index_failed(uid)
+  local accepted = redis.call('ZSCORE', '{INDEX}', uid)
+  if accepted then
+    redis.call('ZADD', '{FAILED_INDEX}', accepted, uid)
+  end
+end
 """
 
 # The error of an execution that the operator `by` has cancelled.

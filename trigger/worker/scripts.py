@@ -15,10 +15,9 @@ from trigger import executions
 
 _KEYS = f"""
 local WAITING, LEASED = '{executions.WAITING}', '{executions.LEASED}'
-local INDEX, FAILED_INDEX = '{executions.INDEX}', '{executions.FAILED_INDEX}'
 local STATS, POISON = '{executions.STATS}', '{executions.POISON}'
 local REAPER, DROPPED = '{executions.REAPER}', '{executions.DROPPED}'
-local STEPS, LOG = '{executions.STEPS}', '{executions.LOG}'
+local STEPS = '{executions.STEPS}'
 """
 
 PRELUDE = (
@@ -26,6 +25,7 @@ PRELUDE = (
     + executions.CLOCK
     + executions.FINAL_WORDS
     + executions.CANCELLED_ERROR
+    + executions.ENDING
     + """
 local function job_key(uid)
   return 'rq:job:' .. uid
@@ -43,11 +43,6 @@ local function poison(entry, why)
   redis.call('LPUSH', POISON, cjson.encode({at = iso(), entry = entry, reason = why}))
   redis.call('LTRIM', POISON, 0, 999)
   redis.call('HINCRBY', STATS, 'poisoned', 1)
-end
-
--- A field's number where it is a whole one that can be counted with, else nil.
-local function whole(text)
-  return text and string.find(text, '^%d+$') and #text <= 9 and tonumber(text) or nil
 end
 
 -- Removes what RQ keeps about a running execution.
@@ -73,13 +68,6 @@ local function add_result(uid, ttl, result, execution, started)
   redis.call('EXPIRE', key, ttl)
 end
 
--- What else is kept of an execution goes with its record.
-local function expire(uid, ttl)
-  redis.call('EXPIRE', job_key(uid), ttl)
-  redis.call('EXPIRE', STEPS .. uid, ttl)
-  redis.call('EXPIRE', LOG .. uid, ttl)
-end
-
 -- Ends an execution as failed or stopped. `exc` is RQ's exc_string (compressed, base64), `err` our JSON error.
 local function fail(queue, uid, status, err, exc, worker, execution, started)
   local job = job_key(uid)
@@ -88,10 +76,7 @@ local function fail(queue, uid, status, err, exc, worker, execution, started)
   redis.call('HDEL', job, 'execution')
   add_result(uid, ttl, {'type', '2', 'worker_name', worker, 'exc_string', exc}, execution, started)
   redis.call('ZADD', 'rq:failed:' .. queue, math.floor(seconds) + ttl, uid)
-  local accepted = redis.call('ZSCORE', INDEX, uid)
-  if accepted then
-    redis.call('ZADD', FAILED_INDEX, accepted, uid)
-  end
+  index_failed(uid)
   expire(uid, ttl)
   redis.call('ZREM', WAITING .. queue, uid)
   redis.call('ZREM', LEASED .. queue, uid)
