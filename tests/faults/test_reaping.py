@@ -45,7 +45,8 @@ def look_at_everything(redis: Redis) -> None:
     for job_id in queue.get_job_ids()[:5]:
         RqJob.fetch(job_id, connection=redis, serializer=JSONSerializer)
     RqWorker.all(connection=redis)
-    executions.newest(redis, 100)
+    for summary in executions.page(redis, executions.Query(limit=100)).executions:
+        executions.read(redis, summary.uid)
 
 
 def test_two_reapers_and_a_console_free_each_abandoned_execution_once(rig: FaultRig) -> None:  # F18

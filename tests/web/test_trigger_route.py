@@ -57,7 +57,7 @@ def test_the_location_of_a_202_is_where_its_record_is(site: Site, redis: Redis) 
     assert record["uid"] == accepted(response)
     assert record["status"] == "queued"
     assert record["input"] == {"name": "Ada"}
-    assert executions.newest(redis, 10)[0].uid == record["uid"]
+    assert executions.page(redis, executions.Query()).executions[0].uid == record["uid"]
 
 
 @pytest.mark.parametrize(("api", "method"), [("open/any", "GET"), ("open/get", "GET"), ("open/post", "POST")])

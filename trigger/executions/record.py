@@ -15,7 +15,7 @@ from typing import Any, cast
 
 from redis import Redis
 
-from trigger.executions.keys import INDEX, JOB, RESULTS, STATS, STEPS
+from trigger.executions.keys import JOB, RESULTS, STATS, STEPS
 from trigger.executions.status import FINAL, OF_RQ, Status
 from trigger.executions.steps import StepRecord, Whole
 from trigger.executions.steps import records as step_records
@@ -80,21 +80,12 @@ def read(redis: Redis, uid: str, masked: Collection[str] = ()) -> Record | None:
 
     `masked` are texts that its steps must not show, beside the input's own secrets.
     """
-    found = read_many(redis, [uid], masked)
-    return found[0] if found else None
-
-
-def read_many(redis: Redis, uids: Sequence[str], masked: Collection[str] = ()) -> list[Record]:
-    """The records of several executions, in one round trip; those that are gone are left out."""
     pipeline = redis.pipeline(transaction=False)
-    for uid in uids:
-        pipeline.hgetall(JOB + uid)
-        pipeline.xrevrange(RESULTS + uid, count=1)
-        pipeline.hgetall(STEPS + uid)
-    answers = pipeline.execute()
-    parts = zip(uids, answers[::3], answers[1::3], answers[2::3], strict=True)
-    found = (_record(uid, fields, results, steps, masked) for uid, fields, results, steps in parts)
-    return [record for record in found if record is not None]
+    pipeline.hgetall(JOB + uid)
+    pipeline.xrevrange(RESULTS + uid, count=1)
+    pipeline.hgetall(STEPS + uid)
+    fields, results, steps = pipeline.execute()
+    return _record(uid, fields, results, steps, masked)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,13 +139,6 @@ def split_api(description: bytes) -> tuple[str, str]:
     """The module and method that a job's description names; raises ValueError for one that is not ours."""
     module, method = description.decode().split("/")
     return module, method
-
-
-def newest(redis: Redis, limit: int) -> list[Record]:
-    """The newest `limit` records, newest first."""
-    members: list[bytes] = redis.zrevrange(INDEX, 0, limit - 1)  # type: ignore[assignment]  # without scores
-    uids = [uid.decode() for uid in members]
-    return read_many(redis, uids) if uids else []
 
 
 def stats(redis: Redis) -> dict[str, int]:
