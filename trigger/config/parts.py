@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import functools
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar
 
 from marshmallow import RAISE, Schema, ValidationError, fields, missing
 
@@ -192,6 +192,16 @@ def by_key(error: ValidationError) -> dict[str, Any]:
     return dict(error.messages) if isinstance(error.messages, dict) else {"_schema": error.messages}
 
 
-def refuse(messages: dict[str, Any], valid: Any = None) -> NoReturn:
-    """Raise a ValidationError that keeps the valid rest."""
-    raise ValidationError(messages, valid_data=valid)
+def loaded(load: Callable[[Any], Any], value: Any) -> tuple[Any, dict[str, Any]]:
+    """What `load` makes of a value, as far as that is valid, and what is wrong by key, to which more may be added."""
+    try:
+        return load(value), {}
+    except ValidationError as error:
+        return error.valid_data, by_key(error)
+
+
+def checked(given: Any, wrong: dict[str, Any]) -> Any:
+    """What was `given`; a ValidationError that keeps it where something is `wrong`."""
+    if wrong:
+        raise ValidationError(wrong, valid_data=given)
+    return given

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from marshmallow import ValidationError
 
 from trigger.config.declarations import choice
-from trigger.config.parts import Scalar, Strict, Value, by_key, each, refuse, section
+from trigger.config.parts import Scalar, Strict, Value, checked, each, loaded, section
 from trigger.config.scalars import integer, size
 from trigger.config.texts import data, one_or_more, template
 
@@ -28,22 +28,15 @@ _RANGE = "must be the lowest and the highest status that is a success, such as [
 
 def request(value: Any) -> dict[str, Any]:
     """The keys of `http`, as HttpAction takes them."""
-    wrong: dict[str, Any] = {}
-    try:
-        given = section(_HTTP)(value)
-    except ValidationError as error:
-        wrong, given = by_key(error), error.valid_data
-        if not isinstance(value, dict) or not isinstance(given, dict):
-            raise
+    load = section(_HTTP)
+    given, wrong = loaded(load, value) if isinstance(value, dict) else (load(value), {})
     bodies = [key for key in BODIES if key in value]
     if len(bodies) > 1:
         wrong.setdefault(bodies[1], [f"a request has one body: {' and '.join(bodies)} are given"])
     method = given.get("method", "GET")
     if bodies and method in {"GET", "HEAD"} and "method" not in wrong:
         wrong.setdefault(bodies[0], [f"a {method} has no body: say method: POST, or the like"])
-    if wrong:
-        refuse(wrong, given)
-    return {"method": "GET", **given}
+    return {"method": "GET", **checked(given, wrong)}
 
 
 def _url(text: str) -> str:

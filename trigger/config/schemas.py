@@ -12,7 +12,7 @@ from marshmallow import Schema, ValidationError
 from trigger.config.declarations import UNKNOWNS, choice, declare, field_name
 from trigger.config.model import Auth, Input, NoAuth, PasswordAuth, TokenAuth, Verb
 from trigger.config.names import REFERENCE_FORM, name
-from trigger.config.parts import Scalar, Strict, Value, by_key, each, part, refuse, section, unknown_key
+from trigger.config.parts import Scalar, Strict, Value, checked, each, loaded, part, section, unknown_key
 from trigger.config.scalars import DAY, boolean, duration, free, integer, shown, size, workers
 from trigger.config.secret import HASH_PREFIX, Secret
 from trigger.config.workflows import workflow
@@ -122,12 +122,7 @@ def auth(value: Any) -> Auth:
         raise ValidationError("must be a mapping such as {mode: none}, {mode: token, token: …}; its mode must be said")
     mode = value.get("mode")
     schema = _AUTH.get(mode, _ANY_AUTH) if isinstance(mode, str) else _ANY_AUTH
-    wrong: dict[str, Any] = {}
-    given: dict[str, Any] = {}
-    try:
-        given = schema.load(value)
-    except ValidationError as error:
-        wrong = by_key(error)
+    given, wrong = loaded(schema.load, value)
     for key in value:
         other = next((name for name, known in _AUTH.items() if key in known.fields), None)
         if other and key not in schema.fields:
@@ -136,8 +131,7 @@ def auth(value: Any) -> Auth:
         wrong["_schema"] = ["mode token takes exactly one of token and tokens"]
     if mode == "password" and "users" not in value:
         wrong["_schema"] = ["mode password takes users, such as users: {ada: …}"]
-    if wrong:
-        refuse(wrong)
+    checked(None, wrong)
     if mode == "token":
         return TokenAuth(given["tokens"] if "tokens" in given else {"token": given["token"]})
     return PasswordAuth(given["users"]) if mode == "password" else NoAuth()

@@ -11,7 +11,7 @@ from marshmallow import ValidationError
 from trigger import templates
 from trigger.config.model import StepRetry
 from trigger.config.names import REFERENCE_FORM, reference, step, variable
-from trigger.config.parts import Scalar, Strict, Value, by_key, each, many, refuse, section
+from trigger.config.parts import Scalar, Strict, Value, checked, each, loaded, many, section
 from trigger.config.requests import STATUSES, request
 from trigger.config.retrying import ATTEMPTS, backoff
 from trigger.config.scalars import DAY, boolean, core, duration, free, shown
@@ -32,11 +32,7 @@ def read_step(value: Any) -> dict[str, Any]:
     """What a step declares, by key: `with`, `run` and `http` as their actions take them."""
     if not isinstance(value, dict):
         raise ValidationError(f"must be {FORM}")
-    wrong: dict[str, Any] = {}
-    try:
-        given = _STEP.load(value)
-    except ValidationError as error:
-        wrong, given = by_key(error), error.valid_data if isinstance(error.valid_data, dict) else {}
+    given, wrong = loaded(_STEP.load, value)
     kinds = [kind for kind in KINDS if kind in value]
     if len(kinds) > 1 or not (kinds or _MEANT & value.keys()):
         wrong["_schema"] = [
@@ -50,28 +46,19 @@ def read_step(value: Any) -> dict[str, Any]:
         unfit = _unfit_codes(kinds[0], retry)
         if unfit:
             wrong["retry"] = {"on": unfit}
-    if wrong:
-        refuse(wrong, given)
-    loaded: dict[str, Any] = given
-    return loaded
+    valid: dict[str, Any] = checked(given, wrong)
+    return valid
 
 
 def read_last_step(value: Any) -> dict[str, Any]:
     """As `read_step`, for those that run in order after a failure."""
-    wrong: dict[str, Any] = {}
-    given: Any = None
-    try:
-        given = read_step(value)
-    except ValidationError as error:
-        if not isinstance(value, dict):
-            raise
-        wrong, given = by_key(error), error.valid_data
+    if not isinstance(value, dict):
+        return read_step(value)  # which refuses it
+    given, wrong = loaded(read_step, value)
     if "needs" in value:
         wrong["needs"] = ["the steps of on_failure run in order: take needs away"]
-    if wrong:
-        refuse(wrong, given)
-    loaded: dict[str, Any] = given
-    return loaded
+    valid: dict[str, Any] = checked(given, wrong)
+    return valid
 
 
 def _unfit_codes(kind: str, retry: StepRetry) -> dict[int, list[str]]:
@@ -90,18 +77,12 @@ def _unfit_codes(kind: str, retry: StepRetry) -> dict[int, list[str]]:
 def _arguments(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValidationError("must be a mapping of the callable's arguments to values, such as {sku: A1}")
-    wrong: dict[str, Any] = {}
-    try:
-        given = free(value, template)
-    except ValidationError as error:
-        wrong, given = by_key(error), {}
+    given, wrong = loaded(lambda arguments: free(arguments, template), value)
     for name in value:
         if not name.isidentifier() or keyword.iskeyword(name):
             wrong[name] = ["can't be the name of an argument in Python: letters, digits and '_', no digit first"]
-    if wrong:
-        refuse(wrong, given)
-    loaded: dict[str, Any] = given
-    return loaded
+    valid: dict[str, Any] = checked(given or {}, wrong)
+    return valid
 
 
 def _argv(value: Any) -> list[str]:

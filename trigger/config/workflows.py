@@ -7,7 +7,7 @@ from typing import Any
 from marshmallow import ValidationError
 
 from trigger.config.names import REFERENCE_FORM, queue, reference
-from trigger.config.parts import Scalar, Strict, Value, by_key, many, refuse
+from trigger.config.parts import Scalar, Strict, Value, checked, loaded, many
 from trigger.config.retrying import retry
 from trigger.config.scalars import DAY, duration, integer
 from trigger.config.steps import ENVIRONMENT, FORM, read_last_step, read_step
@@ -26,21 +26,15 @@ def workflow(value: Any) -> dict[str, Any]:
             raise ValidationError(str(error)) from None
     if not isinstance(value, dict):
         raise ValidationError(f"must be {REFERENCE_FORM}, or a mapping with python: {REFERENCE_FORM} or with steps")
-    wrong: dict[str, Any] = {}
-    try:
-        given = _WORKFLOW.load(value)
-    except ValidationError as error:
-        wrong, given = by_key(error), error.valid_data
+    given, wrong = loaded(_WORKFLOW.load, value)
     if ("python" in value) == ("steps" in value):
         wrong["_schema"] = [f"must have exactly one of python: {REFERENCE_FORM} and steps: a list of {FORM}"]
     elif "steps" not in value:
         for key in OF_STEPS:
             if key in value:
                 wrong[key] = ["is for a workflow with steps"]
-    if wrong:
-        refuse(wrong, given)
-    loaded: dict[str, Any] = given
-    return loaded
+    valid: dict[str, Any] = checked(given, wrong)
+    return valid
 
 
 def _steps(value: Any) -> list[Any]:
