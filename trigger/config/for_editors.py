@@ -9,7 +9,7 @@ from trigger.config.declarations import FITS, TYPES, UNKNOWNS
 from trigger.config.names import NAME
 from trigger.config.scalars import MAX_WORKERS
 from trigger.config.schema_parts import DURATION, SIZE, TEXT, Schema, boolean, integer, mapping, names, optional
-from trigger.config.schemas import VERBS
+from trigger.config.schemas import AUDIENCES, VERBS
 from trigger.config.steps_for_editors import definitions
 
 _SECRET: Schema = {**TEXT, "description": "The secret, its hash, or a reference such as ${NAME} or ${file:PATH}"}
@@ -32,6 +32,8 @@ def json_schema() -> Schema:
                 "cancel_grace": {**DURATION, "default": "10s"},
                 "logs": {**SIZE, "default": "1 MiB"},
                 "keep": integer(1, 10_000_000),
+                "docs": {"enum": list(AUDIENCES), "default": "operators"},
+                "metrics": {"enum": list(AUDIENCES), "default": "operators"},
                 "operators": {"type": ["object", "null"], "additionalProperties": _SECRET},
                 "workflows": optional(names(NAME, {"$ref": "#/$defs/workflow"})),
                 "modules": optional(names(NAME, {"$ref": "#/$defs/module"})),

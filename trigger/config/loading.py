@@ -28,7 +28,7 @@ MAX_FILE = 32 * 1024 * 1024  # bytes
 RETENTION = 7 * 86400.0  # seconds, where the config says nothing
 
 # Keys that Config takes as they are.
-_PLAIN = ("workers", "idempotency", "crashes", "stop_grace", "cancel_grace", "logs", "keep")
+_PLAIN = ("workers", "idempotency", "crashes", "stop_grace", "cancel_grace", "logs", "keep", "docs", "metrics")
 
 CheckImports = Callable[[Sequence[str]], Mapping[str, str]]
 

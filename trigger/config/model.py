@@ -13,6 +13,7 @@ from trigger.errors import Mistake
 
 Verb = Literal["GET", "POST"]
 Unknown = Literal["reject", "drop", "keep"]
+Audience = Literal["public", "operators", "off"]
 FieldType = Literal[
     "string", "integer", "number", "boolean", "date", "datetime", "email", "url", "uuid", "object", "list", "any"
 ]
@@ -244,6 +245,7 @@ class Config:
     execution may die before it fails; `stop_grace` how long a worker that is told to stop waits for the running one.
     `logs` is how much of an execution's log is kept, its newest part; `keep` how many records of ended executions each
     API keeps at most, None for all that `retention` allows; `cancel_grace` how long a cancelled step may take to end.
+    `docs` and `metrics` say who may see the description of the APIs, and the figures for Prometheus.
     `masked` are the values in workflows that came from `${…}`: they are never shown.
     `redis` is the URL of the Redis to use, kept as a Secret because it may hold a password; None for our private one.
     """
@@ -265,6 +267,8 @@ class Config:
     keep: int | None = None
     cancel_grace: float = 10.0  # seconds
     stop_grace: float = 25.0  # seconds
+    docs: Audience = "operators"
+    metrics: Audience = "operators"
     content: bytes = field(default=b"", repr=False)  # of the file itself
     warnings: tuple[Mistake, ...] = field(default=())
     masked: tuple[str, ...] = field(default=(), repr=False)

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from marshmallow import Schema, ValidationError
 
 from trigger.config.declarations import UNKNOWNS, choice, declare, field_name
-from trigger.config.model import Auth, Input, NoAuth, PasswordAuth, TokenAuth, Verb
+from trigger.config.model import Audience, Auth, Input, NoAuth, PasswordAuth, TokenAuth, Verb
 from trigger.config.names import REFERENCE_FORM, name
 from trigger.config.parts import Scalar, Strict, Value, checked, each, loaded, part, section, unknown_key
 from trigger.config.scalars import DAY, boolean, duration, free, integer, shown, size, workers
@@ -18,6 +18,7 @@ from trigger.config.secret import HASH_PREFIX, Secret
 from trigger.config.workflows import workflow
 
 VERBS: tuple[str, ...] = get_args(Verb)
+AUDIENCES: tuple[str, ...] = get_args(Audience)
 MODES = ("none", "token", "password")
 REDIS_SCHEMES = ("redis", "rediss", "unix")
 
@@ -235,6 +236,8 @@ CONFIG: Schema = Strict.from_dict(
         "cancel_grace": Scalar(duration(0, DAY)),
         "logs": Scalar(size(16 * 1024, 64 * 1024**2)),
         "keep": Scalar(integer(1, 10_000_000)),
+        "docs": Scalar(choice(AUDIENCES)),
+        "metrics": Scalar(choice(AUDIENCES)),
         "operators": _optional(each(_secret_of(operator_secret), caller)),
         "workflows": _optional(each(lambda _, value: Value(workflow).deserialize(value), name("workflow"))),
         "modules": Value(each(part(_MODULE), name("module")), required=True, allow_none=True),
