@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from flask import Flask
 
-from trigger import api, logs
+from trigger import api, console, logs
 from trigger.auth import Guard
 from trigger.config import Settings
 from trigger.flask_app import App
@@ -40,5 +40,6 @@ def create_app(environ: Mapping[str, str] | None = None) -> Flask:
     )
     app = App("trigger")
     app.register_blueprint(api.blueprint(service))
+    app.register_blueprint(console.blueprint(service))
     api.register_errors(app)
     return app

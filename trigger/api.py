@@ -16,7 +16,6 @@ Every answer is JSON; a refusal is always {"response": {"error": {"code", "messa
 from __future__ import annotations
 
 import functools
-import ipaddress
 import logging
 import re
 import secrets
@@ -26,10 +25,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from flask import Blueprint, Flask, Response, g, request
-from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import HTTPException
 
-from trigger import readiness
+from trigger import readiness, sender
 from trigger.answers import answer, refusal
 from trigger.auth import Credentials
 from trigger.config.model import Api, Config
@@ -37,7 +35,6 @@ from trigger.errors import (
     ApiNotEnabled,
     ApiNotFound,
     BadRequest,
-    BodyTooLarge,
     InternalError,
     InvalidParams,
     MethodNotAllowed,
@@ -46,9 +43,10 @@ from trigger.errors import (
     RequestError,
 )
 from trigger.executions_api import Views
-from trigger.inputs import parse_body, parse_query, read_body
+from trigger.inputs import parse_query
 from trigger.log_api import LogView
 from trigger.queueing import Call
+from trigger.request_body import checked_size, parsed_body, whole_body
 from trigger.service import Service
 
 if TYPE_CHECKING:
@@ -57,9 +55,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("trigger.api")
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
-
-# What the server's stream raises, besides OSError, where a chunked body breaks the rules.
-STREAM_ERRORS = (ParseException,)
 
 
 def blueprint(service: Service) -> Blueprint:
@@ -75,7 +70,7 @@ def blueprint(service: Service) -> Blueprint:
         def wrapper(prefix: str, module: str, method: str) -> Response:
             call, environ = _this_call()
             config: Config = call.config
-            call.body = _checked_size(environ, config.server.max_body)
+            call.body = checked_size(environ, config.server.max_body)
             if prefix != config.server.prefix[1:]:
                 raise PathNotFound("There is nothing at this path")
             api = config.apis.get((module, method))
@@ -107,15 +102,10 @@ def blueprint(service: Service) -> Blueprint:
         return wrapper
 
     def client() -> str:
-        """The caller's address: the peer's, or what as many proxies as are configured have passed on."""
+        """The caller's address."""
         call, environ = _this_call()
         config: Config = call.config
-        proxies = config.server.proxies
-        if proxies:
-            hops: list[str] = environ.get("HTTP_X_FORWARDED_FOR", "").split(",")
-            if len(hops) >= proxies and _is_address(address := hops[-proxies].strip()):
-                return address
-        return str(environ.get("REMOTE_ADDR") or "unix")
+        return sender.address(environ, config.server.proxies)
 
     @route("/<path:prefix>/<module>/<method>/async")
     @resolved
@@ -127,7 +117,7 @@ def blueprint(service: Service) -> Blueprint:
         text = environ.get("QUERY_STRING")
         query = parse_query(text.encode("latin-1")) if text else {}
         body: Any = (
-            {} if environ["REQUEST_METHOD"] == "GET" else _parsed_body(environ, call.body, config.server.max_body)
+            {} if environ["REQUEST_METHOD"] == "GET" else parsed_body(environ, call.body, config.server.max_body)
         )
         value = shape.apply(body, query)
         asked = Call(api, value, caller, shape.secrets, key=_idempotency_key(environ))
@@ -140,7 +130,10 @@ def blueprint(service: Service) -> Blueprint:
             headers["Idempotency-Replayed"] = "true"
         return answer({"uid": accepted.uid}, 202, headers)
 
-    views = Views(service, client, _whole_body, lambda: _idempotency_key(request.environ))
+    def body(limit: int) -> Any:
+        return whole_body(request.environ, limit)
+
+    views = Views(service, client, body, lambda: _idempotency_key(request.environ))
     logs_of = LogView(service.redis)
 
     @route("/v1/executions")
@@ -199,7 +192,7 @@ def blueprint(service: Service) -> Blueprint:
         """One line per call with its outcome. Headers and queries are left out: they may hold a secret."""
         call, environ = _this_call()
         path = request.path
-        if path in ("/healthz", "/readyz") and response.status_code < 400:
+        if response.status_code < 400 and _is_look(environ["REQUEST_METHOD"], path):
             return response
         fields = {
             "method": environ["REQUEST_METHOD"],
@@ -261,14 +254,6 @@ def _idempotency_key(environ: WSGIEnvironment) -> str | None:
     return key
 
 
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return "%" not in text  # after which an IPv6 address may have any text
-
-
 def _is_served(host: str, hosts: Collection[str]) -> bool:
     """Whether a Host header is one of `hosts`: each with or without a port; ".example.org" also stands for what is
     under it. Names are compared without case (RFC 9110, section 4.2.3)."""
@@ -285,37 +270,11 @@ def _only_get() -> None:
         raise MethodNotAllowed("Only GET is answered here", headers={"Allow": "GET, HEAD"})
 
 
+def _is_look(verb: str, path: str) -> bool:
+    """Whether it is a look from outside or from a page of the console: those come again and again, and start nothing."""
+    return path in ("/healthz", "/readyz") or (verb == "GET" and path.startswith("/console/"))
+
+
 def _has_escapes(environ: WSGIEnvironment) -> bool:
     """Whether the path was sent with percent escapes: "/a%2Fb" is decoded to "/a/b", but it is not that path."""
     return "%" in environ.get("RAW_URI", "").partition("?")[0]
-
-
-def _checked_size(environ: WSGIEnvironment, limit: int) -> bytes | None:
-    """Refuses a body that is too large: by its declared length, or, where it has none, by reading it up to the limit.
-
-    Answers the body if it had to be read for that.
-    """
-    length = environ.get("CONTENT_LENGTH")
-    if length:
-        if int(length) > limit:
-            raise BodyTooLarge(f"The body may have at most {limit} bytes")
-        return None
-    coding = environ.get("HTTP_TRANSFER_ENCODING", "").lower()
-    if coding == "chunked":
-        return read_body(environ["wsgi.input"], None, limit, stream_errors=STREAM_ERRORS)
-    if coding:  # "gzip, chunked", which gunicorn lets pass
-        raise BadRequest("Transfer-Encoding: only chunked is understood")
-    return b""
-
-
-def _whole_body(limit: int) -> Any:
-    """The body of a POST, of at most `limit` bytes, as the value it stands for."""
-    environ = request.environ
-    return _parsed_body(environ, _checked_size(environ, limit), limit)
-
-
-def _parsed_body(environ: WSGIEnvironment, body: bytes | None, limit: int) -> Any:
-    """The body of a POST as the value it stands for; None for one that has not been read yet."""
-    if body is None:
-        body = read_body(environ["wsgi.input"], int(environ["CONTENT_LENGTH"]), limit, stream_errors=STREAM_ERRORS)
-    return parse_body(body, environ.get("CONTENT_TYPE", ""), environ.get("HTTP_CONTENT_ENCODING", ""))

@@ -16,12 +16,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 from flask import Response, g, request
 from redis.exceptions import RedisError
 
-from trigger import acts, executions
+from trigger import acts, executions, sender
 from trigger.answers import answer
 from trigger.auth import BASIC, Credentials
 from trigger.config.model import MISSING, Config
@@ -174,25 +173,6 @@ def _hidden() -> ExecutionNotFound:
 
 
 def _check_origin() -> None:
-    """Refuses what a page of another site has made an operator's browser send, with the password it remembers.
-
-    Browsers say where a request comes from in Sec-Fetch-Site (W3C Fetch Metadata), on plain HTTP only in Origin, which
-    is compared by name: a proxy in front may have another port.
-    """
-    site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
-    if site is not None:
-        foreign = site not in ("same-origin", "none")
-    elif origin is not None:
-        host = request.environ.get("HTTP_HOST", "")
-        foreign = _name(origin) is None or _name(origin) != _name(f"//{host}")
-    else:
-        foreign = False
-    if foreign:
+    """Refuses what a page of another site has made an operator's browser send, with the password it remembers."""
+    if sender.is_foreign(request.environ):
         raise BadRequest("Another site's page may not do this", status=403)
-
-
-def _name(url: str) -> str | None:
-    try:
-        return urlsplit(url).hostname
-    except ValueError:
-        return None

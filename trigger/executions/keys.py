@@ -33,6 +33,8 @@ APIS = "trigger:apis"  # sorted set, all scores 0: the names (module/method) of 
 API_INDEX = "trigger:executions:api:"  # and module/method: as INDEX, of one API
 FAILED_INDEX = "trigger:executions:failed"  # as INDEX, of those that have failed or were cancelled
 
+SPENT = "trigger:spent:"  # and a number that may be used once, and was
+
 _UID = re.compile(r"[0-9]{25}")
 
 

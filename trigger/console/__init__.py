@@ -1,0 +1,79 @@
+"""The console: pages for operators at /console/. All routes in one glance:
+
+    GET       /console/                          the first page: the APIs
+    GET|POST  /console/sign-in                   the form, or a link that signs in once; what the form sends
+    POST      /console/sign-out
+    GET       /console/static/<name>             styles and scripts
+
+    GET       /console/system                    Redis, queues, workers, the config in force and its last refused edit
+
+Every page works without scripts, but for what follows by itself. A change is a POST that ends with a redirect.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import secrets
+
+from flask import Blueprint, Response, g, request
+from werkzeug.exceptions import HTTPException
+
+from trigger.console.gate import Gate, only
+from trigger.console.page import Assets, Pages, see_other
+from trigger.console.system import SystemPage
+from trigger.errors import BadRequest, InternalError, PathNotFound, RequestError
+from trigger.service import Service
+
+logger = logging.getLogger("trigger.console")
+
+
+def blueprint(service: Service) -> Blueprint:
+    """The routes above, working with `service`."""
+    routes = Blueprint("console", __name__, url_prefix="/console")
+    route = functools.partial(routes.route, provide_automatic_options=False)
+    assets = Assets()
+    pages = Pages(assets)
+    gate = Gate(service, pages)
+
+    route("/sign-in", endpoint="sign_in")(gate.sign_in)
+    route("/sign-out", endpoint="sign_out")(gate.sign_out)
+    route("/system", endpoint="system")(gate.page(SystemPage(service, pages)))
+
+    @route("/")
+    def first() -> Response:
+        only("GET")
+        return see_other("/console/apis")
+
+    @route("/static/<name>")
+    def static(name: str) -> Response:
+        only("GET")
+        found = assets.answer(name)
+        if found is None:
+            raise PathNotFound("There is no such file")
+        return found
+
+    @route("/<path:rest>")
+    def nothing(rest: str) -> Response:
+        raise PathNotFound("There is no such page")
+
+    @routes.before_request
+    def begin() -> None:
+        g.refused_edit = service.watcher.refused
+
+    @routes.errorhandler(RequestError)
+    def refused(error: RequestError) -> Response:
+        g.refused = error
+        return pages("problem.html", error.status, error.headers, problem=error)
+
+    @routes.errorhandler(HTTPException)
+    def http_error(error: HTTPException) -> Response:
+        return refused(BadRequest(error.name, status=error.code or 400))
+
+    @routes.errorhandler(Exception)
+    def failed(error: Exception) -> Response:
+        reference = secrets.token_hex(6)
+        logger.error("internal error %s at %s", reference, request.path, exc_info=error)
+        return refused(InternalError(f"Something went wrong here; the log has it under {reference}"))
+
+    return routes

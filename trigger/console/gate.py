@@ -1,0 +1,203 @@
+"""Who may use the console: signing in and out, and the checks before each page and each change.
+
+A change is a POST from a page of ours: browsers say so in Sec-Fetch-Site or Origin, and what says nothing is refused
+(https://cheatsheetseries.owasp.org/cheatsheets/Cross-Site_Request_Forgery_Prevention_Cheat_Sheet.html).
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from flask import Response, g, request
+from redis.exceptions import RedisError
+
+from trigger import sender, sessions
+from trigger.auth import Credentials
+from trigger.config.model import Config
+from trigger.console.page import Pages, see_other
+from trigger.errors import BadRequest, MethodNotAllowed, PathNotFound, QueueUnavailable, TooManyRequests
+from trigger.executions.spent import is_spent, spend
+from trigger.inputs import Form
+from trigger.request_body import whole_body
+from trigger.service import Service
+from trigger.sessions import Session
+
+logger = logging.getLogger("trigger.console")
+
+COOKIE = "trigger_session"
+MAX_FORM = 16 * 1024  # bytes of a form without an input
+ESCAPED = 3  # bytes that a form takes at most for one of its input
+
+_WRONG = "That user and password do not fit."
+_BAD_LINK = "This link signs nobody in any more: each does once, within an hour. Sign in with the password."
+
+View = Callable[..., Response]
+
+
+def only(*verbs: str) -> None:
+    """Refuses other verbs. Raises MethodNotAllowed."""
+    allowed = (*verbs, "HEAD") if "GET" in verbs else verbs
+    if request.method not in allowed:
+        raise MethodNotAllowed(f"Only {' and '.join(verbs)} is answered here", headers={"Allow": ", ".join(allowed)})
+
+
+def operator_of(service: Service, config: Config) -> Session | None:
+    """The session that the request's cookie stands for; None when nobody is signed in with it.
+
+    While Redis is away it can't be said whether it was signed out of: then it counts.
+    """
+    token = request.cookies.get(COOKIE, "")
+    session = sessions.find(token, config.operators) if token else None
+    if session is None:
+        return None
+    try:
+        return None if is_spent(service.redis, session.id) else session
+    except RedisError:
+        return session
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """The checks, and the views of signing in and out."""
+
+    service: Service
+    pages: Pages
+
+    def page(self, view: View) -> View:
+        """Only for operators who are signed in; others are sent to the page where one does that."""
+
+        @functools.wraps(view)
+        def wrapper(**arguments: str) -> Response:
+            only("GET")
+            if self._signed_in() is None:
+                return see_other(f"/console/sign-in?next={quote(_here(), safe='')}")
+            return view(**arguments)
+
+        return wrapper
+
+    def change(self, view: View) -> View:
+        """As `page`, for a form of a page of ours. It may hold an input as large as that of a call."""
+
+        @functools.wraps(view)
+        def wrapper(**arguments: str) -> Response:
+            only("POST")
+            _check_origin()
+            if self._signed_in() is None:
+                return see_other("/console/sign-in")
+            config: Config = g.config
+            _read_form(MAX_FORM + ESCAPED * config.server.max_body)
+            return view(**arguments)
+
+        return wrapper
+
+    def sign_in(self) -> Response:
+        """GET /console/sign-in: the form, or with a link's key the session itself; POST: with user and password."""
+        only("GET", "POST")
+        self._check_on()
+        if request.method == "POST":
+            return self._with_password()
+        if key := request.args.get("key", ""):
+            return self._with_link(key)
+        return self._form()
+
+    def sign_out(self) -> Response:
+        """POST /console/sign-out: this session is over, here and wherever else its cookie is."""
+        only("POST")
+        _check_origin()
+        session = self._signed_in()
+        if session is not None:
+            try:
+                spend(self.service.redis, session.id, sessions.LIFETIME)
+            except RedisError as error:
+                raise QueueUnavailable("Signing out must be noted in Redis, which can't be reached now") from error
+        return see_other("/console/sign-in", {"Set-Cookie": self._cookie("", 0)})
+
+    def _signed_in(self) -> Session | None:
+        self._check_on()
+        config: Config = g.config
+        session = operator_of(self.service, config)
+        if session is not None:
+            g.operator = g.caller = session.operator
+        return session
+
+    def _check_on(self) -> None:
+        config: Config = g.config
+        if not config.operators:
+            raise PathNotFound("The console is off: config.yaml names no operator with a password")
+
+    def _with_password(self) -> Response:
+        _check_origin()
+        _read_form(MAX_FORM)
+        config: Config = g.config
+        user, password = (g.form.get(name, "") for name in ("user", "password"))
+        credentials = Credentials(user=user.encode() or None, password=password.encode() or None)
+        try:
+            operator = self.service.guard.operator(config.operators, credentials, self._client())
+        except TooManyRequests as error:
+            return self._form(error.message, error.status, user)
+        if operator is None:
+            logger.warning("signing in failed", extra={"fields": {"client": self._client()}})
+            return self._form(_WRONG, 401, user)
+        return self._begin(operator)
+
+    def _with_link(self, key: str) -> Response:
+        """A link is followed by a GET, and what only looks at it beforehand must not use it up."""
+        config: Config = g.config
+        found = sessions.find_link(key, config.operators)
+        if found is None or request.headers.get("Sec-Purpose") or request.method != "GET":
+            return self._form(_BAD_LINK, 401)
+        operator, number = found
+        try:
+            first = spend(self.service.redis, number, sessions.LINK_LIFETIME)
+        except RedisError as error:
+            raise QueueUnavailable("Redis can't be reached: a link can't sign in now, a password can") from error
+        return self._begin(operator) if first else self._form(_BAD_LINK, 401)
+
+    def _begin(self, operator: str) -> Response:
+        config: Config = g.config
+        session = sessions.begin(operator, config.operators[operator])
+        g.caller = operator
+        logger.info("%s signed in", operator, extra={"fields": {"operator": operator, "client": self._client()}})
+        return see_other(_next(), {"Set-Cookie": self._cookie(session.token, sessions.LIFETIME)})
+
+    def _form(self, problem: str = "", status: int = 200, user: str = "") -> Response:
+        return self.pages("sign_in.html", status, problem=problem, user=user, next=_next())
+
+    def _cookie(self, value: str, seconds: int) -> str:
+        config: Config = g.config
+        secure = "; Secure" if sender.behind_tls(request.environ, config.server.proxies) else ""
+        return f"{COOKIE}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}"
+
+    def _client(self) -> str:
+        config: Config = g.config
+        return sender.address(request.environ, config.server.proxies)
+
+
+def _check_origin() -> None:
+    """Refuses what no page of ours has sent."""
+    if sender.is_foreign(request.environ) is not False:
+        raise BadRequest("Only a page of this console may do this", status=403)
+
+
+def _read_form(limit: int) -> None:
+    """Reads the form, of at most `limit` bytes, into g.form: its fields by name, the last of those of one name."""
+    form = whole_body(request.environ, limit)
+    if not isinstance(form, Form) and form != {}:
+        raise BadRequest("Only a form is taken here")
+    g.form = {name: value[-1] if isinstance(value, list) else value for name, value in form.items()}
+
+
+def _here() -> str:
+    query = request.query_string.decode("latin-1")
+    return f"{request.path}?{query}" if query else request.path
+
+
+def _next() -> str:
+    """Where to go on after signing in: a page of the console, whatever else was asked for."""
+    asked = g.form.get("next", "") if request.method == "POST" else request.args.get("next", "")
+    fits = asked.startswith("/console/") and asked.isascii() and asked.isprintable() and " " not in asked
+    return asked if fits and len(asked) <= 2000 and ".." not in asked and "\\" not in asked else "/console/"

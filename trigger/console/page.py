@@ -1,0 +1,126 @@
+"""How a page of the console is made: a template with what every page shows, and headers that keep it inert."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import mimetypes
+import time
+from collections.abc import Mapping
+from importlib import resources
+from typing import Any
+
+from flask import Response, g, request
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from werkzeug.datastructures import Headers
+
+from trigger.answers import Answer
+from trigger.console import shown
+
+# Nothing runs, loads or frames but what is ours: no script, style or event handler in a page itself
+# (https://www.w3.org/TR/CSP3/).
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+
+_HEADERS = (
+    ("Content-Type", "text/html; charset=utf-8"),
+    ("Cache-Control", "no-store"),
+    ("Content-Security-Policy", POLICY),
+    ("Referrer-Policy", "no-referrer"),
+    ("X-Content-Type-Options", "nosniff"),
+    ("X-Frame-Options", "DENY"),
+    ("Cross-Origin-Opener-Policy", "same-origin"),
+)
+
+# The pages that the head of each page names, by their path.
+SECTIONS = {
+    "apis": "APIs",
+    "workflows": "Workflows",
+    "executions": "Executions",
+    "refused": "Refused calls",
+    "system": "System",
+}
+
+# What a page may say about the change that led to it, by the word in its query (?said=…): never a caller's own text.
+SAID = {
+    "enabled": "The API is enabled; it takes calls within two seconds.",
+    "disabled": "The API is disabled; it takes no calls within two seconds.",
+    "unchanged": "Nothing had to be changed.",
+}
+
+
+class Assets:
+    """The static files, each with a name that changes when the file does, so that browsers may keep it for ever."""
+
+    def __init__(self) -> None:
+        self._files: dict[str, tuple[bytes, str]] = {}
+        self.names: dict[str, str] = {}
+        for entry in resources.files("trigger.console").joinpath("static").iterdir():
+            content = entry.read_bytes()
+            stem, _, suffix = entry.name.rpartition(".")
+            name = f"{stem}.{hashlib.sha256(content).hexdigest()[:12]}.{suffix}"
+            self._files[name] = content, mimetypes.guess_type(entry.name)[0] or "application/octet-stream"
+            self.names[entry.name] = f"/console/static/{name}"
+
+    def answer(self, name: str) -> Response | None:
+        """The file of that name; None when there is none."""
+        found = self._files.get(name)
+        if found is None:
+            return None
+        content, kind = found
+        headers = {
+            "Content-Type": f"{kind}; charset=utf-8",
+            "Cache-Control": "public, max-age=31536000, immutable",
+            "X-Content-Type-Options": "nosniff",
+            "Content-Length": str(len(content)),
+        }
+        return Answer(content, 200, Headers(headers))
+
+
+class Pages:
+    """Renders the templates of the console."""
+
+    def __init__(self, assets: Assets) -> None:
+        self._environment = Environment(
+            loader=PackageLoader("trigger.console"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            auto_reload=False,
+        )
+        self._environment.globals.update(sections=SECTIONS, asset=assets.names, **shown.GLOBALS)
+        self._environment.filters.update(shown.FILTERS)
+
+    def __call__(
+        self, template: str, /, status: int = 200, headers: Mapping[str, str] | None = None, **context: Any
+    ) -> Response:
+        """A page. `context` are the template's variables, beside those that each has: the section's key, the operator
+        who is signed in or None, the time, what is wrong with the last edit of the config, and what was just done."""
+        text = self._environment.get_template(template).render(
+            section=request.path.removeprefix("/console/").partition("/")[0],
+            operator=g.get("operator"),
+            now=time.time(),
+            refused_edit=g.refused_edit,
+            said=SAID.get(request.args.get("said", "")),
+            **context,
+        )
+        body = text.encode("utf-8", "replace")
+        fields = (*_HEADERS, ("Content-Length", str(len(body))), *(headers or {}).items())
+        return Answer(body, status, Headers(fields))
+
+
+def see_other(path: str, headers: Mapping[str, str] | None = None) -> Response:
+    """Where a browser is to go on after a form was taken."""
+    fields = (("Location", path), ("Cache-Control", "no-store"), ("Content-Length", "0"), *(headers or {}).items())
+    return Answer(b"", 303, Headers(fields))
+
+
+def data(content: Any, status: int = 200) -> Response:
+    """What a script of ours has asked for, as JSON."""
+    body = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+    fields = [(name, value) for name, value in _HEADERS if name != "Content-Type"]
+    fields += [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
+    return Answer(body, status, Headers(fields))

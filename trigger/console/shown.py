@@ -1,0 +1,105 @@
+"""How values look in pages: times, durations, sizes, JSON. All of it is text, which templates escape."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+# The word for what is not there.
+NOTHING = "-"
+
+MAX_JSON = 20_000  # characters of a value that a page shows
+
+_UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"))
+
+
+def ago(text: str | None, now: float) -> str:
+    """How long a moment, RFC 3339 in UTC, is past at `now` (seconds since 1970): "3 min ago"."""
+    if not text:
+        return NOTHING
+    seconds = now - datetime.fromisoformat(text).timestamp()
+    if seconds < 1:
+        return "just now"
+    return f"{coarse(seconds)} ago"
+
+
+def coarse(seconds: float) -> str:
+    """A duration in its largest unit: "45 s", "3 min", "2 h"."""
+    for length, unit in _UNITS:
+        if seconds >= length:
+            return f"{int(seconds // length)} {unit}"
+    return f"{int(seconds)} s"
+
+
+def span(seconds: float | None) -> str:
+    """A duration with three digits: "12.3 ms", "1.20 s", "3 min 20 s"."""
+    if seconds is None:
+        return NOTHING
+    if seconds < 1:
+        return f"{seconds * 1000:.3g} ms" if seconds < 0.9995 else "1.00 s"
+    if seconds < 60:
+        return f"{seconds:.3g} s"
+    if seconds < 3_600:
+        return f"{int(seconds // 60)} min {int(seconds % 60)} s"
+    if seconds < 86_400:
+        return f"{int(seconds // 3_600)} h {int(seconds % 3_600 // 60)} min"
+    return f"{int(seconds // 86_400)} d {int(seconds % 86_400 // 3_600)} h"
+
+
+def between(begin: str | None, end: str | None, now: float) -> float | None:
+    """Seconds between two moments, RFC 3339 in UTC; to `now` where the second is not reached; None without a first."""
+    if begin is None:
+        return None
+    stop = now if end is None else datetime.fromisoformat(end).timestamp()
+    return max(0.0, stop - datetime.fromisoformat(begin).timestamp())
+
+
+def moment(text: str | None) -> str:
+    """A moment for people: the date and the time to the second, UTC."""
+    return text[:19].replace("T", " ") if text else NOTHING
+
+
+def at(seconds: float) -> str:
+    """Seconds since 1970 as a moment for people."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def size(count: float) -> str:
+    """Bytes: "1.2 MiB"."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024 or unit == "GiB":
+            return f"{count:.3g} {unit}" if unit != "B" else f"{int(count)} B"
+        count /= 1024
+    raise AssertionError  # the last unit has no end
+
+
+def pretty(value: Any) -> str:
+    """A value as JSON, indented; a large one is cut with a word about it."""
+    text = json.dumps(value, ensure_ascii=False, indent=2)
+    return text if len(text) <= MAX_JSON else f"{text[:MAX_JSON]}\n… {len(text) - MAX_JSON} more characters"
+
+
+def plural(count: int, word: str) -> str:
+    """A number and its noun: "1 call", "2 calls"."""
+    return f"{count:,} {word}{'' if count == 1 else 's'}"
+
+
+def in_path(text: str) -> str:
+    """A text as one part of a URL's path, or as a value in its query."""
+    return quote(text, safe="")
+
+
+FILTERS = {
+    "ago": ago,
+    "coarse": coarse,
+    "span": span,
+    "moment": moment,
+    "at": at,
+    "size": size,
+    "pretty": pretty,
+    "plural": plural,
+    "in_path": in_path,
+}
+GLOBALS = {"NOTHING": NOTHING, "between": between}
