@@ -271,7 +271,7 @@ def _only_get() -> None:
 
 
 def _is_look(verb: str, path: str) -> bool:
-    """Whether it is a look from outside or from a page of the console: those come again and again, and start nothing."""
+    """Whether it is a look from outside or from a page of the console: those come again and again."""
     return path in ("/healthz", "/readyz") or (verb == "GET" and path.startswith("/console/"))
 
 
