@@ -17,6 +17,7 @@ from redis import Redis
 from trigger.config.model import Workflow
 from trigger.executions.keys import STEPS
 from trigger.executions.status import FINAL, Status
+from trigger.executions.times import known
 from trigger.inputs.masking import MASK, hidden
 
 REUSED = "done in the execution that this one resumes"
@@ -172,9 +173,8 @@ _NOT_FAILED = {
 def _why_not_begun(order: Sequence[str], states: Mapping[str, Mapping[str, Any]], whole: Whole) -> str:
     if whole.status is Status.CANCELLED:
         return _NOT_FAILED[Status.CANCELLED]
-    failed = [
-        (states[n].get("ended_at") or "", n) for n in order if n in states and states[n].get("status") == "failed"
-    ]
+    begun = [(name, states[name]) for name in order if name in states]
+    failed = [(known(state.get("ended_at")) or "", name) for name, state in begun if state.get("status") == "failed"]
     # Of several the last one: those before it may have been allowed to fail.
     return f"{max(failed)[1]} failed" if failed else "the execution ended before"
 
@@ -200,7 +200,8 @@ def _went_on(name: str, needs: Mapping[str, tuple[str, ...]], states: Mapping[st
 
 
 def _begun(name: str, state: Mapping[str, Any], kind: str | None, whole: Whole, late: bool) -> StepRecord:
-    status, ended, error, because = (state.get(key) for key in ("status", "ended_at", "error", "because"))
+    status, error, because = (state.get(key) for key in ("status", "error", "because"))
+    ended = known(state.get("ended_at"))
     if status in ("running", "retrying"):
         if whole.status in FINAL:  # it was cut off by what ended the execution
             cancelled = whole.status is Status.CANCELLED
@@ -218,7 +219,7 @@ def _begun(name: str, state: Mapping[str, Any], kind: str | None, whole: Whole, 
         kind=kind,
         status=str(status),
         attempts=attempts if isinstance(attempts, int) else 0,
-        started_at=state.get("started_at"),
+        started_at=known(state.get("started_at")),
         ended_at=ended,
         output=hide(state.get("output")),
         error=hide(error) if isinstance(error, Mapping) else None,

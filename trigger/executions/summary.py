@@ -70,5 +70,5 @@ def _summary(uid: bytes, *values: bytes | None) -> Summary | None:
             rerun_of=meta.get("rerun_of"),
             resumed_from=meta.get("resumed_from"),
         )
-    except (KeyError, ValueError, TypeError, AttributeError):
+    except (KeyError, ValueError, TypeError, AttributeError, RecursionError):
         return None
