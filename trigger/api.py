@@ -39,7 +39,6 @@ from trigger.errors import (
     InvalidParams,
     MethodNotAllowed,
     PathNotFound,
-    QueueUnavailable,
     RequestError,
 )
 from trigger.executions_api import Views
@@ -121,8 +120,7 @@ def blueprint(service: Service) -> Blueprint:
         )
         value = shape.apply(body, query)
         asked = Call(api, value, caller, shape.secrets, key=_idempotency_key(environ))
-        if service.watermark.problem:
-            raise QueueUnavailable("The queue takes no calls now; try again later", headers={"Retry-After": "10"})
+        service.check_room()
         accepted = service.submitter.submit(asked, config)
         call.uid = accepted.uid
         headers = {"Location": f"/v1/executions/{accepted.uid}"}

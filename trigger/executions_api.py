@@ -12,13 +12,11 @@ A record is for whoever could have made the call, and for operators; the others 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from flask import Response, g, request
-from redis.exceptions import RedisError
 
 from trigger import acts, executions, sender
 from trigger.answers import answer
@@ -30,7 +28,6 @@ from trigger.errors import (
     ExecutionNotFound,
     InvalidParams,
     MethodNotAllowed,
-    QueueUnavailable,
     Unauthorized,
 )
 from trigger.inputs import Form, parse_query
@@ -57,14 +54,14 @@ class Views:
         self._operator()
         parameters = parse_query(request.query_string)
         query = executions.Query.parse(parameters, now=time.time())
-        with _reading():
+        with executions.reading():
             return answer(executions.page(self.service.redis, query).as_json())
 
     def record(self, uid: str) -> Response:
         """GET /v1/executions/<uid>"""
         reader = self.check_reader(uid)
         config: Config = g.config
-        with _reading():
+        with executions.reading():
             record = executions.read(self.service.redis, uid, config.masked)
         if record is None:
             raise _hidden()
@@ -78,7 +75,7 @@ class Views:
         _only_get()
         if not executions.is_uid(uid):
             raise _hidden()
-        with _reading():
+        with executions.reading():
             name = executions.api_of(self.service.redis, uid)
         if name is None:
             raise _hidden()
@@ -92,7 +89,7 @@ class Views:
     def cancel(self, uid: str) -> Response:
         """POST /v1/executions/<uid>/cancel"""
         operator = self._act(uid)
-        with _reading():
+        with executions.reading():
             status = acts.cancel(self.service.redis, uid, operator)
         return answer({"uid": uid, "status": status}, 202)
 
@@ -100,14 +97,14 @@ class Views:
         """POST /v1/executions/<uid>/rerun"""
         self._act(uid)
         edited = self._edited()
-        with _reading():
-            return self._accepted(acts.rerun(self._parts(), uid, edited=edited, key=self.key()))
+        with executions.reading():
+            return self._accepted(acts.rerun(self.service.parts(g.config), uid, edited=edited, key=self.key()))
 
     def resume(self, uid: str) -> Response:
         """POST /v1/executions/<uid>/resume"""
         self._act(uid)
-        with _reading():
-            return self._accepted(acts.resume(self._parts(), uid, key=self.key()))
+        with executions.reading():
+            return self._accepted(acts.resume(self.service.parts(g.config), uid, key=self.key()))
 
     def _act(self, uid: str) -> str:
         """The checks that come before every act, in their order; returns the operator's name."""
@@ -140,11 +137,6 @@ class Views:
             raise InvalidParams('The body is to be empty, or as JSON {"input": …} with the input to run with')
         return body.get("input", MISSING)
 
-    def _parts(self) -> acts.Parts:
-        if self.service.watermark.problem:
-            raise QueueUnavailable("The queue takes no calls now; try again later", headers={"Retry-After": "10"})
-        return acts.Parts(self.service.redis, self.service.submitter, g.config, self.service.shapes.of)
-
     @staticmethod
     def _accepted(accepted: Accepted) -> Response:
         headers = {"Location": f"/v1/executions/{accepted.uid}"}
@@ -152,15 +144,6 @@ class Views:
             headers["Idempotency-Replayed"] = "true"
         g.uid = accepted.uid
         return answer({"uid": accepted.uid}, 202, headers)
-
-
-@contextmanager
-def _reading() -> Iterator[None]:
-    """What Redis can't answer now is a 503."""
-    try:
-        yield
-    except RedisError as error:
-        raise QueueUnavailable("Records can't be read now; try again", headers={"Retry-After": "1"}) from error
 
 
 def _only_get() -> None:

@@ -28,6 +28,7 @@ from trigger.executions.keys import (
 from trigger.executions.listing import Page, collect, page
 from trigger.executions.lua import CANCELLED_ERROR, CLOCK, ENDING, FINAL_WORDS
 from trigger.executions.query import LIMIT, MAX_LIMIT, Query
+from trigger.executions.reading import reading
 from trigger.executions.record import Origin, Record, api_of, origin, read, split_api, stats
 from trigger.executions.retention import Retention
 from trigger.executions.status import FINAL, OF_RQ, Status
@@ -80,6 +81,7 @@ __all__ = [
     "origin",
     "page",
     "read",
+    "reading",
     "split_api",
     "states_of",
     "stats",
