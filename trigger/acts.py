@@ -83,7 +83,7 @@ def cancel(redis: Redis, uid: str, operator: str) -> Status:
     word = cast(bytes | None, script(keys=[executions.JOB + uid], args=[uid, operator, SHORT_LIST]))
     status = executions.OF_RQ.get((word or b"").decode())
     if status is None:
-        raise _not_found()
+        raise unknown()
     if status in executions.FINAL and status is not Status.CANCELLED:
         raise ExecutionEnded(f"The execution has {status} already: there is nothing to cancel")
     return status
@@ -150,14 +150,15 @@ def resume(parts: Parts, uid: str, *, key: str | None = None) -> Accepted:
     return parts.submitter.submit(replace(call, resumed=resumed), parts.config)
 
 
-def _not_found() -> ExecutionNotFound:
+def unknown() -> ExecutionNotFound:
+    """The error for an execution that is not there, or not any more."""
     return ExecutionNotFound("There is no such execution; its record may have been kept long enough")
 
 
 def _origin(redis: Redis, uid: str) -> Origin:
     origin = executions.origin(redis, uid)
     if origin is None:
-        raise _not_found()
+        raise unknown()
     return origin
 
 

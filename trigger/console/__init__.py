@@ -5,6 +5,10 @@
     POST      /console/sign-out
     GET       /console/static/<name>             styles and scripts
 
+    GET       /console/executions                the list, filtered, a page at a time
+    GET       /console/executions/<uid>          what has become of one, and what can be done about it
+    GET         …/record.json, /log, /log.txt    all of its record; the lines of its log for our script, and as text
+    POST        …/cancel, /rerun, /resume
     GET       /console/system                    Redis, queues, workers, the config in force and its last refused edit
 
 Every page works without scripts, but for what follows by itself. A change is a POST that ends with a redirect.
@@ -19,6 +23,10 @@ import secrets
 from flask import Blueprint, Response, g, request
 from werkzeug.exceptions import HTTPException
 
+from trigger.console.execution import ExecutionPage
+from trigger.console.execution_acts import ExecutionActs
+from trigger.console.execution_log import LogViews
+from trigger.console.executions import ExecutionsPage
 from trigger.console.gate import Gate, only
 from trigger.console.page import Assets, Pages, see_other
 from trigger.console.system import SystemPage
@@ -39,6 +47,16 @@ def blueprint(service: Service) -> Blueprint:
     route("/sign-in", endpoint="sign_in")(gate.sign_in)
     route("/sign-out", endpoint="sign_out")(gate.sign_out)
     route("/system", endpoint="system")(gate.page(SystemPage(service, pages)))
+
+    execution = ExecutionPage(service, pages)
+    log, acts = LogViews(service.redis), ExecutionActs(service, execution)
+    route("/executions", endpoint="executions")(gate.page(ExecutionsPage(service, pages)))
+    route("/executions/<uid>", endpoint="execution")(gate.page(execution))
+    route("/executions/<uid>/record.json", endpoint="record")(gate.page(execution.record))
+    route("/executions/<uid>/log", endpoint="log")(gate.page(log.lines))
+    route("/executions/<uid>/log.txt", endpoint="log_text")(gate.page(log.text))
+    for act in (acts.cancel, acts.rerun, acts.resume):
+        route(f"/executions/<uid>/{act.__name__}", endpoint=act.__name__)(gate.change(act))
 
     @route("/")
     def first() -> Response:

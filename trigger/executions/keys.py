@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 import secrets
 import time
+from typing import Any
 
 INDEX = "trigger:executions"  # sorted set: uid by the millisecond it was accepted
 STATS = "trigger:stats"  # hash: counters of the reaper
@@ -71,3 +72,8 @@ def accepted_ms(uid: str) -> int:
 def is_uid(text: str) -> bool:
     """Whether the text has the form of a uid."""
     return _UID.fullmatch(text) is not None
+
+
+def known_uid(value: Any) -> str | None:
+    """The value if it is a uid, else None: what is stored may be anything."""
+    return value if isinstance(value, str) and is_uid(value) else None

@@ -15,7 +15,7 @@ from typing import Any, TypeVar, cast
 
 from redis import Redis
 
-from trigger.executions.keys import JOB, RESULTS, STATS, STEPS, is_uid
+from trigger.executions.keys import JOB, RESULTS, STATS, STEPS, known_uid
 from trigger.executions.status import FINAL, OF_RQ, Status
 from trigger.executions.steps import StepRecord, Whole
 from trigger.executions.steps import records as step_records
@@ -177,7 +177,7 @@ def _record(
         return None
     result = results[0][1] if results and status in FINAL else {}
     error = _readable(_object, fields.get(b"error"))
-    created_at, resumed_from = rq_time(fields.get(b"created_at")), _uid(meta.get("resumed_from"))
+    created_at, resumed_from = rq_time(fields.get(b"created_at")), known_uid(meta.get("resumed_from"))
     ended_at = rq_time(fields.get(b"ended_at")) if status in FINAL else None
     secrets = _paths(meta.get("secrets", []))
     whole = Whole(status, created_at, ended_at, error, bool(resumed_from))
@@ -201,7 +201,7 @@ def _record(
         error=error if status is not Status.SUCCEEDED else None,
         traceback=_readable(_traceback, result.get(b"exc_string")) if status is not Status.SUCCEEDED else None,
         debug=bool(meta.get("debug")),
-        rerun_of=_uid(meta.get("rerun_of")),
+        rerun_of=known_uid(meta.get("rerun_of")),
         resumed_from=resumed_from,
         steps=shown,
         timeline=timeline(created_at, ended_at, _runs(fields.get(b"runs"), started_at, ended_at), shown),
@@ -252,7 +252,3 @@ def _paths(secrets: Any) -> Sequence[Sequence[str]]:
     ):
         return secrets
     return ((),)
-
-
-def _uid(value: Any) -> str | None:
-    return value if isinstance(value, str) and is_uid(value) else None
