@@ -59,7 +59,7 @@ def load(
     file = Path(os.path.abspath(path))
     references = References(file.parent, environ)
     references.stamps[file] = None
-    with _collector_paused():
+    with collector_paused():
         try:
             return _load(path, file, references, check_imports, text)
         except ConfigError as error:
@@ -250,7 +250,7 @@ def _at(raw: Any, path: Sequence[str]) -> Any:
 
 
 @contextmanager
-def _collector_paused() -> Iterator[None]:
+def collector_paused() -> Iterator[None]:
     """Without the cyclic garbage collector, which a large file's values would set going again and again in vain."""
     running = gc.isenabled()
     gc.disable()
