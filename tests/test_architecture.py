@@ -34,7 +34,7 @@ LAYERS = [
         "sender",
         "sessions",
     },
-    {"executions"},
+    {"executions", "curl"},
     {"workflows", "queueing"},
     {"inforce", "watermark", "supervisor", "gunicorn_worker", "acts"},
     {"service", "readiness", "flask_app", "request_body"},
