@@ -352,6 +352,18 @@ def test_the_list_the_log_and_the_acts_are_passed_on(nginx: Nginx, redis: Redis)
     assert cancelled.json["response"] == {"uid": uid, "status": "cancelled"}
 
 
+def test_the_console_is_passed_on(nginx: Nginx, redis: Redis) -> None:
+    form = nginx.call("/console/sign-in", "GET")
+    assert form.status == 200
+    assert form.headers["content-type"] == "text/html; charset=utf-8"
+    own = {"Origin": "http://localhost", "Content-Type": "application/x-www-form-urlencoded"}
+    signed_in = nginx.call("/console/sign-in", body=f"user=admin&password={OPERATOR}".encode(), headers=own)
+    assert (signed_in.status, signed_in.headers["location"]) == (303, "/console/")
+    cookie = signed_in.headers["set-cookie"].partition(";")[0]
+    assert nginx.call("/console/system", "GET", headers={"Cookie": cookie}).status == 200
+    assert nginx.call("/console/system", "GET").status == 303
+
+
 def test_between_nginxs_limits_and_triggers_own_it_is_trigger_who_refuses_in_the_same_shape(nginx: Nginx) -> None:
     assert refusal(nginx.call("/v1/api/" + "x" * 5000, "GET")).status == 414
     assert refusal(nginx.call("open/any", headers={f"h{number}": "x" for number in range(150)})).status == 431
