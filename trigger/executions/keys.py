@@ -34,6 +34,7 @@ API_INDEX = "trigger:executions:api:"  # and module/method: as INDEX, of one API
 FAILED_INDEX = "trigger:executions:failed"  # as INDEX, of those that have failed or were cancelled
 
 SPENT = "trigger:spent:"  # and a number that may be used once, and was
+SIGNING = "trigger:signing"  # string: the key that the console's sessions and sign-in links are signed with
 
 _UID = re.compile(r"[0-9]{25}")
 
