@@ -17,12 +17,13 @@ import logging
 import secrets
 
 from flask import Blueprint, Response, g, request
+from redis.exceptions import RedisError
 from werkzeug.exceptions import HTTPException
 
 from trigger.console.gate import Gate, only
 from trigger.console.page import Assets, Pages, see_other
 from trigger.console.system import SystemPage
-from trigger.errors import BadRequest, InternalError, PathNotFound, RequestError
+from trigger.errors import BadRequest, InternalError, PathNotFound, QueueUnavailable, RequestError
 from trigger.service import Service
 
 logger = logging.getLogger("trigger.console")
@@ -40,6 +41,7 @@ def blueprint(service: Service) -> Blueprint:
     route("/sign-out", endpoint="sign_out")(gate.sign_out)
     route("/system", endpoint="system")(gate.page(SystemPage(service, pages)))
 
+    @route("")
     @route("/")
     def first() -> Response:
         only("GET")
@@ -69,6 +71,11 @@ def blueprint(service: Service) -> Blueprint:
     @routes.errorhandler(HTTPException)
     def http_error(error: HTTPException) -> Response:
         return refused(BadRequest(error.name, status=error.code or 400))
+
+    @routes.errorhandler(RedisError)
+    def away(error: RedisError) -> Response:
+        logger.warning("a page can't be shown, Redis: %s", error)
+        return refused(QueueUnavailable("This page needs Redis, which can't be used now: System says what is wrong"))
 
     @routes.errorhandler(Exception)
     def failed(error: Exception) -> Response:

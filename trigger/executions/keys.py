@@ -36,6 +36,7 @@ FIGURES = "trigger:figures:"  # and "api:" or "workflow:" and a name: hash, see 
 # sorted set, the names by the hour in which something last began
 
 SPENT = "trigger:spent:"  # and a number that may be used once, and was
+SIGNING = "trigger:signing"  # string: the key that the console's sessions and sign-in links are signed with
 
 _UID = re.compile(r"[0-9]{25}")
 
