@@ -26,7 +26,7 @@ from trigger.executions.keys import (
     new_uid,
     waiting_key,
 )
-from trigger.executions.listing import Page, collect, page
+from trigger.executions.listing import Page, collect, page, recent
 from trigger.executions.lua import CANCELLED_ERROR, CLOCK, ENDING, FINAL_WORDS
 from trigger.executions.query import LIMIT, MAX_LIMIT, Query
 from trigger.executions.record import Origin, Record, api_of, origin, read, split_api, stats
@@ -82,6 +82,7 @@ __all__ = [
     "origin",
     "page",
     "read",
+    "recent",
     "split_api",
     "states_of",
     "stats",
