@@ -14,6 +14,7 @@ from trigger.flask_app import App
 from trigger.inforce import private_data, redis_url, watch
 from trigger.queueing import Submitter, connect
 from trigger.service import Service, Shapes
+from trigger.sessions import Sessions
 from trigger.watermark import Watermark
 
 
@@ -30,12 +31,15 @@ def create_app(environ: Mapping[str, str] | None = None) -> Flask:
     redis = connect(redis_url(settings, watcher.current))
     watermark = Watermark(redis, private_data(settings, watcher.current))
     watermark.start()
+    sessions = Sessions(redis)
+    sessions.get_ready()
     service = Service(
         watcher=watcher,
         redis=redis,
         submitter=Submitter(redis),
         guard=Guard(lambda: watcher.current.server.auth_failures),
         shapes=Shapes(),
+        sessions=sessions,
         watermark=watermark,
     )
     app = App("trigger")

@@ -120,7 +120,7 @@ def blueprint(service: Service) -> Blueprint:
         )
         value = shape.apply(body, query)
         asked = Call(api, value, caller, shape.secrets, key=_idempotency_key(environ))
-        service.check_room()
+        service.watermark.check()
         accepted = service.submitter.submit(asked, config)
         call.uid = accepted.uid
         headers = {"Location": f"/v1/executions/{accepted.uid}"}

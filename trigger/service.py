@@ -10,9 +10,9 @@ from trigger.acts import Parts
 from trigger.auth import Guard
 from trigger.config import Watcher
 from trigger.config.model import Api, Config
-from trigger.errors import QueueUnavailable
 from trigger.inputs import Shape
 from trigger.queueing import Submitter
+from trigger.sessions import Sessions
 from trigger.watermark import Watermark
 
 
@@ -40,14 +40,10 @@ class Service:
     submitter: Submitter
     guard: Guard
     shapes: Shapes
+    sessions: Sessions
     watermark: Watermark
-
-    def check_room(self) -> None:
-        """Raises QueueUnavailable while there is no room for another execution."""
-        if self.watermark.problem:
-            raise QueueUnavailable("The queue takes no calls now; try again later", headers={"Retry-After": "10"})
 
     def parts(self, config: Config) -> Parts:
         """What it takes to start an execution anew. Raises QueueUnavailable."""
-        self.check_room()
+        self.watermark.check()
         return Parts(self.redis, self.submitter, config, self.shapes.of)

@@ -21,6 +21,7 @@ import logging
 import secrets
 
 from flask import Blueprint, Response, g, request
+from redis.exceptions import RedisError
 from werkzeug.exceptions import HTTPException
 
 from trigger.console.execution import ExecutionPage
@@ -30,7 +31,7 @@ from trigger.console.executions import ExecutionsPage
 from trigger.console.gate import Gate, only
 from trigger.console.page import Assets, Pages, see_other
 from trigger.console.system import SystemPage
-from trigger.errors import BadRequest, InternalError, PathNotFound, RequestError
+from trigger.errors import BadRequest, InternalError, PathNotFound, QueueUnavailable, RequestError
 from trigger.service import Service
 
 logger = logging.getLogger("trigger.console")
@@ -58,6 +59,7 @@ def blueprint(service: Service) -> Blueprint:
     for act in (acts.cancel, acts.rerun, acts.resume):
         route(f"/executions/<uid>/{act.__name__}", endpoint=act.__name__)(gate.change(act))
 
+    @route("")
     @route("/")
     def first() -> Response:
         only("GET")
@@ -87,6 +89,11 @@ def blueprint(service: Service) -> Blueprint:
     @routes.errorhandler(HTTPException)
     def http_error(error: HTTPException) -> Response:
         return refused(BadRequest(error.name, status=error.code or 400))
+
+    @routes.errorhandler(RedisError)
+    def away(error: RedisError) -> Response:
+        logger.warning("a page can't be shown, Redis: %s", error)
+        return refused(QueueUnavailable("This page needs Redis, which can't be used now: System says what is wrong"))
 
     @routes.errorhandler(Exception)
     def failed(error: Exception) -> Response:

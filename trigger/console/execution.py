@@ -13,6 +13,7 @@ from flask import Response, g, request
 from trigger import executions
 from trigger.acts import unknown
 from trigger.config.model import Config
+from trigger.console.drawing import Drawing, draw
 from trigger.console.execution_log import Tail, tail
 from trigger.console.execution_ways import Mend, Ways
 from trigger.console.page import Pages, data
@@ -20,14 +21,14 @@ from trigger.console.room import Piece, Room
 from trigger.console.shown import between
 from trigger.console.timing import Bar, Timing, spans
 from trigger.errors import RequestError
-from trigger.executions import FINAL, Record, Status, StepRecord
+from trigger.executions import FINAL, Plan, Record, Status, StepRecord
 from trigger.service import Service
 
 # How many lines of a failed step stand beside its error, and how many bytes one may take there.
 LINES, LINE = 5, 500
-# How many steps a page shows; and in bytes, what one takes there, what all of a page's texts may take, and the most of
+# How many steps a page shows; and in bytes, what one takes there and in the drawing, what all of a page's texts may take, and the most of
 # each of them. An input that is longer than its form holds can't be edited here.
-STEPS, STEP = 25, 1_500
+STEPS, STEP, BOX = 25, 1_500, 500
 TEXTS = 82_000
 MESSAGE, TRACEBACK, GIVEN, OUTPUT, INPUT, FORM, PART = 4_000, 10_000, 3_000, 8_000, 6_000, 16_000, 1_500
 
@@ -114,13 +115,15 @@ class ExecutionPage:
         with executions.reading("Logs"):
             log = tail(self.service.redis, uid)
         now = time.time()
-        room = Room(TEXTS - log.size - STEP * min(STEPS, len(record.steps)))
+        config: Config = g.config
+        drawing = _drawing(record, config)
+        boxes = len(drawing.boxes) if drawing else 0
+        room = Room(TEXTS - log.size - STEP * min(STEPS, len(record.steps)) - BOX * boxes)
         failure = Failure.of(record, log, room)
         output = None if record.output is None else room.json(record.output, OUTPUT)
         given = room.json(record.input, INPUT)
         form = room.json(record.input, FORM)
         timing = Timing.of(record, now)
-        config: Config = g.config
         return self.pages(
             "execution.html",
             problem.status if problem else 200,
@@ -134,6 +137,8 @@ class ExecutionPage:
             spans=spans(record, now),
             spent=_spent(record, now),
             steps=Steps.of(record, timing, room),
+            drawing=drawing,
+            statuses={step.name: step.status for step in record.steps},
             output=output,
             input=given,
             edited=edited if edited is not None else None if form.is_cut else form.text,
@@ -176,6 +181,14 @@ def _row(number: int, step: StepRecord, timing: Timing | None, room: Room, *, is
         output=room.json(step.output, PART) if step.output is not None else None,
         input=room.json(step.input, PART) if step.input is not None and not is_told else None,
     )
+
+
+def _drawing(record: Record, config: Config) -> Drawing | None:
+    """The drawing of its workflow; None when that has other steps now."""
+    workflow = config.workflows.get(record.workflow)
+    plan = Plan.of(workflow) if workflow else Plan()
+    names = (*plan.steps, *plan.on_failure)
+    return draw(plan) if names and names == tuple(step.name for step in record.steps) else None
 
 
 def _asked_page() -> int:

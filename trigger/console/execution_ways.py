@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from trigger.config.model import Action, Config, PythonAction, RunAction
+from trigger.config.model import Config
 from trigger.executions import FINAL, Record, Status
 
 
@@ -40,7 +40,7 @@ class Ways:
 
 @dataclass(frozen=True, slots=True)
 class Mend:
-    """Where the config declares what has failed: a line of it, counted from 1, and what it calls."""
+    """Where the config declares what has failed: a line of it, counted from 1; what it calls, as the file has it."""
 
     file: str
     line: int
@@ -56,13 +56,7 @@ class Mend:
         name = record.failed_step.name if record.failed_step else ""
         step = next((step for step in (*workflow.steps, *workflow.on_failure) if step.name == name), None)
         if step is not None:
-            return cls(config.path.name, step.line, step.name, _calls(step.action))
+            return cls(config.path.name, step.line, step.name, step.calls)
         api = config.apis.get((record.module, record.method))
         line = workflow.line or (api.line if api else 0)
-        return cls(config.path.name, line, "", workflow.python or "") if line else None
-
-
-def _calls(action: Action) -> str:
-    if isinstance(action, PythonAction):
-        return action.python
-    return action.argv[0] if isinstance(action, RunAction) else f"HTTP {action.method}"
+        return cls(config.path.name, line, "", workflow.calls) if line else None

@@ -1,5 +1,6 @@
 """Executions: their uid, their keys in Redis, and what can be read about each."""
 
+from trigger.executions.counting import COUNTING
 from trigger.executions.keys import (
     API_INDEX,
     APIS,
@@ -25,7 +26,7 @@ from trigger.executions.keys import (
     new_uid,
     waiting_key,
 )
-from trigger.executions.listing import Page, collect, page
+from trigger.executions.listing import Page, collect, page, recent
 from trigger.executions.lua import CANCELLED_ERROR, CLOCK, ENDING, FINAL_WORDS
 from trigger.executions.query import LIMIT, MAX_LIMIT, Query
 from trigger.executions.reading import reading
@@ -42,6 +43,7 @@ __all__ = [
     "API_INDEX",
     "CANCELLED_ERROR",
     "CLOCK",
+    "COUNTING",
     "FAILED_INDEX",
     "FINAL",
     "FINAL_WORDS",
@@ -82,6 +84,7 @@ __all__ = [
     "page",
     "read",
     "reading",
+    "recent",
     "split_api",
     "states_of",
     "stats",
