@@ -26,8 +26,8 @@ from trigger.service import Service
 
 # How many lines of a failed step stand beside its error, and how many bytes one may take there.
 LINES, LINE = 5, 500
-# How many steps a page shows; and in bytes, what one takes there and in the drawing, what all of a page's texts may take, and the most of
-# each of them. An input that is longer than its form holds can't be edited here.
+# How many steps a page shows; and in bytes, what one takes there and in the drawing, what all of a page's texts may
+# take, and the most of each of them. An input that is longer than its form holds can't be edited here.
 STEPS, STEP, BOX = 25, 1_500, 500
 TEXTS = 82_000
 MESSAGE, TRACEBACK, GIVEN, OUTPUT, INPUT, FORM, PART = 4_000, 10_000, 3_000, 8_000, 6_000, 16_000, 1_500

@@ -17,8 +17,8 @@ from trigger.executions.log_reading import Line
 
 # How many lines a page shows at first, how many our script gets at once, and how many characters of one both show.
 FIRST, AT_ONCE, MAX_LINE = 100, 500, 2_000
-# What a line takes in a page besides its text, and what all of them may take, in bytes.
-_AROUND, ROOM = 160, 18_000
+# What all of its lines may take in a page, and what there is around the text of each, in bytes.
+ROOM, AROUND = 20_000, 130
 # How much of a log is sent as one text, in characters.
 MAX_TEXT = 4 * 1024 * 1024
 
@@ -41,13 +41,13 @@ class Tail:
 def tail(redis: Redis, uid: str) -> Tail:
     """The last lines of an execution's log, as many as a page has room for. Raises RedisError."""
     found = log_reading.last(redis, uid, FIRST + 1)
-    room = Room(ROOM)
+    room = Room(ROOM, AROUND)
     shown: list[dict[str, str]] = []
     for line in reversed(found[-FIRST:]):
-        room.left -= _AROUND
-        if room.left <= 0:
+        piece = room.beginning(_cut(line.text), ROOM)
+        if not piece.text and line.text:
             break
-        shown.append({**_shown(line), "text": room.beginning(_cut(line.text), room.left).text})
+        shown.append({**_shown(line), "text": piece.text})
     after = found[-1].id if found else log_reading.START
     return Tail(tuple(reversed(shown)), ROOM - room.left, after, len(shown) == len(found))
 

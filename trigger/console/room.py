@@ -11,6 +11,9 @@ from markupsafe import escape
 
 TOO_DEEP = "(nested too deep to be shown here)"
 
+# What a page has around a value, in bytes.
+AROUND = 250
+
 
 @dataclass(frozen=True, slots=True)
 class Piece:
@@ -23,21 +26,23 @@ class Piece:
 class Room:
     """Counts what texts take in a page, in bytes.
 
-    Argument: `size`, of all that is shown with it.
+    Arguments: `size` of all that is shown with it; `around`, what a page has around each text. Where there is no more
+    room than that, nothing of a text is shown.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, around: int = AROUND) -> None:
         self.left = size
+        self._around = around
 
     def beginning(self, text: str, most: int) -> Piece:
         """As much of the beginning of a text as fits into `most` bytes and into the room that is left."""
-        size = max(0, min(most, self.left))
+        size = self._size(most)
         fits = _how_many(text[: size + 1], size)
         return self._taken(text[:fits], fits < len(text))
 
     def end(self, text: str, most: int) -> Piece:
         """The same of its end."""
-        size = max(0, min(most, self.left))
+        size = self._size(most)
         fits = _how_many(text[::-1][: size + 1], size)
         return self._taken(text[len(text) - fits :], fits < len(text))
 
@@ -55,8 +60,11 @@ class Room:
             return Piece(TOO_DEEP, is_cut=True)
         return self.beginning("".join(pieces), most)
 
+    def _size(self, most: int) -> int:
+        return max(0, min(most, self.left - self._around))
+
     def _taken(self, text: str, is_cut: bool) -> Piece:
-        self.left -= _taken(text)
+        self.left -= _taken(text) + self._around
         return Piece(text, is_cut)
 
 

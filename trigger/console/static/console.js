@@ -109,7 +109,6 @@ const KEPT = 1000;
 
 async function followLog(list) {
   let lines = [], shownAt = 0;
-  list.scrollTop = list.scrollHeight;
   while (list.isConnected) {
     const page = document.hidden ? null : await moreOf(list);
     const isBehind = page !== null && page.lines.length >= page.limit;
@@ -175,6 +174,7 @@ function prepare(root) {
   if (!root.querySelectorAll) return; // a text
   const all = (selector) => [...(root.matches?.(selector) ? [root] : []), ...root.querySelectorAll(selector)];
   all("[data-copy]").forEach(copies);
+  all("ol.log").forEach((list) => { list.scrollTop = list.scrollHeight; });
   all("[data-log]").forEach(followLog);
   all("[data-confirm]").forEach(asks);
   all("[data-submit]").forEach(sends);
