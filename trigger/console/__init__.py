@@ -5,6 +5,8 @@
     POST      /console/sign-out
     GET       /console/static/<name>             styles and scripts
 
+    GET       /console/workflows                 the list, searched, a page at a time
+    GET       /console/workflows/<name>          what one does, drawn; what starts it; how it fares
     GET       /console/system                    Redis, queues, workers, the config in force and its last refused edit
 
 Every page works without scripts, but for what follows by itself. A change is a POST that ends with a redirect.
@@ -23,6 +25,8 @@ from werkzeug.exceptions import HTTPException
 from trigger.console.gate import Gate, only
 from trigger.console.page import Assets, Pages, see_other
 from trigger.console.system import SystemPage
+from trigger.console.workflow_index import WorkflowIndex
+from trigger.console.workflows import WorkflowPage, WorkflowsPage
 from trigger.errors import BadRequest, InternalError, PathNotFound, QueueUnavailable, RequestError
 from trigger.service import Service
 
@@ -39,6 +43,9 @@ def blueprint(service: Service) -> Blueprint:
 
     route("/sign-in", endpoint="sign_in")(gate.sign_in)
     route("/sign-out", endpoint="sign_out")(gate.sign_out)
+    workflows = WorkflowIndex()
+    route("/workflows", endpoint="workflows")(gate.page(WorkflowsPage(service, pages, workflows)))
+    route("/workflows/<path:name>", endpoint="workflow")(gate.page(WorkflowPage(service, pages, workflows)))
     route("/system", endpoint="system")(gate.page(SystemPage(service, pages)))
 
     @route("")
