@@ -5,8 +5,13 @@
     POST      /console/sign-out
     GET       /console/static/<name>             styles and scripts
 
+    GET       /console/apis                      the APIs by module, searched, a page at a time
+    GET       /console/apis/<module>/<method>    one of them
+    POST      /console/apis/<module>/<method>/switch    enables or disables it, in the file
+    POST      /console/apis/<module>/<method>/debug     calls it with a simulated request
     GET       /console/workflows                 the list, searched, a page at a time
     GET       /console/workflows/<name>          what one does, drawn; what starts it; how it fares
+
     GET       /console/system                    Redis, queues, workers, the config in force and its last refused edit
 
 Every page works without scripts, but for what follows by itself. A change is a POST that ends with a redirect.
@@ -22,8 +27,12 @@ from flask import Blueprint, Response, g, request
 from redis.exceptions import RedisError
 from werkzeug.exceptions import HTTPException
 
+from trigger.console.api import ApiPage
+from trigger.console.api_index import ApiIndex
+from trigger.console.apis import ApisPage
 from trigger.console.gate import Gate, only
 from trigger.console.page import Assets, Pages, see_other
+from trigger.console.switching import Switch
 from trigger.console.system import SystemPage
 from trigger.console.workflow_index import WorkflowIndex
 from trigger.console.workflows import WorkflowPage, WorkflowsPage
@@ -43,9 +52,18 @@ def blueprint(service: Service) -> Blueprint:
 
     route("/sign-in", endpoint="sign_in")(gate.sign_in)
     route("/sign-out", endpoint="sign_out")(gate.sign_out)
+    one_api = ApiPage(service, pages)
+    all_apis = ApisPage(service, pages, ApiIndex())
+    switch = Switch(service, all_apis.show, one_api.show)
+    route("/apis", endpoint="apis")(gate.page(all_apis))
+    route("/apis/<module>/<method>", endpoint="api")(gate.page(one_api))
+    route("/apis/<module>/<method>/switch", endpoint="switch")(gate.change(switch))
+    route("/apis/<module>/<method>/debug", endpoint="debug")(gate.change(one_api.debug))
+
     workflows = WorkflowIndex()
     route("/workflows", endpoint="workflows")(gate.page(WorkflowsPage(service, pages, workflows)))
     route("/workflows/<path:name>", endpoint="workflow")(gate.page(WorkflowPage(service, pages, workflows)))
+
     route("/system", endpoint="system")(gate.page(SystemPage(service, pages)))
 
     @route("")
