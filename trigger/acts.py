@@ -19,7 +19,7 @@ from trigger.errors import (
     WorkflowChanged,
 )
 from trigger.executions import Origin, Plan, Resumed, Status
-from trigger.inputs import Shape, unmask
+from trigger.inputs import Shape, secrets_of_debug, unmask
 from trigger.queueing import Accepted, Call, Submitter
 
 # A cancelled execution is taken out of its queue's list at once where that holds at most so many, which have to be
@@ -104,8 +104,7 @@ def debug(parts: Parts, api: Api, body: Any, query: Mapping[str, Any]) -> Accept
     Raises InvalidParams for an input that the API does not accept, and what Submitter.submit raises.
     """
     shape = parts.shape_of(api)
-    secrets = tuple(dict.fromkeys((*shape.secrets, *api.outside)))
-    call = Call(api, shape.apply(body, query), "debug", secrets, debug=True)
+    call = Call(api, shape.apply(body, query), "debug", secrets_of_debug(api, shape), debug=True)
     return parts.submitter.submit(call, parts.config)
 
 

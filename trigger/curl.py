@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from typing import Any
 
 from trigger.config.model import MISSING, Api, Auth, NoAuth, PasswordAuth, TokenAuth, Verb
 from trigger.config.secret import Secret
 from trigger.errors import InvalidParams
-from trigger.inputs import as_query, mask
+from trigger.inputs import Shape, as_query, mask, secrets_of_debug
 
 
-def sample(api: Api, secrets: Sequence[Sequence[str]]) -> Any:
+def sample(api: Api, shape: Shape) -> Any:
     """An API's simulated request as it may be shown; an empty object where none is declared.
 
-    `secrets` are the paths of the input's secret fields. What came from outside the config is masked too.
+    `shape` is that of the API's input.
     """
-    return {} if api.debug is MISSING else mask(api.debug, (*secrets, *api.outside))
+    return {} if api.debug is MISSING else mask(api.debug, secrets_of_debug(api, shape))
 
 
 def arguments(api: Api, verb: Verb, base: str, value: Any) -> str:

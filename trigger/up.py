@@ -234,4 +234,4 @@ _KINDS = (NoAuth, TokenAuth, PasswordAuth)
 def _call(api: Api, base: str) -> str:
     needs_input = api.input is not None and any(field.required for field in api.input.fields)
     verb: Verb = "POST" if "POST" in api.verbs else "GET"
-    return curl.arguments(api, verb, base, curl.sample(api, Shape(api.input).secrets) if needs_input else {})
+    return curl.arguments(api, verb, base, curl.sample(api, Shape(api.input)) if needs_input else {})

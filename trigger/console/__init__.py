@@ -5,10 +5,17 @@
     POST      /console/sign-out
     GET       /console/static/<name>             styles and scripts
 
+    GET       /console/apis                      the APIs by module, searched, a page at a time
+    GET       /console/apis/<module>/<method>    one of them
+    POST      /console/apis/<module>/<method>/switch    enables or disables it, in the file
+    POST      /console/apis/<module>/<method>/debug     calls it with a simulated request
+    GET       /console/workflows                 the list, searched, a page at a time
+    GET       /console/workflows/<name>          what one does, drawn; what starts it; how it fares
     GET       /console/executions                the list, filtered, a page at a time
     GET       /console/executions/<uid>          what has become of one, and what can be done about it
     GET         …/record.json, /log, /log.txt    all of its record; the lines of its log for our script, and as text
     POST        …/cancel, /rerun, /resume
+
     GET       /console/system                    Redis, queues, workers, the config in force and its last refused edit
 
 Every page works without scripts, but for what follows by itself. A change is a POST that ends with a redirect.
@@ -28,9 +35,15 @@ from trigger.console.execution import ExecutionPage
 from trigger.console.execution_acts import ExecutionActs
 from trigger.console.execution_log import LogViews
 from trigger.console.executions import ExecutionsPage
+from trigger.console.api import ApiPage
+from trigger.console.api_index import ApiIndex
+from trigger.console.apis import ApisPage
 from trigger.console.gate import Gate, only
 from trigger.console.page import Assets, Pages, see_other
+from trigger.console.switching import Switch
 from trigger.console.system import SystemPage
+from trigger.console.workflow_index import WorkflowIndex
+from trigger.console.workflows import WorkflowPage, WorkflowsPage
 from trigger.errors import BadRequest, InternalError, PathNotFound, QueueUnavailable, RequestError
 from trigger.service import Service
 
@@ -47,6 +60,18 @@ def blueprint(service: Service) -> Blueprint:
 
     route("/sign-in", endpoint="sign_in")(gate.sign_in)
     route("/sign-out", endpoint="sign_out")(gate.sign_out)
+    one_api = ApiPage(service, pages)
+    all_apis = ApisPage(service, pages, ApiIndex())
+    switch = Switch(service, all_apis.show, one_api.show)
+    route("/apis", endpoint="apis")(gate.page(all_apis))
+    route("/apis/<module>/<method>", endpoint="api")(gate.page(one_api))
+    route("/apis/<module>/<method>/switch", endpoint="switch")(gate.change(switch))
+    route("/apis/<module>/<method>/debug", endpoint="debug")(gate.change(one_api.debug))
+
+    workflows = WorkflowIndex()
+    route("/workflows", endpoint="workflows")(gate.page(WorkflowsPage(service, pages, workflows)))
+    route("/workflows/<path:name>", endpoint="workflow")(gate.page(WorkflowPage(service, pages, workflows)))
+
     route("/system", endpoint="system")(gate.page(SystemPage(service, pages)))
 
     execution = ExecutionPage(service, pages)

@@ -7,7 +7,7 @@ read_body → parse_body (a POST's body) ─┐
 from trigger.inputs.body import parse_body, read_body
 from trigger.inputs.forms import Form, as_query, parse_query
 from trigger.inputs.masking import mask, secret_values, unmask
-from trigger.inputs.shape import Shape
+from trigger.inputs.shape import Shape, secrets_of_debug
 from trigger.inputs.strict_json import parse_json
 
 __all__ = [
@@ -20,5 +20,6 @@ __all__ = [
     "parse_query",
     "read_body",
     "secret_values",
+    "secrets_of_debug",
     "unmask",
 ]
