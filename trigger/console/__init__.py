@@ -31,13 +31,13 @@ from flask import Blueprint, Response, g, request
 from redis.exceptions import RedisError
 from werkzeug.exceptions import HTTPException
 
+from trigger.console.api import ApiPage
+from trigger.console.api_index import ApiIndex
+from trigger.console.apis import ApisPage
 from trigger.console.execution import ExecutionPage
 from trigger.console.execution_acts import ExecutionActs
 from trigger.console.execution_log import LogViews
 from trigger.console.executions import ExecutionsPage
-from trigger.console.api import ApiPage
-from trigger.console.api_index import ApiIndex
-from trigger.console.apis import ApisPage
 from trigger.console.gate import Gate, only
 from trigger.console.page import Assets, Pages, see_other
 from trigger.console.switching import Switch
