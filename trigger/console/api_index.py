@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from trigger.config.model import Api, Config
@@ -24,8 +24,10 @@ class Listed:
         words = search[:MAX_SEARCH].casefold().split()
         if not words:
             return self.apis
-        pairs = zip(self.apis, self.texts, strict=True)
-        return [api for api, text in pairs if all(word in text for word in words)]
+        left: Iterable[int] = range(len(self.texts))
+        for word in words:
+            left = [number for number in left if word in self.texts[number]]
+        return [self.apis[number] for number in left]
 
 
 class ApiIndex:
