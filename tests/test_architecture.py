@@ -34,7 +34,7 @@ LAYERS = [
     },
     {"executions"},
     {"workflows", "queueing"},
-    {"inforce", "watermark", "supervisor", "gunicorn_worker", "acts"},
+    {"inforce", "watermark", "tally", "supervisor", "gunicorn_worker", "acts"},
     {"service", "readiness", "flask_app"},
     {"executions_api", "log_api"},
     {"api", "worker", "up"},

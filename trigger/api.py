@@ -50,6 +50,7 @@ from trigger.inputs import parse_body, parse_query, read_body
 from trigger.log_api import LogView
 from trigger.queueing import Call
 from trigger.service import Service
+from trigger.tally import Answered
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -81,6 +82,7 @@ def blueprint(service: Service) -> Blueprint:
             api = config.apis.get((module, method))
             if api is None or _has_escapes(environ):
                 raise ApiNotFound("There is no such API")
+            call.api = api
             verb = environ["REQUEST_METHOD"]
             if verb not in api.verbs:
                 allow = {"Allow": ", ".join(api.verbs)}
@@ -201,11 +203,12 @@ def blueprint(service: Service) -> Blueprint:
         path = request.path
         if path in ("/healthz", "/readyz") and response.status_code < 400:
             return response
+        seconds = time.perf_counter() - call.started
         fields = {
             "method": environ["REQUEST_METHOD"],
             "path": quote(path)[:200],
             "status": response.status_code,
-            "ms": round((time.perf_counter() - call.started) * 1000, 1),
+            "ms": round(seconds * 1000, 1),
             "client": client()[:64],
         }
         if call.config.server.proxies and _REQUEST_ID.fullmatch(number := environ.get("HTTP_X_REQUEST_ID", "")):
@@ -217,6 +220,19 @@ def blueprint(service: Service) -> Blueprint:
         refused: RequestError | None = call.get("refused")
         if refused:
             fields["error"] = f"{refused.code}: {refused.message}"
+        service.tally.note(
+            Answered(
+                method=fields["method"],
+                path=fields["path"],
+                below=path.startswith(f"{call.config.server.prefix}/"),
+                api=call.get("api"),
+                client=fields["client"],
+                status=response.status_code,
+                refused=refused,
+                replayed="Idempotency-Replayed" in response.headers,
+                seconds=seconds,
+            )
+        )
         text = " ".join([f"{name}={value}" for name, value in fields.items()])
         logger.info(text, extra={"fields": fields})
         return response

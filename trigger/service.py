@@ -11,6 +11,7 @@ from trigger.config import Watcher
 from trigger.config.model import Api
 from trigger.inputs import Shape
 from trigger.queueing import Submitter
+from trigger.tally import Tally
 from trigger.watermark import Watermark
 
 
@@ -39,3 +40,4 @@ class Service:
     guard: Guard
     shapes: Shapes
     watermark: Watermark
+    tally: Tally
