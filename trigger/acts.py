@@ -64,9 +64,8 @@ else
 end
 redis.call('HSET', job, 'status', 'canceled', 'ended_at', iso(), 'error', cancelled_error(ARGV[2]))
 redis.call('ZADD', 'rq:canceled:' .. queue, math.floor(seconds), uid)
-index_failed(uid)
 ttl = whole(ttl) or 604800
-expire(uid, ttl)
+conclude(uid, 'cancelled', ttl, nil, true)
 redis.call('EXPIRE', RESULTS .. uid, ttl) -- of the attempts before
 return 'canceled'
 """

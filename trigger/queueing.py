@@ -46,6 +46,7 @@ _ACCEPT = (
 local INDEX, API_INDEX, APIS = '{executions.INDEX}', '{executions.API_INDEX}', '{executions.APIS}'
 local WAITING, STEPS = '{executions.WAITING}', '{executions.STEPS}'
 """
+    + executions.COUNTING
     + """
 -- ARGV, the same in every call of an API: queue, description, timeout in s, time to live in s, backlog, idempotency in
 -- s; the call's own: meta, uid, its milliseconds, created_at, data, idempotency key or '', digest of the input, to
@@ -94,6 +95,8 @@ end
 if remembered ~= '' then
   redis.call('SET', remembered, uid .. ' ' .. ARGV[13], 'EX', ARGV[6])
 end
+local hour = math.floor(now[1] / 3600)
+count('api', api, 'calls@' .. hour, 1, hour)
 return 'accepted'
 """
 )

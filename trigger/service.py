@@ -12,6 +12,7 @@ from trigger.config.model import Api
 from trigger.inputs import Shape
 from trigger.queueing import Submitter
 from trigger.sessions import Sessions
+from trigger.tally import Tally
 from trigger.watermark import Watermark
 
 
@@ -41,3 +42,4 @@ class Service:
     shapes: Shapes
     sessions: Sessions
     watermark: Watermark
+    tally: Tally

@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from trigger.config.files import Stamp, stamp
 from trigger.config.loading import RefusedError
@@ -15,6 +16,13 @@ from trigger.errors import ConfigError, Mistake
 log = logging.getLogger(__name__)
 
 INTERVAL = 0.25  # seconds; an edit is in force two looks later, well within the two seconds promised
+
+
+class Edits(NamedTuple):
+    """How many edits were taken up, and how many were not, since the process has started."""
+
+    taken: int = 0
+    refused: int = 0
 
 
 class Watcher:
@@ -34,6 +42,7 @@ class Watcher:
     ) -> None:
         self._current = config
         self._refused: ConfigError | None = None
+        self._edits = Edits()
         self._reload = reload
         self._on_change = on_change
         self._on_refused = on_refused
@@ -54,6 +63,11 @@ class Watcher:
     def refused(self) -> ConfigError | None:
         """What is wrong with the last edit, None when it was taken."""
         return self._refused
+
+    @property
+    def edits(self) -> Edits:
+        """What has become of the edits so far."""
+        return self._edits
 
     def poll(self) -> bool:
         """Look once; whether another version is in force now.
@@ -111,6 +125,7 @@ class Watcher:
             return False
         if changed:
             self._current = config
+            self._edits = self._edits._replace(taken=self._edits.taken + 1)
         elif self._refused is not None:
             log.info("the config is again as it was before the edit that was refused")
         self._refused = None
@@ -122,6 +137,7 @@ class Watcher:
         self._refused = error
         self._watch((*self._current.files, *stamps), stamps)
         if not repeated:
+            self._edits = self._edits._replace(refused=self._edits.refused + 1)
             try:
                 self._on_refused(error)
             except Exception:  # telling about it must not end the watch

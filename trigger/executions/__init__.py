@@ -1,5 +1,6 @@
 """Executions: their uid, their keys in Redis, and what can be read about each."""
 
+from trigger.executions.counting import COUNTING
 from trigger.executions.keys import (
     API_INDEX,
     APIS,
@@ -41,6 +42,7 @@ __all__ = [
     "API_INDEX",
     "CANCELLED_ERROR",
     "CLOCK",
+    "COUNTING",
     "FAILED_INDEX",
     "FINAL",
     "FINAL_WORDS",

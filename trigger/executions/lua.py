@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from trigger.executions.counting import COUNTING, COUNTING_ENDS
 from trigger.executions.keys import FAILED_INDEX, INDEX, JOB, LOG, STEPS
 from trigger.executions.status import FINAL_OF_RQ
 
@@ -35,8 +36,9 @@ FINAL_WORDS = f"""
 local FINAL = {{{_WORDS}}}
 """
 
-# What becomes of the rest of an execution that has ended, and how long that is kept.
-ENDING = f"""
+# What becomes of the rest of an execution that has ended, and how long that is kept; needs CLOCK.
+ENDING = COUNTING + COUNTING_ENDS
+ENDING += f"""
 -- A field's number where it is a whole one that can be counted with, else nil.
 local function whole(text)
   return text and string.find(text, '^%d+$') and #text <= 9 and tonumber(text) or nil
@@ -55,6 +57,16 @@ local function index_failed(uid)
   if accepted then
     redis.call('ZADD', '{FAILED_INDEX}', accepted, uid)
   end
+end
+
+-- The last of what every way to end an execution does, once: `status` is our word for it, `ttl` how long it is kept in
+-- s; see count_end for the others.
+local function conclude(uid, status, ttl, took, early)
+  if status ~= 'succeeded' then
+    index_failed(uid)
+  end
+  expire(uid, ttl)
+  count_end(uid, status, took, early)
 end
 """
 

@@ -70,13 +70,14 @@ local function finish(uid, execution, status, value, err, exc, why, pause)
     end
     add_result(uid, ttl, result, execution, started)
     redis.call('ZADD', 'rq:finished:' .. queue, math.floor(seconds) + ttl, uid)
-    expire(uid, ttl)
+    conclude(uid, 'succeeded', ttl, seconds - started)
   elseif status == 'scheduled' then
     local due = ms + pause
     redis.call('HSET', job, 'status', 'scheduled', 'last_heartbeat', iso())
     if err ~= '' then
       redis.call('HSET', job, 'error', err)
       redis.call('HINCRBY', job, 'failures', 1)
+      count_attempt(uid, 'retried')
     else
       redis.call('HINCRBY', job, 'attempt', -1)
     end

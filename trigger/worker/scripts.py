@@ -71,13 +71,13 @@ end
 -- Ends an execution as failed or stopped. `exc` is RQ's exc_string (compressed, base64), `err` our JSON error.
 local function fail(queue, uid, status, err, exc, worker, execution, started)
   local job = job_key(uid)
-  local ttl = whole(redis.call('HGET', job, 'failure_ttl')) or 604800
+  local ttl, before = unpack(redis.call('HMGET', job, 'failure_ttl', 'status'))
+  ttl = whole(ttl) or 604800
   redis.call('HSET', job, 'status', status, 'ended_at', iso(), 'last_heartbeat', iso(), 'error', err)
   redis.call('HDEL', job, 'execution')
   add_result(uid, ttl, {'type', '2', 'worker_name', worker, 'exc_string', exc}, execution, started)
   redis.call('ZADD', 'rq:failed:' .. queue, math.floor(seconds) + ttl, uid)
-  index_failed(uid)
-  expire(uid, ttl)
+  conclude(uid, status == 'stopped' and 'cancelled' or 'failed', ttl, nil, before ~= 'started')
   redis.call('ZREM', WAITING .. queue, uid)
   redis.call('ZREM', LEASED .. queue, uid)
 end
@@ -133,6 +133,7 @@ local function free(queue, uid, crashed, budget, err, exc)
       return 'failed'
     end
   end
+  count_attempt(uid, 'interrupted')
   enqueue(queue, uid, 'LPUSH')
   return 'queued'
 end
