@@ -9,6 +9,9 @@ from urllib.parse import urlsplit
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
+# The ports that a browser leaves out.
+_PORTS = {"http": 80, "https": 443}
+
 
 def address(environ: WSGIEnvironment, proxies: int) -> str:
     """The caller's address: the peer's, or what as many proxies as are configured have passed on."""
@@ -28,15 +31,19 @@ def is_foreign(environ: WSGIEnvironment) -> bool | None:
     """Whether a page of another site has made a browser send this; None where nothing is said about it.
 
     Browsers say where a request comes from in Sec-Fetch-Site (W3C Fetch Metadata), on plain HTTP only in Origin, which
-    is compared by name: a proxy in front may have another port.
+    is compared with Host; only by name where Host has no port, since a proxy may have left it out.
     """
     site, origin = environ.get("HTTP_SEC_FETCH_SITE"), environ.get("HTTP_ORIGIN")
     if site is not None:
         return site not in ("same-origin", "none")
-    if origin is not None:
-        host = environ.get("HTTP_HOST", "")
-        return _name(origin) is None or _name(origin) != _name(f"//{host}")
-    return None
+    if origin is None:
+        return None
+    try:
+        sent, served = urlsplit(origin), urlsplit(f"//{environ.get('HTTP_HOST', '')}")
+        same_port = served.port is None or served.port == (sent.port or _PORTS.get(sent.scheme))
+    except ValueError:
+        return True
+    return not sent.hostname or sent.hostname != served.hostname or not same_port
 
 
 def _is_address(text: str) -> bool:
@@ -45,10 +52,3 @@ def _is_address(text: str) -> bool:
     except ValueError:
         return False
     return "%" not in text  # after which an IPv6 address may have any text
-
-
-def _name(url: str) -> str | None:
-    try:
-        return urlsplit(url).hostname
-    except ValueError:
-        return None

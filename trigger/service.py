@@ -11,6 +11,8 @@ from trigger.config import Watcher
 from trigger.config.model import Api
 from trigger.inputs import Shape
 from trigger.queueing import Submitter
+from trigger.sessions import Sessions
+from trigger.tally import Tally
 from trigger.watermark import Watermark
 
 
@@ -38,4 +40,6 @@ class Service:
     submitter: Submitter
     guard: Guard
     shapes: Shapes
+    sessions: Sessions
     watermark: Watermark
+    tally: Tally

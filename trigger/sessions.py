@@ -1,81 +1,124 @@
-"""Who is signed in to the console: a cookie that the operator's own secret signs, and links that sign in once.
+"""Who is signed in to the console: a signed cookie, and links that sign in once.
 
-Nothing has to be stored for a session, so the console can say what is wrong also when Redis is away. What signs is made
-from the operator's password as the config has it: with another password, or without the operator, no session goes on.
+What signs is made from a key that Redis keeps, and from the operator's secret as the config has it: with another
+password, or without the operator, no session goes on; and who has only read the config, or only a hash in it, can make
+none. Of a session itself nothing is stored. So the console can say what is wrong also when Redis is away, for those who
+are signed in.
 """
 
 from __future__ import annotations
 
 import hashlib
+import hmac
 import secrets
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from itsdangerous import BadData, URLSafeTimedSerializer
+from redis import Redis
+from redis.exceptions import RedisError
 
 from trigger.config.secret import Secret
+from trigger.executions.signing import is_spent, make_signing_key, signing_key, spend
 
 LIFETIME = 12 * 3600  # seconds from signing in to the end of a session
 LINK_LIFETIME = 3600  # seconds that a sign-in link may be used
+SKEW = 60  # seconds by which the clocks of two machines may differ, of which one signs and the other reads
 
 MAX_TOKEN = 1000  # characters: a cookie or key that is longer is none of ours
 
 _COOKIE, _LINK = "console session", "sign-in link"
+_LIFETIMES = {_COOKIE: LIFETIME, _LINK: LINK_LIFETIME}
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """An operator's session. `id` tells it from others; `token` is the cookie's value."""
+    """An operator's session; `id` tells it from others."""
 
     operator: str
     id: str
-    token: str
 
 
-def begin(operator: str, secret: Secret) -> Session:
-    """A new session of an operator, whose secret as the config has it is `secret`."""
-    number = secrets.token_urlsafe(16)
-    return Session(operator, number, _serializer(secret, _COOKIE).dumps([operator, number]))
+class Sessions:
+    """Begins, finds and ends sessions. One for each process: it remembers the key for when Redis is away."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._known: bytes | None = None
+
+    def get_ready(self) -> None:
+        """Asks Redis for the key, so that it is known when Redis goes away before this process has used it."""
+        try:
+            self._ask()
+        except RedisError:
+            pass  # it is asked again when it is needed
+
+    def begin(self, operator: str, secret: Secret) -> str:
+        """A new session of an operator, whose secret as the config has it is `secret`: its token, the cookie's value.
+
+        Raises RedisError where the key can't be asked for and is not known.
+        """
+        return self._sign(_COOKIE, operator, secret)
+
+    def find(self, token: str, operators: Mapping[str, Secret]) -> Session | None:
+        """The session that a token stands for; None when it is over, or was not begun by us for one of the operators.
+
+        While Redis is away it can't be said whether it was signed out of: then it counts.
+        """
+        try:
+            session = _read(_COOKIE, token, operators, self._ask())
+            return None if session is None or is_spent(self._redis, session.id) else session
+        except RedisError:
+            return _read(_COOKIE, token, operators, self._known)
+
+    def end(self, session: Session) -> None:
+        """The session is over, wherever its token is. Raises RedisError."""
+        spend(self._redis, session.id, LIFETIME + SKEW)
+
+    def link_key(self, operator: str, secret: Secret) -> str:
+        """What a link holds that signs `operator` in, once, within LINK_LIFETIME. Raises RedisError as `begin` does."""
+        return self._sign(_LINK, operator, secret)
+
+    def use_link(self, key: str, operators: Mapping[str, Secret]) -> str | None:
+        """Whom a link's key signs in, this once; None when it is not valid, or no longer. Raises RedisError."""
+        found = _read(_LINK, key, operators, self._ask())
+        if found is None or not spend(self._redis, found.id, LINK_LIFETIME + SKEW):
+            return None
+        return found.operator
+
+    def _ask(self) -> bytes | None:
+        self._known = signing_key(self._redis)
+        return self._known
+
+    def _sign(self, purpose: str, operator: str, secret: Secret) -> str:
+        try:
+            self._known = make_signing_key(self._redis)
+        except RedisError:
+            if self._known is None:
+                raise
+        return _signer(purpose, secret, self._known).dumps([operator, secrets.token_urlsafe(16)])
 
 
-def find(token: str, operators: Mapping[str, Secret]) -> Session | None:
-    """The session that a cookie stands for; None when it is over, or was not made by us for one of the operators."""
-    found = _find(token, operators, _COOKIE, LIFETIME)
-    return None if found is None else Session(*found, token)
+def _read(purpose: str, token: str, operators: Mapping[str, Secret], key: bytes | None) -> Session | None:
+    """What a token says, if it is signed by one of the operators' secrets and young enough.
 
-
-def link_key(operator: str, secret: Secret) -> str:
-    """What a link holds that signs `operator` in, once, within LINK_LIFETIME."""
-    return _serializer(secret, _LINK).dumps([operator, secrets.token_urlsafe(16)])
-
-
-def find_link(key: str, operators: Mapping[str, Secret]) -> tuple[str, str] | None:
-    """Whom a link's key signs in, and its number, which must not have been used before; None when it is not valid."""
-    return _find(key, operators, _LINK, LINK_LIFETIME)
-
-
-def _find(token: str, operators: Mapping[str, Secret], purpose: str, lifetime: int) -> tuple[str, str] | None:
-    if len(token) > MAX_TOKEN:
+    Nothing of it is unpacked before its signature is seen to be right.
+    """
+    if key is None or len(token) > MAX_TOKEN:
         return None
-    named = _read(URLSafeTimedSerializer("").loads_unsafe(token)[1])  # who it says it is, before that is checked
-    secret = operators.get(named[0]) if named else None
-    if secret is None:
-        return None
-    try:
-        return _read(_serializer(secret, purpose).loads(token, max_age=lifetime))
-    except BadData:
-        return None
-
-
-def _read(value: Any) -> tuple[str, str] | None:
-    """[operator, number], if it is that."""
-    if isinstance(value, list) and len(value) == 2 and all(isinstance(part, str) for part in value):
-        return value[0], value[1]
+    for operator, secret in operators.items():
+        try:
+            content, signed = _signer(purpose, secret, key).loads(token, return_timestamp=True)
+        except BadData:
+            continue
+        age = time.time() - signed.timestamp()
+        if content[0] == operator and -SKEW <= age <= _LIFETIMES[purpose]:
+            return Session(*content)
     return None
 
 
-def _serializer(secret: Secret, purpose: str) -> URLSafeTimedSerializer:
-    """Signs for one purpose, with HMAC-SHA256 under a key that the secret gives."""
-    key = hashlib.sha256(b"trigger\0" + secret.reveal().encode("utf-8", "surrogateescape")).digest()
-    return URLSafeTimedSerializer(key, salt=purpose, signer_kwargs={"digest_method": hashlib.sha256})
+def _signer(purpose: str, secret: Secret, key: bytes) -> URLSafeTimedSerializer:
+    """Signs for one purpose, with HMAC-SHA256."""
+    own = hmac.digest(key, secret.reveal().encode("utf-8", "surrogateescape"), hashlib.sha256)
+    return URLSafeTimedSerializer(own, salt=purpose, signer_kwargs={"digest_method": hashlib.sha256})

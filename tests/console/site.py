@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
+from http.cookies import SimpleCookie
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,6 +15,10 @@ from werkzeug.test import TestResponse
 from tests.web.site import OPERATOR, Site
 
 COOKIE = "trigger_session"
+
+SYSTEM = "/console/system"
+SIGN_IN, SIGN_OUT = "/console/sign-in", "/console/sign-out"
+RIGHT = {"user": "admin", "password": OPERATOR}
 MAX_PAGE = 100_000  # bytes
 
 # What a browser says about a form or a fetch of a page of ours.
@@ -225,7 +230,7 @@ def check_headers(headers: dict[str, str]) -> None:
     assert headers["cache-control"] == "no-store"
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["x-frame-options"] == "DENY"
-    assert headers["referrer-policy"] == "no-referrer"
+    assert headers["referrer-policy"] == "same-origin"
     assert headers["cross-origin-opener-policy"] == "same-origin"
     assert not [name for name in headers if name.startswith("access-control-")]
 
@@ -312,3 +317,20 @@ def sign_in(site: Site, user: str = "admin", password: str = OPERATOR) -> Browse
     assert browser.post("/console/sign-in", {"user": user, "password": password}) == "/console/"
     assert browser.cookie
     return browser
+
+
+def is_in(browser: Browser) -> bool:
+    """Whether the browser is shown a page of the console, and not sent to where one signs in."""
+    response = browser.open(SYSTEM)
+    if response.status_code == 200:
+        return page(response).heading == "System"
+    assert response.status_code == 303
+    assert urlsplit(response.location).path == SIGN_IN
+    return False
+
+
+def set_cookie(response: TestResponse) -> tuple[str, dict[str, str | bool]]:
+    """The value of the cookie that an answer sets, and its attributes."""
+    (header,) = response.headers.getlist("Set-Cookie")
+    cookie = SimpleCookie(header)[COOKIE]
+    return cookie.value, {name: value for name, value in cookie.items() if value}

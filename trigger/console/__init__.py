@@ -22,6 +22,7 @@ import logging
 import secrets
 
 from flask import Blueprint, Response, g, request
+from redis.exceptions import RedisError
 from werkzeug.exceptions import HTTPException
 
 from trigger.console.api import ApiPage
@@ -31,7 +32,7 @@ from trigger.console.gate import Gate, only
 from trigger.console.page import Assets, Pages, see_other
 from trigger.console.switching import Switch
 from trigger.console.system import SystemPage
-from trigger.errors import BadRequest, InternalError, PathNotFound, RequestError
+from trigger.errors import BadRequest, InternalError, PathNotFound, QueueUnavailable, RequestError
 from trigger.service import Service
 
 logger = logging.getLogger("trigger.console")
@@ -57,6 +58,7 @@ def blueprint(service: Service) -> Blueprint:
 
     route("/system", endpoint="system")(gate.page(SystemPage(service, pages)))
 
+    @route("")
     @route("/")
     def first() -> Response:
         only("GET")
@@ -86,6 +88,11 @@ def blueprint(service: Service) -> Blueprint:
     @routes.errorhandler(HTTPException)
     def http_error(error: HTTPException) -> Response:
         return refused(BadRequest(error.name, status=error.code or 400))
+
+    @routes.errorhandler(RedisError)
+    def away(error: RedisError) -> Response:
+        logger.warning("a page can't be shown, Redis: %s", error)
+        return refused(QueueUnavailable("This page needs Redis, which can't be used now: System says what is wrong"))
 
     @routes.errorhandler(Exception)
     def failed(error: Exception) -> Response:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from flask import Response, g, request
 from redis.exceptions import RedisError
@@ -20,7 +20,6 @@ from trigger.auth import Credentials
 from trigger.config.model import Config
 from trigger.console.page import Pages, see_other
 from trigger.errors import BadRequest, MethodNotAllowed, PathNotFound, QueueUnavailable, TooManyRequests
-from trigger.executions.spent import is_spent, spend
 from trigger.inputs import Form
 from trigger.request_body import whole_body
 from trigger.service import Service
@@ -30,6 +29,7 @@ logger = logging.getLogger("trigger.console")
 
 COOKIE = "trigger_session"
 MAX_FORM = 16 * 1024  # bytes of a form without an input
+MAX_NEXT = 2000  # characters of where to go on after signing in
 ESCAPED = 3  # bytes that a form takes at most for one of its input
 
 _WRONG = "That user and password do not fit."
@@ -46,18 +46,9 @@ def only(*verbs: str) -> None:
 
 
 def operator_of(service: Service, config: Config) -> Session | None:
-    """The session that the request's cookie stands for; None when nobody is signed in with it.
-
-    While Redis is away it can't be said whether it was signed out of: then it counts.
-    """
+    """The session that the request's cookie stands for; None when nobody is signed in with it."""
     token = request.cookies.get(COOKIE, "")
-    session = sessions.find(token, config.operators) if token else None
-    if session is None:
-        return None
-    try:
-        return None if is_spent(service.redis, session.id) else session
-    except RedisError:
-        return session
+    return service.sessions.find(token, config.operators) if token else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +59,20 @@ class Gate:
     pages: Pages
 
     def page(self, view: View) -> View:
-        """Only for operators who are signed in; others are sent to the page where one does that."""
+        """Only for operators who are signed in; others are sent to the page where one does that.
+
+        Who has followed a link on another site may be signed in: a browser sends no SameSite=Strict cookie along with
+        that. So the page has it come again, from here, and then it does.
+        """
 
         @functools.wraps(view)
         def wrapper(**arguments: str) -> Response:
             only("GET")
-            if self._signed_in() is None:
-                return see_other(f"/console/sign-in?next={quote(_here(), safe='')}")
-            return view(**arguments)
+            if self._signed_in() is not None:
+                return view(**arguments)
+            if sender.is_foreign(request.environ):
+                return self.pages("arrival.html", here=_here())
+            return see_other(f"/console/sign-in?next={quote(_here(), safe='')}")
 
         return wrapper
 
@@ -111,7 +108,7 @@ class Gate:
         session = self._signed_in()
         if session is not None:
             try:
-                spend(self.service.redis, session.id, sessions.LIFETIME)
+                self.service.sessions.end(session)
             except RedisError as error:
                 raise QueueUnavailable("Signing out must be noted in Redis, which can't be reached now") from error
         return see_other("/console/sign-in", {"Set-Cookie": self._cookie("", 0)})
@@ -138,34 +135,39 @@ class Gate:
         try:
             operator = self.service.guard.operator(config.operators, credentials, self._client())
         except TooManyRequests as error:
-            return self._form(error.message, error.status, user)
+            return self._form(error.message, error.status, user, error.headers)
         if operator is None:
             logger.warning("signing in failed", extra={"fields": {"client": self._client()}})
             return self._form(_WRONG, 401, user)
         return self._begin(operator)
 
     def _with_link(self, key: str) -> Response:
-        """A link is followed by a GET, and what only looks at it beforehand must not use it up."""
+        """A link is followed by a GET; what only looks at it beforehand must not use it up."""
         config: Config = g.config
-        found = sessions.find_link(key, config.operators)
-        if found is None or request.headers.get("Sec-Purpose") or request.method != "GET":
-            return self._form(_BAD_LINK, 401)
-        operator, number = found
+        if request.method == "HEAD":
+            return self._form()
+        if request.headers.get("Sec-Purpose"):
+            raise BadRequest("A browser's prefetch signs nobody in")
         try:
-            first = spend(self.service.redis, number, sessions.LINK_LIFETIME)
+            operator = self.service.sessions.use_link(key, config.operators)
         except RedisError as error:
             raise QueueUnavailable("Redis can't be reached: a link can't sign in now, a password can") from error
-        return self._begin(operator) if first else self._form(_BAD_LINK, 401)
+        return self._form(_BAD_LINK, 401) if operator is None else self._begin(operator)
 
     def _begin(self, operator: str) -> Response:
         config: Config = g.config
-        session = sessions.begin(operator, config.operators[operator])
+        try:
+            token = self.service.sessions.begin(operator, config.operators[operator])
+        except RedisError as error:
+            raise QueueUnavailable("Nobody can sign in until Redis can be reached") from error
         g.caller = operator
         logger.info("%s signed in", operator, extra={"fields": {"operator": operator, "client": self._client()}})
-        return see_other(_next(), {"Set-Cookie": self._cookie(session.token, sessions.LIFETIME)})
+        return see_other(_next(), {"Set-Cookie": self._cookie(token, sessions.LIFETIME)})
 
-    def _form(self, problem: str = "", status: int = 200, user: str = "") -> Response:
-        return self.pages("sign_in.html", status, problem=problem, user=user, next=_next())
+    def _form(
+        self, problem: str = "", status: int = 200, user: str = "", headers: Mapping[str, str] | None = None
+    ) -> Response:
+        return self.pages("sign_in.html", status, headers, problem=problem, user=user, next=_next())
 
     def _cookie(self, value: str, seconds: int) -> str:
         config: Config = g.config
@@ -199,5 +201,6 @@ def _here() -> str:
 def _next() -> str:
     """Where to go on after signing in: a page of the console, whatever else was asked for."""
     asked = g.form.get("next", "") if request.method == "POST" else request.args.get("next", "")
-    fits = asked.startswith("/console/") and asked.isascii() and asked.isprintable() and " " not in asked
-    return asked if fits and len(asked) <= 2000 and ".." not in asked and "\\" not in asked else "/console/"
+    path = unquote(asked)
+    fits = path.startswith("/console/") and path.isprintable() and ".." not in path and "\\" not in path
+    return asked if fits and asked.isascii() and " " not in asked and len(asked) <= MAX_NEXT else "/console/"

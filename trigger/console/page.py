@@ -28,7 +28,7 @@ _HEADERS = (
     ("Content-Type", "text/html; charset=utf-8"),
     ("Cache-Control", "no-store"),
     ("Content-Security-Policy", POLICY),
-    ("Referrer-Policy", "no-referrer"),
+    ("Referrer-Policy", "same-origin"),  # with no-referrer, browsers would send our forms with "Origin: null"
     ("X-Content-Type-Options", "nosniff"),
     ("X-Frame-Options", "DENY"),
     ("Cross-Origin-Opener-Policy", "same-origin"),
@@ -103,7 +103,7 @@ class Pages:
             section=request.path.removeprefix("/console/").partition("/")[0],
             operator=g.get("operator"),
             now=time.time(),
-            refused_edit=g.refused_edit,
+            refused_edit=g.get("refused_edit"),
             said=SAID.get(request.args.get("said", "")),
             **context,
         )

@@ -1,0 +1,61 @@
+"""Styles and scripts: only those that are listed."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+
+from tests.console.site import SIGN_IN, Browser, Page, page
+from tests.web.site import Site
+
+# Files
+
+
+def assets(site: Site) -> list[str]:
+    root = Browser(site).get(SIGN_IN).root
+    files = [element["href"] for element in root.all("link")] + [element["src"] for element in root.all("script")]
+    assert len(files) == 3
+    return files
+
+
+def test_files_are_kept_by_browsers_under_a_name_of_their_content(site: Site) -> None:
+    kinds = {}
+    for path in assets(site):
+        response = site.call(path, "GET")
+        assert response.status_code == 200
+        assert response.headers["Cache-Control"] == "public, max-age=31536000, immutable"
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
+        assert int(response.headers["Content-Length"]) == len(response.data) > 0
+        assert hashlib.sha256(response.data).hexdigest()[:12] in path
+        kinds[path.rpartition(".")[2]] = response.headers["Content-Type"]
+        assert site.call(path, "HEAD").data == b""
+    assert kinds == {
+        "css": "text/css; charset=utf-8",
+        "js": "text/javascript; charset=utf-8",
+        "svg": "image/svg+xml; charset=utf-8",
+    }
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "console.css",
+        "console.000000000000.css",
+        "",
+        ".",
+        "..",
+        "../gate.py",
+        "..%2fgate.py",
+        "%2e%2e/gate.py",
+        "..%5cgate.py",
+        "%2fetc%2fpasswd",
+        "/etc/passwd",
+        "....//gate.py",
+        "console.css%00",
+        "x" * 3000,
+    ],
+)
+def test_other_files_are_not_there(site: Site, name: str) -> None:
+    shown: Page = page(site.call(f"/console/static/{name}", "GET"), 404)
+    assert shown.heading in ("There is no such file", "There is no such page")
