@@ -35,7 +35,7 @@ LAYERS = [
     },
     {"executions", "curl"},
     {"workflows", "queueing"},
-    {"inforce", "watermark", "supervisor", "gunicorn_worker", "acts", "sessions"},
+    {"inforce", "watermark", "tally", "supervisor", "gunicorn_worker", "acts", "sessions"},
     {"service", "readiness", "flask_app", "request_body"},
     {"executions_api", "log_api"},
     {"api", "console", "worker", "up"},

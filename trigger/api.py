@@ -47,6 +47,7 @@ from trigger.log_api import LogView
 from trigger.queueing import Call
 from trigger.request_body import checked_size, parsed_body, whole_body
 from trigger.service import Service
+from trigger.tally import Answered
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -75,6 +76,7 @@ def blueprint(service: Service) -> Blueprint:
             api = config.apis.get((module, method))
             if api is None or _has_escapes(environ):
                 raise ApiNotFound("There is no such API")
+            call.api = api
             verb = environ["REQUEST_METHOD"]
             if verb not in api.verbs:
                 allow = {"Allow": ", ".join(api.verbs)}
@@ -192,11 +194,12 @@ def blueprint(service: Service) -> Blueprint:
         path = request.path
         if response.status_code < 400 and _is_look(environ["REQUEST_METHOD"], path):
             return response
+        seconds = time.perf_counter() - call.started
         fields = {
             "method": environ["REQUEST_METHOD"],
             "path": quote(path)[:200],
             "status": response.status_code,
-            "ms": round((time.perf_counter() - call.started) * 1000, 1),
+            "ms": round(seconds * 1000, 1),
             "client": client()[:64],
         }
         if call.config.server.proxies and _REQUEST_ID.fullmatch(number := environ.get("HTTP_X_REQUEST_ID", "")):
@@ -208,6 +211,19 @@ def blueprint(service: Service) -> Blueprint:
         refused: RequestError | None = call.get("refused")
         if refused:
             fields["error"] = f"{refused.code}: {refused.message}"
+        service.tally.note(
+            Answered(
+                method=fields["method"],
+                path=fields["path"],
+                below=path.startswith(f"{call.config.server.prefix}/"),
+                api=call.get("api"),
+                client=fields["client"],
+                status=response.status_code,
+                refused=refused,
+                replayed="Idempotency-Replayed" in response.headers,
+                seconds=seconds,
+            )
+        )
         text = " ".join([f"{name}={value}" for name, value in fields.items()])
         logger.info(text, extra={"fields": fields})
         return response

@@ -13,6 +13,7 @@ from trigger.config.model import Api, Config
 from trigger.inputs import Shape
 from trigger.queueing import Submitter
 from trigger.sessions import Sessions
+from trigger.tally import Tally
 from trigger.watermark import Watermark
 
 
@@ -42,6 +43,7 @@ class Service:
     shapes: Shapes
     sessions: Sessions
     watermark: Watermark
+    tally: Tally
 
     def parts(self, config: Config) -> Parts:
         """What it takes to start an execution anew. Raises QueueUnavailable."""

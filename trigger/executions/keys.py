@@ -35,6 +35,9 @@ API_INDEX = "trigger:executions:api:"  # and module/method: as INDEX, of one API
 FAILED_INDEX = "trigger:executions:failed"  # as INDEX, of those that have failed or were cancelled
 FIGURES = "trigger:figures:"  # and "api:" or "workflow:" and a name: hash, see counting; and "apis" or "workflows":
 # sorted set, the names by the hour in which something last began
+CALLS = "trigger:figures:calls"  # hash: totals of what web processes have counted, see calls
+SENDER = "trigger:figures:sender:"  # and a web process' name: the number of the last batch it has added
+REFUSED = "trigger:refused"  # list: the last refused calls, newest first
 
 SPENT = "trigger:spent:"  # and a number that may be used once, and was
 SIGNING = "trigger:signing"  # string: the key that the console's sessions and sign-in links are signed with
