@@ -7,10 +7,11 @@
     POST     /v1/executions/<uid>/cancel        what an operator can do about it: it never starts or is told to end,
     POST     /v1/executions/<uid>/rerun         is done again as a new one,
     POST     /v1/executions/<uid>/resume        or gone on with as a new one
+    GET      /metrics                           figures for Prometheus
     GET      /healthz                           this process is alive
     GET      /readyz                            the config in force, Redis, the workers; 503 when no call can be taken
 
-Every answer is JSON; a refusal is always {"response": {"error": {"code", "message"}}}.
+Every answer is JSON, but for figures and logs; a refusal is always {"response": {"error": {"code", "message"}}}.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import HTTPException
 
 from trigger import readiness
-from trigger.answers import answer, refusal
+from trigger.answers import answer, only_get, refusal
 from trigger.auth import Credentials
 from trigger.config.model import Api, Config
 from trigger.errors import (
@@ -48,6 +49,7 @@ from trigger.errors import (
 from trigger.executions_api import Views
 from trigger.inputs import parse_body, parse_query, read_body
 from trigger.log_api import LogView
+from trigger.metrics_api import MetricsView
 from trigger.queueing import Call
 from trigger.service import Service
 from trigger.tally import Answered
@@ -170,14 +172,20 @@ def blueprint(service: Service) -> Blueprint:
     def resume(uid: str) -> Response:
         return views.resume(uid)
 
+    figures = MetricsView(service, views.operator)
+
+    @route("/metrics")
+    def metrics() -> Response:
+        return figures()
+
     @route("/healthz")
     def healthz() -> Response:
-        _only_get()
+        only_get()
         return answer({"status": "alive"})
 
     @route("/readyz")
     def readyz() -> Response:
-        _only_get()
+        only_get()
         state = readiness.state(service.redis, service.watcher, service.watermark)
         if state.ready:
             return answer(state.as_json())
@@ -201,7 +209,7 @@ def blueprint(service: Service) -> Blueprint:
         """One line per call with its outcome. Headers and queries are left out: they may hold a secret."""
         call, environ = _this_call()
         path = request.path
-        if path in ("/healthz", "/readyz") and response.status_code < 400:
+        if path in ("/healthz", "/readyz", "/metrics") and response.status_code < 400:
             return response
         seconds = time.perf_counter() - call.started
         fields = {
@@ -294,11 +302,6 @@ def _is_served(host: str, hosts: Collection[str]) -> bool:
         if served in (host, name) or (served.startswith(".") and f".{name}".endswith(served)):
             return True
     return False
-
-
-def _only_get() -> None:
-    if request.method not in ("GET", "HEAD"):
-        raise MethodNotAllowed("Only GET is answered here", headers={"Allow": "GET, HEAD"})
 
 
 def _has_escapes(environ: WSGIEnvironment) -> bool:
