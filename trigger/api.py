@@ -7,10 +7,11 @@
     POST     /v1/executions/<uid>/cancel        what an operator can do about it: it never starts or is told to end,
     POST     /v1/executions/<uid>/rerun         is done again as a new one,
     POST     /v1/executions/<uid>/resume        or gone on with as a new one
+    GET      /metrics                           figures for Prometheus
     GET      /healthz                           this process is alive
     GET      /readyz                            the config in force, Redis, the workers; 503 when no call can be taken
 
-Every answer is JSON; a refusal is always {"response": {"error": {"code", "message"}}}.
+Every answer is JSON, but for figures and logs; a refusal is always {"response": {"error": {"code", "message"}}}.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from flask import Blueprint, Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
 
 from trigger import readiness, sender
-from trigger.answers import answer, refusal
+from trigger.answers import answer, only_get, refusal
 from trigger.auth import Credentials
 from trigger.config.model import Api, Config
 from trigger.errors import (
@@ -44,6 +45,7 @@ from trigger.errors import (
 from trigger.executions_api import Views
 from trigger.inputs import parse_query
 from trigger.log_api import LogView
+from trigger.metrics_api import MetricsView
 from trigger.queueing import Call
 from trigger.request_body import checked_size, parsed_body, whole_body
 from trigger.service import Service
@@ -161,14 +163,20 @@ def blueprint(service: Service) -> Blueprint:
     def resume(uid: str) -> Response:
         return views.resume(uid)
 
+    figures = MetricsView(service, views.operator)
+
+    @route("/metrics")
+    def metrics() -> Response:
+        return figures()
+
     @route("/healthz")
     def healthz() -> Response:
-        _only_get()
+        only_get()
         return answer({"status": "alive"})
 
     @route("/readyz")
     def readyz() -> Response:
-        _only_get()
+        only_get()
         state = readiness.state(service.redis, service.watcher, service.watermark)
         if state.ready:
             return answer(state.as_json())
@@ -279,14 +287,9 @@ def _is_served(host: str, hosts: Collection[str]) -> bool:
     return False
 
 
-def _only_get() -> None:
-    if request.method not in ("GET", "HEAD"):
-        raise MethodNotAllowed("Only GET is answered here", headers={"Allow": "GET, HEAD"})
-
-
 def _is_look(verb: str, path: str) -> bool:
     """Whether it is a look from outside or from a page of the console: those come again and again."""
-    return path in ("/healthz", "/readyz") or (verb == "GET" and path.startswith("/console/"))
+    return path in ("/healthz", "/readyz", "/metrics") or (verb == "GET" and path.startswith("/console/"))
 
 
 def _has_escapes(environ: WSGIEnvironment) -> bool:
