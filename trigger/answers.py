@@ -6,10 +6,10 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from flask import Response, g
+from flask import Response, g, request
 from werkzeug.datastructures import Headers
 
-from trigger.errors import RequestError
+from trigger.errors import MethodNotAllowed, RequestError
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -42,3 +42,9 @@ def refusal(error: RequestError) -> Response:
         content["details"] = error.details
     g.refused = error
     return answer({"error": content}, error.status, error.headers)
+
+
+def only_get() -> None:
+    """Refuses any verb but GET, and HEAD, which gets the same without a body."""
+    if request.method not in ("GET", "HEAD"):
+        raise MethodNotAllowed("Only GET is answered here", headers={"Allow": "GET, HEAD"})

@@ -7,10 +7,13 @@
     POST     /v1/executions/<uid>/cancel        what an operator can do about it: it never starts or is told to end,
     POST     /v1/executions/<uid>/rerun         is done again as a new one,
     POST     /v1/executions/<uid>/resume        or gone on with as a new one
+    GET      /openapi.json                      the description of the APIs, for programs
+    GET      /docs                              for people, who can try them out
+    GET      /docs/<asset>                      what that page is made of
     GET      /healthz                           this process is alive
     GET      /readyz                            the config in force, Redis, the workers; 503 when no call can be taken
 
-Every answer is JSON; a refusal is always {"response": {"error": {"code", "message"}}}.
+Every answer is JSON, but for the page and the logs; a refusal is always {"response": {"error": {"code", "message"}}}.
 """
 
 from __future__ import annotations
@@ -30,9 +33,10 @@ from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import HTTPException
 
 from trigger import readiness
-from trigger.answers import answer, refusal
+from trigger.answers import answer, only_get, refusal
 from trigger.auth import Credentials
 from trigger.config.model import Api, Config
+from trigger.docs_api import DocsViews
 from trigger.errors import (
     ApiNotEnabled,
     ApiNotFound,
@@ -168,14 +172,28 @@ def blueprint(service: Service) -> Blueprint:
     def resume(uid: str) -> Response:
         return views.resume(uid)
 
+    docs = DocsViews(views.operator)
+
+    @route("/openapi.json")
+    def openapi() -> Response:
+        return docs.openapi()
+
+    @route("/docs")
+    def docs_page() -> Response:
+        return docs.page()
+
+    @route("/docs/<name>")
+    def docs_asset(name: str) -> Response:
+        return docs.asset(name)
+
     @route("/healthz")
     def healthz() -> Response:
-        _only_get()
+        only_get()
         return answer({"status": "alive"})
 
     @route("/readyz")
     def readyz() -> Response:
-        _only_get()
+        only_get()
         state = readiness.state(service.redis, service.watcher, service.watermark)
         if state.ready:
             return answer(state.as_json())
@@ -278,11 +296,6 @@ def _is_served(host: str, hosts: Collection[str]) -> bool:
         if served in (host, name) or (served.startswith(".") and f".{name}".endswith(served)):
             return True
     return False
-
-
-def _only_get() -> None:
-    if request.method not in ("GET", "HEAD"):
-        raise MethodNotAllowed("Only GET is answered here", headers={"Allow": "GET, HEAD"})
 
 
 def _has_escapes(environ: WSGIEnvironment) -> bool:

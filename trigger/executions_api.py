@@ -22,7 +22,7 @@ from flask import Response, g, request
 from redis.exceptions import RedisError
 
 from trigger import acts, executions
-from trigger.answers import answer
+from trigger.answers import answer, only_get
 from trigger.auth import BASIC, Credentials
 from trigger.config.model import MISSING, Config
 from trigger.errors import (
@@ -54,8 +54,8 @@ class Views:
 
     def list(self) -> Response:
         """GET /v1/executions"""
-        _only_get()
-        self._operator()
+        only_get()
+        self.operator()
         parameters = parse_query(request.query_string)
         query = executions.Query.parse(parameters, now=time.time())
         with _reading():
@@ -76,7 +76,7 @@ class Views:
 
         Raises ExecutionNotFound when it is not there or not theirs, which look the same.
         """
-        _only_get()
+        only_get()
         if not executions.is_uid(uid):
             raise _hidden()
         with _reading():
@@ -115,14 +115,14 @@ class Views:
         if request.method != "POST":
             raise MethodNotAllowed("Only POST is answered here", headers={"Allow": "POST"})
         _check_origin()
-        operator = self._operator()
+        operator = self.operator()
         if not executions.is_uid(uid):
             raise ExecutionNotFound("There is no such execution")
         g.uid = uid
         return operator
 
-    def _operator(self) -> str:
-        """The name of the operator who calls."""
+    def operator(self) -> str:
+        """The name of the operator who calls; raises CredentialMissing, Unauthorized or TooManyRequests."""
         credentials = Credentials.of(request.environ)
         if credentials.user is None or credentials.password is None:
             raise CredentialMissing("User/Password is required", headers=BASIC)
@@ -162,11 +162,6 @@ def _reading() -> Iterator[None]:
         yield
     except RedisError as error:
         raise QueueUnavailable("Records can't be read now; try again", headers={"Retry-After": "1"}) from error
-
-
-def _only_get() -> None:
-    if request.method not in ("GET", "HEAD"):
-        raise MethodNotAllowed("Only GET is answered here", headers={"Allow": "GET, HEAD"})
 
 
 def _hidden() -> ExecutionNotFound:

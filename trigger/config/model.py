@@ -205,7 +205,7 @@ class Api:
     enabled: bool = False
     verbs: tuple[Verb, ...] = ("GET", "POST")
     input: Input | None = None
-    debug: Any = MISSING  # a simulated request's input
+    debug: Any = MISSING  # a simulated request's input; texts that came from outside the file are Replaced
     line: int = 0  # of its key in the file, counted from 1
 
 

@@ -144,6 +144,11 @@ def declared_input(value: Any) -> Input:
     return Input(fields=tuple(given["fields"].values()), unknown=given.get("unknown", "reject"))
 
 
+def debug(value: Any) -> Any:
+    """A free value, in which it can still be told what came from outside the file."""
+    return free(value, lambda text: text)
+
+
 def _secret_of(convert: Callable[[str], Secret | None]) -> Callable[[str, Any], Any]:
     field = Scalar(convert)
 
@@ -202,7 +207,7 @@ _API = Strict.from_dict(
             error_messages={"required": f"is missing: name one of `workflows`, or {REFERENCE_FORM}"},
         ),
         "input": Value(declared_input),
-        "debug": Value(free, allow_none=True),
+        "debug": Value(debug, allow_none=True),
     }
 )()
 
