@@ -28,9 +28,6 @@ _UNAUTHORIZED: Mapping[type, list[str]] = {NoAuth: [], TokenAuth: ["401-token"],
 _ALWAYS = ["202", "400", "403", "404", "413", "422", "429", "503"]
 _WITH_BODY = ["408", "415"]
 
-# The media types of a form.
-_FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
-
 
 def operations(api: Api, config: Config) -> dict[str, Any]:
     """The operation of each of the API's verbs, in lower case."""
@@ -70,7 +67,7 @@ def _operation(api: Api, verb: Verb, example: Any) -> dict[str, Any]:
 
 def _any_query() -> dict[str, Any]:
     """What OpenAPI has for parameters of any name: an object whose properties are parameters each."""
-    schema: Schema = {"type": "object", "additionalProperties": {"type": "string"}}
+    schema: Schema = {"type": "object"}
     return {"name": "input", "in": "query", "description": _ANY_QUERY, "schema": schema}
 
 
@@ -94,7 +91,7 @@ def _parameter(field: Field, schema: Schema, example: Any) -> dict[str, Any]:
         parameter["description"] = schema.pop("description")
     if field.required:
         parameter["required"] = True
-    elif field.type != "string":
+    elif field.type not in ("string", "any", "list"):
         parameter["allowEmptyValue"] = True
     if isinstance(example, dict) and isinstance(value := example.get(field.name), str | int | float | list):
         parameter["example"] = value
@@ -115,7 +112,8 @@ def _body(declared: Input | None, example: Any) -> dict[str, Any]:
         content["application/json"] = {"schema": object_of(declared.fields, declared.unknown)}
         forms = _form(declared)
     if forms is not None:
-        content |= {media_type: {"schema": forms} for media_type in _FORMS}
+        content["application/x-www-form-urlencoded"] = {"schema": forms}
+        content["multipart/form-data"] = {"schema": {**forms, "propertyNames": {"minLength": 1}}}
     if example is not MISSING:
         content["application/json"]["examples"] = {"debug": {"value": example}}
     return body

@@ -21,6 +21,8 @@ it is an object. Numbers, `true` and `false` may come as text too. In a query or
 string counts as left out, and a name that comes more than once is a list. Fields that are not declared are refused,
 unless an API says otherwise.
 
+JSON is strict: no key twice, whole numbers within ±2^63, at most 32 levels.
+
 Errors are always `{"response": {"error": {"code", "message"}}}`. Besides those listed, what breaks the rules of HTTP
 itself is `requestError.badRequest`, with 400, 408, 414, 417, 431 or 501.
 """
@@ -40,7 +42,7 @@ def pieces(config: Config) -> Iterator[bytes]:
 
     Each API is in it that is enabled.
     """
-    spec = _spec(config.digest[:12], info={"description": _ABOUT}, servers=[{"url": "/"}])
+    spec = _spec(config.digest[:12], info={"description": _ABOUT})
     for name, scheme in _SCHEMES.items():
         spec.components.security_scheme(name, scheme)
     for name, response in COMPONENTS.items():

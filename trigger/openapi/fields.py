@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from trigger.config.declarations import NUMBERS
 from trigger.config.model import MISSING, Field, FieldType, Unknown
 from trigger.inputs.fields import MAX_EMAIL, MAX_ITEMS, MAX_PATTERN_TEXT, MAX_URL, Boolean
 from trigger.inputs.shape import least_length
@@ -28,7 +29,7 @@ _URL = rf"^[hH][tT][tT][pP][sS]?://{_HOST}(?::[0-9]+)?(?:/|[/?#][^\s]+)?$"
 
 def in_json(field: Field) -> Schema:
     """What JSON may hold for a field."""
-    schema = _choices(field, _as_in_json) if _is_told(field) else _IN_JSON[field.type](field)
+    schema = _choices(field) if _is_told(field) else _IN_JSON[field.type](field)
     if field.nullable and field.type != "any":
         schema = _or_null(schema)
     return described(field, schema)
@@ -45,7 +46,7 @@ def in_text(field: Field) -> Schema | None:
         texts = [choice for choice in field.enum or () if isinstance(choice, str)]
         return {"type": "string", "enum": texts} if texts else None
     if _is_told(field):
-        return {"type": _JSON_TYPES.get(field.type, "string"), **_choices(field, lambda choice: (choice,))}
+        return {"type": field.type if field.type in NUMBERS else "string", "enum": list(field.enum or ())}
     return _IN_TEXT[field.type](field)
 
 
@@ -85,14 +86,13 @@ def _is_told(field: Field) -> bool:
     return field.enum is not None and not field.secret
 
 
-def _choices(field: Field, spellings: Callable[[Any], Sequence[Any]]) -> Schema:
-    choices = [spelling for choice in field.enum or () for spelling in spellings(choice)]
-    return {"enum": [*choices, None] if field.type == "any" else choices}
-
-
-def _as_in_json(choice: Any) -> Sequence[Any]:
-    """A number as itself and as its text."""
-    return (choice, str(choice)) if isinstance(choice, int | float) and not isinstance(choice, bool) else (choice,)
+def _choices(field: Field) -> Schema:
+    choices = list(field.enum or ())
+    if field.type in NUMBERS:
+        choices += [str(choice) for choice in choices]
+    elif field.type == "any":
+        choices.append(None)
+    return {"enum": choices}
 
 
 def _or_null(schema: Schema) -> Schema:
@@ -125,7 +125,7 @@ def _email(field: Field) -> Schema:
 
 
 def _url(field: Field) -> Schema:
-    return _text(field, MAX_URL, format="uri", pattern=_URL)
+    return _text(field, MAX_URL, pattern=_URL)  # the format "uri" would refuse what is not ASCII
 
 
 def _uuid(field: Field) -> Schema:
@@ -158,7 +158,7 @@ def _number(field: Field) -> Schema:
 
 
 def _boolean(field: Field) -> Schema:
-    return {"type": "boolean"}
+    return {"anyOf": [{"type": "boolean"}, {"type": "string", "enum": ["0", "1"]}]}
 
 
 def _integer_in_json(field: Field) -> Schema:
@@ -182,26 +182,31 @@ def _object(field: Field) -> Schema:
 
 
 def _list(field: Field) -> Schema:
-    return _items(field, in_json(field.of) if field.of is not None else {})
+    return _items(field, in_json(field.of) if field.of is not None else {}, MAX_ITEMS)
 
 
-def _items(field: Field, item: Schema) -> Schema:
+def _items(field: Field, item: Schema, cap: int | None) -> Schema:
     schema: Schema = {"type": "array", "items": item}
     if least := least_length(field):
         schema["minItems"] = least
-    schema["maxItems"] = MAX_ITEMS if field.max_length is None else field.max_length
+    most = cap if field.max_length is None else field.max_length
+    if most is not None:
+        schema["maxItems"] = most
     return schema
 
 
 def _list_in_text(field: Field) -> Schema | None:
-    """An empty list can't be told from none; and a single empty text counts as none."""
+    """An empty list can't be told from none, and a single empty text counts as none: neither will do where the field is
+    required."""
     item: Schema | None = {"type": "string"} if field.of is None else in_text(field.of)
     if item is None or item.get("type") == "array":
         return None
+    if not field.required:
+        return _items(field, item, None)
     if item.get("type") == "string" and "enum" not in item:
         item = {**item, "minLength": max(1, item.get("minLength", 0))}
-    schema = _items(field, item)
-    return {**schema, "minItems": max(1, schema.get("minItems", 0))} if field.required else schema
+    schema = _items(field, item, None)
+    return {**schema, "minItems": max(1, schema.get("minItems", 0))}
 
 
 def _anything(field: Field) -> Schema:
@@ -211,8 +216,6 @@ def _anything(field: Field) -> Schema:
 def _any_text(field: Field) -> Schema:
     return {"type": "string"}
 
-
-_JSON_TYPES: Mapping[FieldType, str] = {"integer": "integer", "number": "number"}
 
 _TEXTS: Mapping[FieldType, Callable[[Field], Schema]] = {
     "string": _string,

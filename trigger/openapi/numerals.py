@@ -30,7 +30,7 @@ def number(low: float | None, high: float | None) -> str | None:
     positive = _natural(max(0, math.ceil(least)), math.floor(most) - 1)
     negative = _natural(max(0, math.ceil(-most)), math.floor(-least) - 1)
     fractions = [*(text + _FRACTION for text in positive), *(f"-{text}{_FRACTION}" for text in negative)]
-    return _anchored([*_whole(low, high), *fractions])
+    return _anchored([*(f"{text}(?:\\.0{{1,100}})?" for text in _whole(low, high)), *fractions])
 
 
 def _anchored(alternatives: list[str]) -> str | None:
@@ -43,7 +43,7 @@ def _clamped(low: float | None, high: float | None, largest: int) -> tuple[float
 
 def _whole(low: float | None, high: float | None) -> list[str]:
     least, most = _clamped(low, high, _LARGEST)
-    negative = _natural(max(0, math.ceil(-most)), math.floor(-least))
+    negative = _natural(max(1, math.ceil(-most)), math.floor(-least))
     return [*_natural(max(0, math.ceil(least)), math.floor(most)), *(f"-{text}" for text in negative)]
 
 

@@ -19,7 +19,8 @@ KEY = {
     "name": "Idempotency-Key",
     "in": "header",
     "description": "Makes it safe to repeat a call whose answer was lost: the same key is answered the first uid again",
-    "schema": {"type": "string", "pattern": '^(?!""$)[!-~](?:[ -~]*[!-~])?$', "maxLength": 255},
+    # From 1 to 255 printable characters, which may be quoted; blanks at its ends a header can't have.
+    "schema": {"type": "string", "pattern": '^(?:"[ -~]{1,255}"|(?!".*"$)[!-~](?:[ -~]{0,253}[!-~])?)$'},
 }
 
 _TEXT: Schema = {"type": "string"}
@@ -60,6 +61,16 @@ def _query(name: str, description: str, schema: Schema) -> dict[str, Any]:
 
 def _list() -> dict[str, Any]:
     moment: Schema = {"anyOf": [_MOMENT, {"type": "string", "pattern": "^[0-9]{1,9}[smhdw]$"}]}
+    filters = [
+        _query("module", "Only those of that module", _TEXT),
+        _query("method", "Only those of methods of that name", _TEXT),
+        _query("caller", "Only those of that caller", _TEXT),
+        _query("status", "Only those that are this now", {"type": "string", "enum": list(Status)}),
+        _query("since", "Accepted from then on; 24h: so long ago", moment),
+        _query("until", "Accepted before then; 24h: so long ago", moment),
+        _query("limit", "So many at once", {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": LIMIT}),
+        _query("cursor", "The `next` of an earlier answer", {"type": "string", "pattern": "^A[A-Za-z0-9_-]{14}$"}),
+    ]
     schema = _object({"executions": {"type": "array", "items": _SUMMARY}, "next": _or_null(_TEXT)})
     return _operation(
         "executions",
@@ -70,18 +81,7 @@ def _list() -> dict[str, Any]:
         },
         description="For operators. What comes after them is asked for with `next` as the `cursor`.",
         security=OPERATOR,
-        parameters=[
-            _query("module", "Only those of that module", _TEXT),
-            _query("method", "Only those of methods of that name", _TEXT),
-            _query("caller", "Only those of that caller", _TEXT),
-            _query("status", "Only those that are this now", {"type": "string", "enum": list(Status)}),
-            _query("since", "Accepted from then on; 24h: so long ago", moment),
-            _query("until", "Accepted before then; 24h: so long ago", moment),
-            _query(
-                "limit", "So many at once", {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": LIMIT}
-            ),
-            _query("cursor", "The `next` of an earlier answer", {"type": "string", "pattern": "^A[A-Za-z0-9_-]{14}$"}),
-        ],
+        parameters=[{**parameter, "allowEmptyValue": True} for parameter in filters],
     )
 
 
