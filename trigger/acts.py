@@ -104,7 +104,7 @@ def debug(parts: Parts, api: Api, body: Any, query: Mapping[str, Any]) -> Accept
     Raises InvalidParams for an input that the API does not accept, and what Submitter.submit raises.
     """
     shape = parts.shape_of(api)
-    call = Call(api, shape.apply(body, query), "debug", secrets_of_debug(api, shape), debug=True)
+    call = Call(api, shape.apply(body, query), "debug", secrets_of_debug(api), debug=True)
     return parts.submitter.submit(call, parts.config)
 
 

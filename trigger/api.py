@@ -7,11 +7,15 @@
     POST     /v1/executions/<uid>/cancel        what an operator can do about it: it never starts or is told to end,
     POST     /v1/executions/<uid>/rerun         is done again as a new one,
     POST     /v1/executions/<uid>/resume        or gone on with as a new one
+    GET      /openapi.json                      the description of the APIs, for programs
+    GET      /docs                              for people, who can try them out
+    GET      /docs/<asset>                      what that page is made of
     GET      /metrics                           figures for Prometheus
     GET      /healthz                           this process is alive
     GET      /readyz                            the config in force, Redis, the workers; 503 when no call can be taken
 
-Every answer is JSON, but for figures and logs; a refusal is always {"response": {"error": {"code", "message"}}}.
+Every answer is JSON, but for the page, figures and logs; a refusal is always {"response": {"error": {"code",
+"message"}}}.
 """
 
 from __future__ import annotations
@@ -32,6 +36,7 @@ from trigger import readiness, sender
 from trigger.answers import answer, only_get, refusal
 from trigger.auth import Credentials
 from trigger.config.model import Api, Config
+from trigger.docs_api import DocsViews
 from trigger.errors import (
     ApiNotEnabled,
     ApiNotFound,
@@ -162,6 +167,20 @@ def blueprint(service: Service) -> Blueprint:
     @route("/v1/executions/<uid>/resume")
     def resume(uid: str) -> Response:
         return views.resume(uid)
+
+    docs = DocsViews(views.operator)
+
+    @route("/openapi.json")
+    def openapi() -> Response:
+        return docs.openapi()
+
+    @route("/docs")
+    def docs_page() -> Response:
+        return docs.page()
+
+    @route("/docs/<name>")
+    def docs_asset(name: str) -> Response:
+        return docs.asset(name)
 
     figures = MetricsView(service, views.operator)
 

@@ -69,8 +69,7 @@ class ApiPage:
         status, headers = 409 if refused else 200 if activity else 503, {}
         if typed is not None:
             status, headers = typed.problem.status, typed.problem.headers
-        shape = self.service.shapes.of(api)
-        sample = curl.sample(api, shape)
+        sample = curl.sample(api)
         fields = list(islice(rows(api.input.fields if api.input else ()), MAX_ROWS + 1))
         return self.pages(
             "api.html",
@@ -103,7 +102,7 @@ class ApiPage:
             raise BodyTooLarge(f"The input may have at most {config.server.max_body:,} bytes")
         value: Any = parse_json(body) if body.strip() else {}
         declared = {} if api.debug is MISSING else api.debug
-        value = unmask(value, declared, secrets_of_debug(api, service.shapes.of(api)))
+        value = unmask(value, declared, secrets_of_debug(api))
         query: Mapping[str, Any] = {}
         if verb == "GET":
             value, query = {}, parse_query(as_query(value).encode())

@@ -18,7 +18,7 @@ from trigger.config.model import Workflow
 from trigger.executions.keys import STEPS
 from trigger.executions.status import FINAL, Status
 from trigger.executions.times import known
-from trigger.inputs.masking import MASK, hidden
+from trigger.inputs.masking import Hide
 
 REUSED = "done in the execution that this one resumes"
 
@@ -212,7 +212,7 @@ def _begun(name: str, state: Mapping[str, Any], kind: str | None, whole: Whole, 
             status = "waiting"  # its worker died; it will begin again
     if whole.resumed and ended and whole.created_at and ended < whole.created_at:
         because = because or REUSED
-    hide = _Hide(whole.secrets)
+    hide = Hide(whole.secrets)
     attempts, trace = state.get("attempts"), state.get("traceback")
     return StepRecord(
         name=name,
@@ -228,32 +228,6 @@ def _begun(name: str, state: Mapping[str, Any], kind: str | None, whole: Whole, 
         on_failure=late,
         input=hide(state.get("input")),
     )
-
-
-class _Hide:
-    """Replaces secrets in a JSON value by MASK, wherever they turn up; the value itself is left as it was."""
-
-    def __init__(self, secrets: Collection[str]) -> None:
-        self._secrets = secrets
-
-    def __call__(self, value: Any) -> Any:
-        if not self._secrets:
-            return value
-        try:
-            return self._hidden(value)
-        except RecursionError:
-            return MASK  # too deep to be looked through
-
-    def _hidden(self, value: Any) -> Any:
-        if isinstance(value, str):
-            return hidden(value, self._secrets)
-        if isinstance(value, Mapping):
-            return {self._hidden(key): self._hidden(item) for key, item in value.items()}
-        if isinstance(value, list):
-            return [self._hidden(item) for item in value]
-        if isinstance(value, int | float) and not isinstance(value, bool) and str(value) in self._secrets:
-            return MASK
-        return value
 
 
 def _object(text: bytes) -> Mapping[str, Any] | None:
