@@ -22,7 +22,7 @@ from flask import Response, g, request
 from redis.exceptions import RedisError
 
 from trigger import acts, executions
-from trigger.answers import answer
+from trigger.answers import accepted, answer
 from trigger.auth import BASIC, Credentials
 from trigger.config.model import MISSING, Config
 from trigger.errors import (
@@ -35,7 +35,6 @@ from trigger.errors import (
     Unauthorized,
 )
 from trigger.inputs import Form, parse_query
-from trigger.queueing import Accepted
 from trigger.service import Service
 
 
@@ -102,13 +101,15 @@ class Views:
         self._act(uid)
         edited = self._edited()
         with _reading():
-            return self._accepted(acts.rerun(self._parts(), uid, edited=edited, key=self.key()))
+            new = acts.rerun(self._parts(), uid, edited=edited, key=self.key(), request=g.request_id)
+        return accepted(g, new.uid, replayed=new.replayed)
 
     def resume(self, uid: str) -> Response:
         """POST /v1/executions/<uid>/resume"""
         self._act(uid)
         with _reading():
-            return self._accepted(acts.resume(self._parts(), uid, key=self.key()))
+            new = acts.resume(self._parts(), uid, key=self.key(), request=g.request_id)
+        return accepted(g, new.uid, replayed=new.replayed)
 
     def _act(self, uid: str) -> str:
         """The checks that come before every act, in their order; returns the operator's name."""
@@ -145,14 +146,6 @@ class Views:
         if self.service.watermark.problem:
             raise QueueUnavailable("The queue takes no calls now; try again later", headers={"Retry-After": "10"})
         return acts.Parts(self.service.redis, self.service.submitter, g.config, self.service.shapes.of)
-
-    @staticmethod
-    def _accepted(accepted: Accepted) -> Response:
-        headers = {"Location": f"/v1/executions/{accepted.uid}"}
-        if accepted.replayed:
-            headers["Idempotency-Replayed"] = "true"
-        g.uid = accepted.uid
-        return answer({"uid": accepted.uid}, 202, headers)
 
 
 @contextmanager

@@ -69,3 +69,9 @@ def accepted_ms(uid: str) -> int:
 def is_uid(text: str) -> bool:
     """Whether the text has the form of a uid."""
     return _UID.fullmatch(text) is not None
+
+
+def split_api(description: bytes) -> tuple[str, str]:
+    """The module and method that a job's description names; raises ValueError for one that is not ours."""
+    module, method = description.decode().split("/")
+    return module, method
