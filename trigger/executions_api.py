@@ -19,7 +19,7 @@ from typing import Any, Literal
 from flask import Response, g, request
 
 from trigger import acts, executions, sender
-from trigger.answers import answer, only_get
+from trigger.answers import accepted, answer, only_get
 from trigger.auth import BASIC, Credentials
 from trigger.config.model import MISSING, Config
 from trigger.errors import (
@@ -31,7 +31,6 @@ from trigger.errors import (
     Unauthorized,
 )
 from trigger.inputs import Form, parse_query
-from trigger.queueing import Accepted
 from trigger.service import Service
 
 
@@ -98,13 +97,15 @@ class Views:
         self._act(uid)
         edited = self._edited()
         with executions.reading():
-            return self._accepted(acts.rerun(self.service.parts(g.config), uid, edited=edited, key=self.key()))
+            new = acts.rerun(self.service.parts(g.config), uid, edited=edited, key=self.key(), request=g.request_id)
+        return accepted(g, new.uid, replayed=new.replayed)
 
     def resume(self, uid: str) -> Response:
         """POST /v1/executions/<uid>/resume"""
         self._act(uid)
         with executions.reading():
-            return self._accepted(acts.resume(self.service.parts(g.config), uid, key=self.key()))
+            new = acts.resume(self.service.parts(g.config), uid, key=self.key(), request=g.request_id)
+        return accepted(g, new.uid, replayed=new.replayed)
 
     def _act(self, uid: str) -> str:
         """The checks that come before every act, in their order; returns the operator's name."""
@@ -136,14 +137,6 @@ class Views:
         if not isinstance(body, dict) or (isinstance(body, Form) and body) or body.keys() - {"input"}:
             raise InvalidParams('The body is to be empty, or as JSON {"input": …} with the input to run with')
         return body.get("input", MISSING)
-
-    @staticmethod
-    def _accepted(accepted: Accepted) -> Response:
-        headers = {"Location": f"/v1/executions/{accepted.uid}"}
-        if accepted.replayed:
-            headers["Idempotency-Replayed"] = "true"
-        g.uid = accepted.uid
-        return answer({"uid": accepted.uid}, 202, headers)
 
 
 def _hidden() -> ExecutionNotFound:

@@ -11,6 +11,7 @@ from typing import Any
 from flask import Response, g
 
 from trigger import acts, executions
+from trigger.answers import note_started
 from trigger.config.model import MISSING, Config
 from trigger.console.execution import ExecutionPage
 from trigger.console.page import see_other
@@ -45,12 +46,16 @@ class ExecutionActs:
 
         def act() -> str:
             edited = MISSING if text is None else self._edited(text, self.page.read(uid))
-            return _new(acts.rerun(self._parts(), uid, edited=edited, key=_key(text or "")), "rerun")
+            return _new(
+                acts.rerun(self._parts(), uid, edited=edited, key=_key(text or ""), request=g.request_id), "rerun"
+            )
 
         return self._done(uid, act, text)
 
     def resume(self, uid: str) -> Response:
-        return self._done(uid, lambda: _new(acts.resume(self._parts(), uid, key=_key()), "resumed"))
+        return self._done(
+            uid, lambda: _new(acts.resume(self._parts(), uid, key=_key(), request=g.request_id), "resumed")
+        )
 
     def _done(self, uid: str, act: Callable[[], str], edited: str | None = None) -> Response:
         if not executions.is_uid(uid):
@@ -78,7 +83,7 @@ class ExecutionActs:
 
 
 def _new(accepted: Accepted, said: str) -> str:
-    g.uid = accepted.uid
+    note_started(g, accepted.uid, replayed=accepted.replayed)
     return f"{PATH}/{accepted.uid}?said={said}"
 
 

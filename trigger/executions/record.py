@@ -15,12 +15,13 @@ from typing import Any, TypeVar, cast
 
 from redis import Redis
 
-from trigger.executions.keys import JOB, RESULTS, STATS, STEPS, known_uid
+from trigger.executions.keys import JOB, RESULTS, STATS, STEPS, known_uid, split_api
 from trigger.executions.status import FINAL, OF_RQ, Status
 from trigger.executions.steps import StepRecord, Whole
 from trigger.executions.steps import records as step_records
 from trigger.executions.timeline import Run, Span, timeline
 from trigger.executions.times import rq_time
+from trigger.executions.tracing import request_id
 from trigger.inputs import mask, secret_values
 
 T = TypeVar("T")
@@ -43,6 +44,7 @@ class Record:
     ended_at: str | None
     attempt: int
     caller: str | None
+    request_id: str  # of the request that started it: the proxy's, else the uid
     input: Any
     output: Any
     error: Mapping[str, Any] | None
@@ -77,6 +79,7 @@ class Record:
             "ended_at": self.ended_at,
             "attempt": self.attempt,
             "caller": self.caller,
+            "request_id": self.request_id,
             "input": self.input,
             "output": self.output,
             "error": error,
@@ -148,12 +151,6 @@ def api_of(redis: Redis, uid: str) -> tuple[str, str] | None:
         return None
 
 
-def split_api(description: bytes) -> tuple[str, str]:
-    """The module and method that a job's description names; raises ValueError for one that is not ours."""
-    module, method = description.decode().split("/")
-    return module, method
-
-
 def stats(redis: Redis) -> dict[str, int]:
     """How many executions the reapers have taken back ("reaped"), and how many entries nobody could read."""
     raw: dict[bytes, bytes] = redis.hgetall(STATS)  # type: ignore[assignment]  # no decoding client is ever used
@@ -196,6 +193,7 @@ def _record(
         ended_at=ended_at,
         attempt=int(attempt) if attempt.isdigit() else 0,
         caller=None if (caller := meta.get("caller")) is None else str(caller),
+        request_id=request_id(meta, uid),
         input=mask(input_, secrets),
         output=_output(result.get(b"return_value")) if status is Status.SUCCEEDED else None,
         error=error if status is not Status.SUCCEEDED else None,

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from trigger.executions.keys import known_uid
-from trigger.executions.record import split_api
+from trigger.executions.keys import known_uid, split_api
 from trigger.executions.status import FINAL, OF_RQ, Status
 from trigger.executions.times import rq_time
+from trigger.executions.tracing import request_id
 
 # The fields of RQ's job hash that a summary is made from.
 FIELDS = ("status", "description", "meta", "created_at", "started_at", "ended_at", "attempt", "error")
@@ -32,6 +32,7 @@ class Summary:
     ended_at: str | None
     attempt: int
     caller: str | None
+    request_id: str
     error: dict[str, Any] | None
     debug: bool
     rerun_of: str | None
@@ -66,6 +67,7 @@ def _summary(uid: bytes, *values: bytes | None) -> Summary | None:
             ended_at=rq_time(fields["ended_at"]) if status in FINAL else None,
             attempt=int(fields["attempt"] or 0),
             caller=_text(meta.get("caller")),
+            request_id=request_id(meta, uid.decode()),
             error=error,
             debug=bool(meta.get("debug")),
             rerun_of=known_uid(meta.get("rerun_of")),
