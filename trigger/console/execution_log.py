@@ -20,7 +20,7 @@ FIRST, AT_ONCE, MAX_LINE = 100, 500, 2_000
 # What all of its lines may take in a page, and what there is around the text of each, in bytes.
 ROOM, AROUND = 20_000, 130
 # How much of a log is sent as one text, in characters.
-MAX_TEXT = 4 * 1024 * 1024
+MAX_TEXT = 2 * 1024 * 1024
 
 _BAD = frozenset({"ERROR", "CRITICAL"})
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import groupby
 
 from trigger.console.shown import coarse, span
 from trigger.executions import Record, StepRecord
 from trigger.executions.timeline import Span
 
-# How many spans a page shows; of more those in the middle are left out. And how many steps it names in one of them.
-MAX_SPANS, MAX_NAMES = 40, 5
+# How many spans a page shows in words, of more those in the middle are left out; how many steps it names in one of
+# them; and how many bars it draws in a row.
+MAX_SPANS, MAX_NAMES, MAX_BARS = 40, 5, 60
 
 # Lengths between two ticks, in seconds, and how many ticks there are at most, beside that at the beginning.
 _TICKS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1_800)
@@ -54,24 +56,26 @@ class Timing:
         begin = _seconds(record.created_at)
         end = max(begin, _seconds(record.ended_at) if record.ended_at else now)
         whole = cls(begin, end, (), ())
-        bars = tuple(
-            whole.bar(part.what, part.since, part.to, f"{_doing(part)} {_for(part, now)}") for part in record.timeline
-        )
-        return cls(begin, end, bars, tuple(_ticks(end - begin)))
+        bars = [
+            whole.bar(what, parts[0].since, parts[-1].to, _DOING[what])
+            for what, group in groupby(record.timeline, key=lambda part: part.what)
+            if (parts := list(group))
+        ]
+        return cls(begin, end, tuple(_widest(bars)), tuple(_ticks(end - begin)))
 
     def bar(self, kind: str, since: str, to: str | None, words: str) -> Bar:
         """The bar of what was from `since` to `to`, RFC 3339 in UTC, or is still going on."""
         left = self._percent(_seconds(since))
-        return Bar(kind, left, max(0.0, self._percent(_seconds(to) if to else self.end) - left), words)
+        width = max(0.0, round(self._percent(_seconds(to) if to else self.end) - left, 3))
+        lasted = (_seconds(to) if to else self.end) - _seconds(since)
+        return Bar(kind, left, width, f"{words} for {span(max(0.0, lasted))}{'' if to else ' so far'}")
 
     def of_step(self, step: StepRecord) -> Bar | None:
         """The bar of a step; None for one that has not begun, or was done before this execution was accepted."""
         if step.started_at is None or (step.ended_at and _seconds(step.ended_at) < self.begin):
             return None
-        after = _seconds(step.started_at) - self.begin
-        lasted = (_seconds(step.ended_at) if step.ended_at else self.end) - _seconds(step.started_at)
-        words = f"{step.status}, began {span(max(0.0, after))} after it was accepted, "
-        words += f"took {span(max(0.0, lasted))}" if step.ended_at else f"for {span(max(0.0, lasted))} so far"
+        after = span(max(0.0, _seconds(step.started_at) - self.begin))
+        words = f"{step.status}: began {after} after the execution was accepted and ran"
         return self.bar(step.status, step.started_at, step.ended_at, words)
 
     def _percent(self, moment: float) -> float:
@@ -88,6 +92,14 @@ def spans(record: Record, now: float) -> Sequence[str]:
         return words
     half = MAX_SPANS // 2
     return [*words[:half], f"… and {len(words) - MAX_SPANS} more …", *words[-half:]]
+
+
+def _widest(bars: Sequence[Bar]) -> Sequence[Bar]:
+    """As many of the bars as are drawn, in their order."""
+    if len(bars) <= MAX_BARS:
+        return bars
+    least = sorted((bar.width for bar in bars), reverse=True)[MAX_BARS - 1]
+    return [bar for bar in bars if bar.width >= least][:MAX_BARS]
 
 
 def _doing(part: Span) -> str:
