@@ -12,7 +12,8 @@ from redis.exceptions import RedisError
 from trigger import executions
 from trigger.config import Watcher
 from trigger.errors import StartError
-from trigger.startup import check_redis
+from trigger.executions import overview
+from trigger.startup import Durability, check_redis
 from trigger.watermark import Watermark
 
 
@@ -25,6 +26,7 @@ class Readiness:
     workers: Mapping[str, int]
     queues: Mapping[str, Any]
     problems: tuple[str, ...]
+    durability: Durability | None = None  # None where Redis can't be asked
 
     @property
     def ready(self) -> bool:
@@ -50,33 +52,27 @@ def state(redis: Redis, watcher: Watcher, watermark: Watermark) -> Readiness:
     if refused:
         # Where and what, without the file's folder.
         in_force["refused"] = [f"{config.path.name}:{m.line}:{m.column}: {m.message}" for m in refused.mistakes[:20]]
-    names = sorted({"default"} | {workflow.queue for workflow in config.workflows.values()})
     try:
-        durability = str(check_redis(redis))
-        workers = {name: _living(redis, name) for name in names}
-        queues = {name: _queue(redis, name) for name in names}
+        durability = check_redis(redis)
+        queues = overview.queues(redis, config.queues)
         reaper = executions.stats(redis)
     except StartError as error:
         return Readiness(in_force, {"status": "unusable"}, {}, {}, (str(error),))
     except RedisError:
         return Readiness(in_force, {"status": "unreachable"}, {}, {}, ("Redis can't be reached",))
     problems = (watermark.problem,) if watermark.problem else ()
-    return Readiness(in_force, {"status": "ok", "durability": durability, **reaper}, workers, queues, problems)
-
-
-def _living(redis: Redis, queue: str) -> int:
-    """How many workers of a queue have beaten lately: their key runs out soon after the last beat."""
-    keys = redis.smembers(f"rq:workers:{queue}")
-    return redis.exists(*keys) if keys else 0
-
-
-def _queue(redis: Redis, queue: str) -> dict[str, Any]:
-    """A queue's length, how many run, and for how many seconds the oldest execution in the ledger has had no owner."""
-    pipeline = redis.pipeline(transaction=False)
-    pipeline.llen(f"rq:queue:{queue}")
-    pipeline.zcard(f"rq:wip:{queue}")
-    pipeline.time()
-    pipeline.zrange(executions.leased_key(queue), 0, 0, withscores=True)
-    waiting, running, (seconds, _), oldest = pipeline.execute()
-    overdue = max(0.0, seconds - oldest[0][1] / 1000) if oldest else 0.0
-    return {"waiting": waiting, "running": running, "oldest_without_owner_s": round(overdue, 1)}
+    return Readiness(
+        in_force,
+        {"status": "ok", "durability": str(durability), **reaper},
+        {queue.name: queue.workers for queue in queues},
+        {
+            queue.name: {
+                "waiting": queue.waiting,
+                "running": queue.running,
+                "oldest_without_owner_s": round(queue.ownerless, 1),
+            }
+            for queue in queues
+        },
+        problems,
+        durability,
+    )

@@ -87,14 +87,13 @@ _TRIGGER = [sys.executable, "-m", "trigger"]
 def programs(settings: Settings, config: Config, command: Command) -> list[Program]:
     """The web, and the workers of each queue that a workflow names; "default" is always served."""
     patience = math.ceil(config.stop_grace) + WORKER_STOP_MARGIN_SECONDS
-    queues = sorted({"default"} | {workflow.queue for workflow in config.workflows.values()})
 
     def ours(name: str, arguments: Sequence[str], rank: int, stop_seconds: int) -> Program:
         return Program(name, [*_TRIGGER, *arguments], rank, stop_seconds, entry=partial(command, arguments))
 
     workers = [
         ours(f"worker-{queue}-{number}", ["worker", "--queue", queue], 2, patience)
-        for queue in queues
+        for queue in config.queues
         for number in range(1, _workers(settings, config) + 1)
     ]
     return [*workers, ours("web", ["web", "--checked"], 3, WEB_STOP_SECONDS)]

@@ -273,3 +273,8 @@ class Config:
     warnings: tuple[Mistake, ...] = field(default=())
     masked: tuple[str, ...] = field(default=(), repr=False)
     stamps: Mapping[Path, Stamp | None] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def queues(self) -> tuple[str, ...]:
+        """The queues that workers serve: those that a workflow names, and "default" always."""
+        return tuple(sorted({"default"} | {workflow.queue for workflow in self.workflows.values()}))

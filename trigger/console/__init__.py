@@ -5,6 +5,7 @@
     POST      /console/sign-out
     GET       /console/static/<name>             styles and scripts
 
+    GET       /console/refused                   the last calls that were refused
     GET       /console/system                    Redis, queues, workers, the config in force and its last refused edit
 
 Every page works without scripts, but for what follows by itself. A change is a POST that ends with a redirect.
@@ -22,6 +23,7 @@ from werkzeug.exceptions import HTTPException
 
 from trigger.console.gate import Gate, only
 from trigger.console.page import Assets, Pages, see_other
+from trigger.console.refused import RefusedPage
 from trigger.console.system import SystemPage
 from trigger.errors import BadRequest, InternalError, PathNotFound, QueueUnavailable, RequestError
 from trigger.service import Service
@@ -39,6 +41,7 @@ def blueprint(service: Service) -> Blueprint:
 
     route("/sign-in", endpoint="sign_in")(gate.sign_in)
     route("/sign-out", endpoint="sign_out")(gate.sign_out)
+    route("/refused", endpoint="refused")(gate.page(RefusedPage(service, pages)))
     route("/system", endpoint="system")(gate.page(SystemPage(service, pages)))
 
     @route("")
