@@ -33,7 +33,7 @@ LAYERS = [
         "gunicorn_threads",
         "sender",
     },
-    {"executions"},
+    {"executions", "curl"},
     {"workflows", "queueing"},
     {"inforce", "watermark", "tally", "supervisor", "gunicorn_worker", "acts", "sessions"},
     {"service", "readiness", "flask_app", "request_body"},

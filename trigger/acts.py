@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -15,13 +15,11 @@ from trigger.errors import (
     ExecutionEnded,
     ExecutionNotEnded,
     ExecutionNotFound,
-    InvalidParams,
     NotResumable,
     WorkflowChanged,
 )
 from trigger.executions import Origin, Plan, Resumed, Status
-from trigger.inputs import Shape
-from trigger.inputs.masking import MASK
+from trigger.inputs import Shape, secrets_of_debug, unmask
 from trigger.queueing import Accepted, Call, Submitter
 
 # A cancelled execution is taken out of its queue's list at once where that holds at most so many, which have to be
@@ -99,6 +97,17 @@ class Parts:
     shape_of: Callable[[Api], Shape]
 
 
+def debug(parts: Parts, api: Api, body: Any, query: Mapping[str, Any]) -> Accepted:
+    """Starts an execution of an API, which need not be enabled, with a simulated request: `body` and `query` as
+    Shape.apply takes them. It is marked as debug, and its caller is named so.
+
+    Raises InvalidParams for an input that the API does not accept, and what Submitter.submit raises.
+    """
+    shape = parts.shape_of(api)
+    call = Call(api, shape.apply(body, query), "debug", secrets_of_debug(api, shape), debug=True)
+    return parts.submitter.submit(call, parts.config)
+
+
 def rerun(parts: Parts, uid: str, *, edited: Any = MISSING, key: str | None = None) -> Accepted:
     """Starts a new execution with the input of another, or with an edited one, in which a secret that is still masked
     keeps its value. `key` is an Idempotency-Key.
@@ -111,7 +120,7 @@ def rerun(parts: Parts, uid: str, *, edited: Any = MISSING, key: str | None = No
     shape = parts.shape_of(api)
     value = origin.input
     if edited is not MISSING:
-        value = shape.apply(_unmasked(edited, value, (*origin.secrets, *shape.secrets)), {})
+        value = shape.apply(unmask(edited, value, (*origin.secrets, *shape.secrets)), {})
     call = _call(api, origin, value, shape, f"rerun\n{uid}\n{key}" if key is not None else None)
     return parts.submitter.submit(replace(call, rerun_of=uid), parts.config)
 
@@ -197,28 +206,3 @@ def _finished(workflow: Workflow, states: Mapping[str, Mapping[str, Any]]) -> se
             )
         finished.add(name)
     return finished
-
-
-def _unmasked(edited: Any, original: Any, paths: Sequence[Sequence[str]]) -> Any:
-    """`edited` with the secrets of `original` where it still has what stands for them in a record."""
-    mistakes: dict[str, list[str]] = {}
-    for path in paths:
-        edited = _unmask(edited, original, path, "", mistakes)
-    if mistakes:
-        raise InvalidParams("The input is invalid", details={"fields": mistakes})
-    return edited
-
-
-def _unmask(edited: Any, original: Any, path: Sequence[str], name: str, mistakes: dict[str, list[str]]) -> Any:
-    if edited == MASK:
-        if original is not MISSING:
-            return original
-        mistakes[name] = ["stands for a secret that is not known: give its value"]
-    elif path and isinstance(edited, dict) and path[0] in edited:
-        key, *rest = path
-        before = original[key] if isinstance(original, dict) and key in original else MISSING
-        return {**edited, key: _unmask(edited[key], before, rest, f"{name}.{key}" if name else key, mistakes)}
-    elif path and isinstance(edited, list) and path[0] == "*":
-        # Which item has become which can't be told: items may have been put in, taken out or put elsewhere.
-        return [_unmask(item, MISSING, path[1:], f"{name}.{i}", mistakes) for i, item in enumerate(edited)]
-    return edited

@@ -141,8 +141,7 @@ class Views:
         return body.get("input", MISSING)
 
     def _parts(self) -> acts.Parts:
-        if self.service.watermark.problem:
-            raise QueueUnavailable("The queue takes no calls now; try again later", headers={"Retry-After": "10"})
+        self.service.watermark.check()
         return acts.Parts(self.service.redis, self.service.submitter, g.config, self.service.shapes.of)
 
     @staticmethod

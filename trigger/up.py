@@ -16,10 +16,11 @@ from functools import partial
 from redis import Redis
 from redis.exceptions import RedisError
 
-from trigger.config.model import MISSING, Api, Auth, Config, NoAuth, PasswordAuth, TokenAuth
-from trigger.config.secret import Secret
+from trigger import curl
+from trigger.config.model import Api, Config, NoAuth, PasswordAuth, TokenAuth, Verb
 from trigger.config.settings import Settings
 from trigger.data_folder import DataFolder
+from trigger.inputs import Shape
 from trigger.redis_server import RedisServer
 from trigger.startup import check_redis, refuse_public_demo, refuse_taken_address
 from trigger.supervisor import Program, run
@@ -202,12 +203,13 @@ class _LocalConnection(http.client.HTTPConnection):
 def greeting(settings: Settings, config: Config, seconds: float) -> str:
     """What is said when the service is ready, `seconds` after its start. It holds no secret that is not public."""
     if settings.unix is not None:
-        address, curl = f"unix:{settings.unix}", f"curl --unix-socket {_quoted(str(settings.unix))}"
+        address, program = f"unix:{settings.unix}", f"curl --unix-socket {curl.quoted(str(settings.unix))}"
         base = "http://localhost"
     else:
         address = base = f"http://{_authority(settings)}"
-        curl = "curl"
-    calls = [f"  {curl} {_call(api, config, base)}" for api in _samples(config.apis.values())]
+        program = "curl"
+    base += config.server.prefix
+    calls = [f"  {program} {_call(api, base)}" for api in _samples(config.apis.values())]
     lines = [
         f"Trigger is ready on {address} ({seconds:.1f} s)",
         "",
@@ -228,34 +230,7 @@ def _samples(apis: Iterable[Api]) -> list[Api]:
 _KINDS = (NoAuth, TokenAuth, PasswordAuth)
 
 
-def _call(api: Api, config: Config, base: str) -> str:
-    """The arguments for curl that call an API; credentials are shown only if they are public anyway."""
-    words = [f"-H{_quoted(header)}" for header in _headers(api.auth)]
-    if "POST" in api.verbs:
-        words.append(f"-d {_quoted(_sample_input(api))}")
-    words.append(f"{base}{config.server.prefix}/{api.module}/{api.method}/async")
-    return " ".join(words)
-
-
-def _sample_input(api: Api) -> str:
+def _call(api: Api, base: str) -> str:
     needs_input = api.input is not None and any(field.required for field in api.input.fields)
-    return json.dumps(api.debug, ensure_ascii=False) if needs_input and api.debug is not MISSING else "{}"
-
-
-def _headers(auth: Auth) -> list[str]:
-    match auth:
-        case TokenAuth(tokens):
-            return [f"token:{_shown(next(iter(tokens.values())), 'YOUR-TOKEN')}"]
-        case PasswordAuth(users):
-            user, secret = next(iter(users.items()))
-            return [f"user:{user}", f"password:{_shown(secret, 'YOUR-PASSWORD')}"]
-        case NoAuth():
-            return []
-
-
-def _shown(secret: Secret, placeholder: str) -> str:
-    return secret.reveal() if not secret.hashed and secret.demo else placeholder
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "'\\''") + "'"
+    verb: Verb = "POST" if "POST" in api.verbs else "GET"
+    return curl.arguments(api, verb, base, curl.sample(api, Shape(api.input)) if needs_input else {})

@@ -16,6 +16,8 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import RedisError
 
+from trigger.errors import QueueUnavailable
+
 logger = logging.getLogger("trigger.watermark")
 
 # How much of Redis' maxmemory may be used, and of the machine's memory where there is no maxmemory.
@@ -42,6 +44,11 @@ class Watermark:
     def problem(self) -> str | None:
         """Why no call should be taken now, None while all is well."""
         return self._problem
+
+    def check(self) -> None:
+        """Raises QueueUnavailable when no call should be taken now."""
+        if self._problem:
+            raise QueueUnavailable("The queue takes no calls now; try again later", headers={"Retry-After": "10"})
 
     def start(self) -> None:
         """Looks once, and then again and again until the process ends."""

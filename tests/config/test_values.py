@@ -15,6 +15,14 @@ from trigger.errors import ConfigError
 from .writing import MINIMAL, api, loaded
 
 
+def test_it_is_known_what_of_the_debug_data_came_from_outside(tmp_path: Path) -> None:
+    debug = 'debug: {key: "${KEY}", plain: x, or: "${GONE:-x}", list: [{of: "${KEY}"}, {of: "a ${KEY}"}]}'
+    order = loaded(tmp_path, api(debug), {"KEY": "k"}).apis["shop", "order"]
+    assert order.outside == (("key",), ("list", "*", "of"))
+    assert loaded(tmp_path, api('debug: "${KEY}"'), {"KEY": "k"}).apis["shop", "order"].outside == ((),)
+    assert loaded(tmp_path, MINIMAL).apis["shop", "order"].outside == ()
+
+
 def test_what_is_left_out_has_its_default(tmp_path: Path) -> None:
     config = loaded(tmp_path, MINIMAL)
     order = config.apis["shop", "order"]

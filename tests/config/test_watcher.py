@@ -123,6 +123,19 @@ def test_a_file_that_is_still_being_written_is_left_until_it_settles(tmp_path: P
     assert service.refusals == []
 
 
+def test_who_has_edited_can_wait_until_that_was_taken_up_or_refused(tmp_path: Path, service: Service) -> None:
+    assert service.watcher.settle(0)
+    write(tmp_path, OFF)
+    assert not service.watcher.settle(0)
+    service.watcher.start(0.01)
+    assert service.watcher.settle(20)
+    assert not service.enabled
+    write(tmp_path, BROKEN)
+    assert service.watcher.settle(20)
+    assert service.watcher.refused
+    service.watcher.stop()
+
+
 def test_a_broken_edit_is_refused_once_and_the_last_good_version_goes_on(tmp_path: Path, service: Service) -> None:
     good = service.watcher.current
     write(tmp_path, BROKEN)

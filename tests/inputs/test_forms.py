@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from urllib.parse import urlencode
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trigger.errors import BodyTooLarge, InvalidParams, UnsupportedMediaType
-from trigger.inputs import Form, parse_body, parse_query
+from trigger.inputs import Form, as_query, parse_body, parse_query
 
 FORM = "application/x-www-form-urlencoded"
 MULTIPART = "multipart/form-data; boundary=b"
@@ -139,3 +140,34 @@ def test_b19_bytes_after_the_last_boundary_are_ignored() -> None:
 def test_what_a_browser_encodes_comes_back(values: dict[str, list[str]]) -> None:
     expected = {name: found[0] if len(found) == 1 else found for name, found in values.items()}
     assert parse_query(urlencode(values, doseq=True).encode()) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "query"),
+    [
+        ({}, ""),
+        ({"a": "x y&z=1/é"}, "a=x%20y%26z%3D1%2F%C3%A9"),
+        ({"n": 5, "f": 0.5, "t": True, "e": ""}, "n=5&f=0.5&t=true&e="),
+        ({"tags": ["a", 1, None], "none": None, "empty": []}, "tags=a&tags=1"),
+    ],
+)
+def test_an_object_is_written_as_a_query(value: Any, query: str) -> None:
+    assert as_query(value) == query
+
+
+@pytest.mark.parametrize("value", [None, 5, "a=1", [1]])
+def test_only_an_object_can_be_a_query(value: Any) -> None:
+    with pytest.raises(InvalidParams, match="must be an object"):
+        as_query(value)
+
+
+def test_what_no_query_can_hold_is_named() -> None:
+    with pytest.raises(InvalidParams) as caught:
+        as_query({"good": 1, "o": {"a": 1}, "l": [1, [2]]})
+    assert caught.value.details
+    assert set(caught.value.details["fields"]) == {"o", "l"}
+
+
+@given(st.dictionaries(st.text(), st.text() | st.lists(st.text(), min_size=2)))
+def test_what_was_written_as_a_query_is_read_as_it_was(value: dict[str, Any]) -> None:
+    assert parse_query(as_query(value).encode()) == value

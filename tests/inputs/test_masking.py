@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trigger.inputs import mask, secret_values
+from trigger.errors import InvalidParams
+from trigger.inputs import mask, secret_values, unmask
 from trigger.inputs.masking import hidden
 
 VALUE = {
@@ -46,6 +47,24 @@ def test_an_object_or_list_that_is_secret_is_hidden_whole() -> None:
         "keys": 0,
         "pins": "***",
     }
+
+
+def test_what_was_masked_and_left_so_is_what_it_was() -> None:
+    assert unmask(mask(VALUE, PATHS), VALUE, PATHS) == VALUE
+    edited = {**mask(VALUE, PATHS[:2]), "name": "Bob"}
+    assert unmask(edited, VALUE, PATHS[:2]) == {**VALUE, "name": "Bob"}
+
+
+def test_true_is_not_taken_for_the_1_that_it_was() -> None:
+    assert unmask({"a": True}, {"a": 1}, []) == {"a": True}
+
+
+def test_a_mask_that_may_stand_for_more_than_one_secret_is_refused() -> None:
+    edited = {**mask(VALUE, PATHS), "name": "Bob", "absent": {"deeper": "***"}}
+    with pytest.raises(InvalidParams) as caught:
+        unmask(edited, VALUE, PATHS)
+    assert caught.value.details
+    assert set(caught.value.details["fields"]) == {"keys.0.key", "pins.0", "pins.1", "absent.deeper"}
 
 
 @pytest.mark.parametrize("secrets", [["canary", "canary-4711"], ["canary-4711", "canary"]])

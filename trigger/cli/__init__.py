@@ -16,14 +16,14 @@ from redis.exceptions import RedisError
 
 from trigger import __version__, executions, logs
 from trigger.cli import acting
-from trigger.cli.common import as_json, complain, config_in_force, connected, settings_of
+from trigger.cli.common import as_json, complain, config_in_force, settings_of
 from trigger.cli.refused import refused
 from trigger.cli.terminal import show_record, table
 from trigger.config import Api, Config, hash_secret, json_schema, set_enabled
 from trigger.config.model import MISSING
 from trigger.errors import ConfigError, RequestError, StartError, UsageError
 from trigger.inforce import load_checked, redis_url, watch
-from trigger.inputs import Shape, parse_json
+from trigger.inputs import parse_json
 
 # How long `debug` waits for its execution to end, in seconds.
 DEBUG_PATIENCE = 60.0
@@ -197,23 +197,20 @@ def _switch(name: str, *, enabled: bool) -> None:
 @as_json
 def debug(api: str, data: str | None, machine: bool) -> None:
     """Send an API's simulated request, wait, and show the record. Works while the API is disabled."""
-    from trigger.queueing import Call, Submitter
+    from trigger import acts
 
-    config = config_in_force()
-    found = _api(config, api)
+    parts = acting.parts_now()
+    found = _api(parts.config, api)
     if data is not None:
         value = parse_json(data.encode("utf-8", "surrogateescape"))
     elif found.debug is not MISSING:
         value = found.debug
     else:
         raise UsageError(f"{api} declares no debug data; give the input with --data JSON")
-    redis = connected(config)
-    shape = Shape(found.input)
-    call = Call(found, shape.apply(value, {}), "debug", shape.secrets, debug=True)
-    uid = Submitter(redis).submit(call, config).uid
+    uid = acts.debug(parts, found, value, {}).uid
     deadline = time.monotonic() + DEBUG_PATIENCE
     while True:
-        record = executions.read(redis, uid, config.masked)
+        record = executions.read(parts.redis, uid, parts.config.masked)
         if record is None:
             raise StartError(f"the record of execution {uid} is gone")
         if record.status in executions.FINAL or time.monotonic() > deadline:

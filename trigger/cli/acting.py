@@ -120,7 +120,7 @@ def rerun(uid: str, data: str | None, machine: bool) -> None:
     from trigger import acts
 
     edited = MISSING if data is None else parse_json(data.encode("utf-8", "surrogateescape"))
-    parts = _parts()
+    parts = parts_now()
     new = _acted(lambda uid: acts.rerun(parts, uid, edited=edited), uid).uid
     click.echo(json.dumps({"uid": new, "rerun_of": uid}) if machine else new)
 
@@ -132,12 +132,13 @@ def resume(uid: str, machine: bool) -> None:
     """Go on with a failed or cancelled execution of a workflow with steps: a new one, which does the rest."""
     from trigger import acts
 
-    parts = _parts()
+    parts = parts_now()
     new = _acted(lambda uid: acts.resume(parts, uid), uid).uid
     click.echo(json.dumps({"uid": new, "resumed_from": uid}) if machine else new)
 
 
-def _parts() -> acts.Parts:
+def parts_now() -> acts.Parts:
+    """What starting an execution takes, with the config as it is now."""
     from trigger import acts
     from trigger.queueing import Submitter
 

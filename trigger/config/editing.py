@@ -14,7 +14,7 @@ from yaml import MappingNode, Node, ScalarNode
 
 from trigger.config.document import Document
 from trigger.config.files import Stamp, stamp
-from trigger.config.loading import read_text
+from trigger.config.loading import collector_paused, read_text
 from trigger.config.parts import did_you_mean
 from trigger.errors import ConfigError, Mistake, UsageError
 
@@ -31,7 +31,7 @@ def set_enabled(path: Path, module: str, method: str, enabled: bool) -> bool:
     API or the file can't be written.
     """
     target = Path(os.path.realpath(path))
-    with _locked(target, path):
+    with _locked(target, path), collector_paused():
         text, content, state = read_text(target)
         document = Document(str(path), text)
         before = _values(document)

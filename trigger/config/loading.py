@@ -59,7 +59,7 @@ def load(
     file = Path(os.path.abspath(path))
     references = References(file.parent, environ)
     references.stamps[file] = None
-    with _collector_paused():
+    with collector_paused():
         try:
             return _load(path, file, references, check_imports, text)
         except ConfigError as error:
@@ -112,7 +112,8 @@ def _load(
         raise ConfigError(list(dict.fromkeys(document.mistakes)))
     workflows = {name: workflow_of(document, name, given) for name, given in (data.get("workflows") or {}).items()}
     apis = {
-        (module, method): _api(document, module, method, given, workflows) for module, method, given in apis_of(data)
+        (module, method): _api(document, raw, module, method, given, workflows)
+        for module, method, given in apis_of(data)
     }
     modules = {
         name: Module(name, given.get("description", ""), tuple(given.get("methods") or ()))
@@ -139,12 +140,31 @@ def _load(
     )
 
 
-def _api(document: Document, module: str, method: str, given: dict[str, Any], workflows: dict[str, Workflow]) -> Api:
+def _api(
+    document: Document,
+    raw: Mapping[str, Any],
+    module: str,
+    method: str,
+    given: dict[str, Any],
+    workflows: dict[str, Workflow],
+) -> Api:
     target = str(given.pop("workflow"))
     if target not in workflows:
         workflows[target] = Workflow(name=target, python=target)
-    line, _ = document.place(("modules", module, "methods", method))
-    return Api(module=module, method=method, workflow=workflows[target], line=line, **given)
+    where = ("modules", module, "methods", method)
+    outside = _outside(_at(raw, where).get("debug"))
+    line, _ = document.place(where)
+    return Api(module=module, method=method, workflow=workflows[target], outside=outside, line=line, **given)
+
+
+def _outside(value: Any) -> tuple[tuple[str, ...], ...]:
+    """The paths to the texts in a value that came from outside the file, "*" standing for each item of a list."""
+    paths = (
+        tuple(step if isinstance(step, str) else "*" for step in path)
+        for path, text in texts(value)
+        if isinstance(text, Replaced) and text.outside
+    )
+    return tuple(dict.fromkeys(paths))
 
 
 def _missing(data: Mapping[str, Any], folder: Path, search: str) -> Iterator[tuple[Sequence[Hashable], str]]:
@@ -230,7 +250,7 @@ def _at(raw: Any, path: Sequence[str]) -> Any:
 
 
 @contextmanager
-def _collector_paused() -> Iterator[None]:
+def collector_paused() -> Iterator[None]:
     """Without the cyclic garbage collector, which a large file's values would set going again and again in vain."""
     running = gc.isenabled()
     gc.disable()

@@ -206,6 +206,8 @@ class Api:
     verbs: tuple[Verb, ...] = ("GET", "POST")
     input: Input | None = None
     debug: Any = MISSING  # a simulated request's input
+    # The paths in `debug` to what came from outside the file, "*" standing for each item of a list: it may be secret.
+    outside: tuple[tuple[str, ...], ...] = ()
     line: int = 0  # of its key in the file, counted from 1
 
 

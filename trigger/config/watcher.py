@@ -17,6 +17,7 @@ from trigger.errors import ConfigError, Mistake
 log = logging.getLogger(__name__)
 
 INTERVAL = 0.25  # seconds; an edit is in force two looks later, well within the two seconds promised
+_SETTLING = 0.05  # seconds between two looks of who waits for that
 
 
 class Edits(NamedTuple):
@@ -82,7 +83,7 @@ class Watcher:
         A change is taken up when two looks in a row found it the same: a file that is being written settles first.
         """
         with self._polling:
-            now = {path: stamp(path) for path in self._watched}
+            now = self._seen()
             if now == self._loaded:
                 self._pending = None
                 return False
@@ -91,6 +92,16 @@ class Watcher:
                 return False
             self._pending = None
             return self._take_up(now)
+
+    def settle(self, seconds: float) -> bool:
+        """Wait, at most so many seconds, until what the files say now was taken up or refused by the thread that polls;
+        whether it was. For who has edited a file, and wants to see what has become of that."""
+        deadline = time.monotonic() + seconds
+        while self._seen() != self._loaded:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_SETTLING)
+        return True
 
     def start(self, interval: float = INTERVAL) -> None:
         """Poll every `interval` seconds in a thread of its own, until `stop`. Call it after a fork, not before."""
@@ -106,6 +117,9 @@ class Watcher:
         if self._thread is not None:
             self._thread.join()
             self._thread = None
+
+    def _seen(self) -> Mapping[Path, Stamp | None]:
+        return {path: stamp(path) for path in self._watched}
 
     def _run(self, interval: float) -> None:
         while not self._stopped.wait(interval):

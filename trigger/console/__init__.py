@@ -5,6 +5,11 @@
     POST      /console/sign-out
     GET       /console/static/<name>             styles and scripts
 
+    GET       /console/apis                      the APIs by module, searched, a page at a time
+    GET       /console/apis/<module>/<method>    one of them
+    POST      /console/apis/<module>/<method>/switch    enables or disables it, in the file
+    POST      /console/apis/<module>/<method>/debug     calls it with a simulated request
+
     GET       /console/refused                   the last calls that were refused
     GET       /console/system                    Redis, queues, workers, the config in force and its last refused edit
 
@@ -21,9 +26,13 @@ from flask import Blueprint, Response, g, request
 from redis.exceptions import RedisError
 from werkzeug.exceptions import HTTPException
 
+from trigger.console.api import ApiPage
+from trigger.console.api_index import ApiIndex
+from trigger.console.apis import ApisPage
 from trigger.console.gate import Gate, only
 from trigger.console.page import Assets, Pages, see_other
 from trigger.console.refused import RefusedPage
+from trigger.console.switching import Switch
 from trigger.console.system import SystemPage
 from trigger.errors import BadRequest, InternalError, PathNotFound, QueueUnavailable, RequestError
 from trigger.service import Service
@@ -41,6 +50,14 @@ def blueprint(service: Service) -> Blueprint:
 
     route("/sign-in", endpoint="sign_in")(gate.sign_in)
     route("/sign-out", endpoint="sign_out")(gate.sign_out)
+    one_api = ApiPage(service, pages)
+    all_apis = ApisPage(service, pages, ApiIndex())
+    switch = Switch(service, all_apis.show, one_api.show)
+    route("/apis", endpoint="apis")(gate.page(all_apis))
+    route("/apis/<module>/<method>", endpoint="api")(gate.page(one_api))
+    route("/apis/<module>/<method>/switch", endpoint="switch")(gate.change(switch))
+    route("/apis/<module>/<method>/debug", endpoint="debug")(gate.change(one_api.debug))
+
     route("/refused", endpoint="refused")(gate.page(RefusedPage(service, pages)))
     route("/system", endpoint="system")(gate.page(SystemPage(service, pages)))
 

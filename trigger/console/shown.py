@@ -75,9 +75,19 @@ def size(count: float) -> str:
     raise AssertionError  # the last unit has no end
 
 
+def as_json(value: Any) -> str:
+    """A value as JSON, indented."""
+    return json.dumps(value, ensure_ascii=False, indent=2)
+
+
+def cut(text: str, length: int) -> str:
+    """A text of at most so many characters."""
+    return text if len(text) <= length else f"{text[:length]}…"
+
+
 def pretty(value: Any) -> str:
     """A value as JSON, indented; a large one is cut with a word about it."""
-    text = json.dumps(value, ensure_ascii=False, indent=2)
+    text = as_json(value)
     return text if len(text) <= MAX_JSON else f"{text[:MAX_JSON]}\n… {len(text) - MAX_JSON} more characters"
 
 
@@ -98,6 +108,8 @@ FILTERS = {
     "moment": moment,
     "at": at,
     "size": size,
+    "json": as_json,
+    "cut": cut,
     "pretty": pretty,
     "plural": plural,
     "in_path": in_path,

@@ -5,9 +5,21 @@ read_body → parse_body (a POST's body) ─┐
 """
 
 from trigger.inputs.body import parse_body, read_body
-from trigger.inputs.forms import Form, parse_query
-from trigger.inputs.masking import mask, secret_values
-from trigger.inputs.shape import Shape
+from trigger.inputs.forms import Form, as_query, parse_query
+from trigger.inputs.masking import mask, secret_values, unmask
+from trigger.inputs.shape import Shape, secrets_of_debug
 from trigger.inputs.strict_json import parse_json
 
-__all__ = ["Form", "Shape", "mask", "parse_body", "parse_json", "parse_query", "read_body", "secret_values"]
+__all__ = [
+    "Form",
+    "Shape",
+    "as_query",
+    "mask",
+    "parse_body",
+    "parse_json",
+    "parse_query",
+    "read_body",
+    "secret_values",
+    "secrets_of_debug",
+    "unmask",
+]

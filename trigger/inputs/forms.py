@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterable
-from urllib.parse import parse_qsl
+from collections.abc import Iterable, Iterator
+from typing import Any
+from urllib.parse import parse_qsl, quote, urlencode
 
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDecoder
@@ -47,6 +49,27 @@ def parse_query(query: bytes) -> Form:
     return _parse_pairs(query, "The query")
 
 
+def as_query(value: Any) -> str:
+    """The query of a URL that says the same as a JSON object: a list's items come under its name one by one, and null
+    and empty lists are left out.
+
+    Raises InvalidParams for what no query can say: anything but an object, and objects or lists inside of its values.
+    """
+    if not isinstance(value, dict):
+        raise InvalidParams("The input must be an object: its values become query parameters")
+    pairs: list[tuple[str, str]] = []
+    nested = []
+    for name, item in value.items():
+        texts = list(_as_texts(item))
+        if None in texts:
+            nested.append(name)
+        pairs += [(name, text) for text in texts if text is not None]
+    if nested:
+        reason = "a query can't hold an object, nor a list in a list; send it by POST"
+        raise InvalidParams("The input can't be sent by GET", details={"fields": {name: [reason] for name in nested}})
+    return urlencode(pairs, quote_via=quote)
+
+
 def parse_urlencoded(body: bytes) -> Form:
     """The fields of an application/x-www-form-urlencoded body (WHATWG URL standard, section 5), which is not empty.
 
@@ -74,6 +97,15 @@ def parse_multipart(body: bytes, boundary: str) -> Form:
         raise InvalidParams("The form is malformed: its boundary, names and values must be UTF-8 text") from None
     except ValueError:
         raise InvalidParams("The form is malformed: it must be multipart/form-data as RFC 7578 has it") from None
+
+
+def _as_texts(value: Any) -> Iterator[str | None]:
+    """The texts that stand for a value in a query; None for one that none stands for."""
+    for item in value if isinstance(value, list) else [value]:
+        if isinstance(item, dict | list):
+            yield None
+        elif item is not None:
+            yield item if isinstance(item, str) else json.dumps(item)
 
 
 def _parse_pairs(data: bytes, what: str) -> Form:

@@ -6,6 +6,9 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from trigger.config.model import MISSING
+from trigger.errors import InvalidParams
+
 MASK = "***"
 
 # Shorter ones would turn up in any text by chance, and masking them there would tell where they are.
@@ -21,6 +24,21 @@ def mask(value: Any, paths: Sequence[Sequence[str]]) -> Any:
     for path in paths:
         value = _mask_path(value, path)
     return value
+
+
+def unmask(edited: Any, original: Any, paths: Sequence[Sequence[str]]) -> Any:
+    """`edited` with the secrets of `original` where it still has what stands for them: what `mask` made of it.
+
+    Raises InvalidParams where it can't be told which secret is meant.
+    """
+    if _same(edited, mask(original, paths)):
+        return original  # also with secrets in lists, of which one can't be told from another
+    mistakes: dict[str, list[str]] = {}
+    for path in paths:
+        edited = _unmask(edited, original, path, "", mistakes)
+    if mistakes:
+        raise InvalidParams("The input is invalid", details={"fields": mistakes})
+    return edited
 
 
 def hidden(text: str, secrets: Iterable[str]) -> str:
@@ -52,6 +70,26 @@ def _mask_path(value: Any, path: Sequence[str]) -> Any:
     if path and isinstance(value, list) and path[0] == "*":
         return [_mask_path(item, path[1:]) for item in value]
     return MASK
+
+
+def _unmask(edited: Any, original: Any, path: Sequence[str], name: str, mistakes: dict[str, list[str]]) -> Any:
+    if edited == MASK:
+        if original is not MISSING:
+            return original
+        mistakes[name] = ["stands for a secret that is not known: give its value"]
+    elif path and isinstance(edited, dict) and path[0] in edited:
+        key, *rest = path
+        before = original[key] if isinstance(original, dict) and key in original else MISSING
+        return {**edited, key: _unmask(edited[key], before, rest, f"{name}.{key}" if name else key, mistakes)}
+    elif path and isinstance(edited, list) and path[0] == "*":
+        # Which item has become which can't be told: items may have been put in, taken out or put elsewhere.
+        return [_unmask(item, MISSING, path[1:], f"{name}.{i}", mistakes) for i, item in enumerate(edited)]
+    return edited
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two JSON values are the same; true is not 1."""
+    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
 def _at_path(value: Any, path: Sequence[str]) -> Iterator[Any]:

@@ -13,7 +13,7 @@ from typing import Any
 from marshmallow import ValidationError
 from marshmallow import fields as marshmallow_fields
 
-from trigger.config.model import MISSING, Field, FieldType, Input
+from trigger.config.model import MISSING, Api, Field, FieldType, Input
 from trigger.errors import InvalidParams
 from trigger.inputs import fields
 from trigger.inputs.forms import Form
@@ -91,6 +91,14 @@ class Shape:
                 continue
             made[name] = [value] if kind == "list" and isinstance(value, str) else value
         return made
+
+
+def secrets_of_debug(api: Api, shape: Shape) -> tuple[tuple[str, ...], ...]:
+    """The paths of what must not be shown of an API's debug data: secret fields, and what came from outside the config.
+
+    `shape` is that of the API's input.
+    """
+    return tuple(dict.fromkeys((*shape.secrets, *api.outside)))
 
 
 def _compile_members(declared: tuple[Field, ...]) -> dict[str, marshmallow_fields.Field[Any]]:

@@ -1,0 +1,57 @@
+"""What a call of an API is answered, for its page: docs/http.md has the whole table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from trigger.config.model import Api, Config, NoAuth, TokenAuth
+from trigger.console.shown import size
+from trigger.errors import (
+    ApiNotEnabled,
+    BodyTooLarge,
+    CredentialMissing,
+    InvalidParams,
+    MethodNotAllowed,
+    QueueUnavailable,
+    RequestError,
+    TooManyRequests,
+    Unauthorized,
+    UnsupportedMediaType,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A refusal, and when it comes."""
+
+    status: int
+    code: str
+    when: str
+
+
+def refusals(api: Api, config: Config) -> list[Refusal]:
+    """The refusals that a call of this API may get, in the order of the checks."""
+    return [Refusal(kind.status, kind.code, when) for kind, when in _refusals(api, config)]
+
+
+def _refusals(api: Api, config: Config) -> Iterator[tuple[type[RequestError], str]]:
+    if "POST" in api.verbs:
+        yield BodyTooLarge, f"The body is larger than {size(config.server.max_body)}"
+    if len(api.verbs) == 1:
+        yield MethodNotAllowed, f"It was not called by {api.verbs[0]}"
+    yield ApiNotEnabled, "The API is not enabled" + ("" if api.enabled else ": as now")
+    if not isinstance(api.auth, NoAuth):
+        what = "token" if isinstance(api.auth, TokenAuth) else "user or password"
+        yield CredentialMissing, f"There is no {what}"
+        yield Unauthorized, f"The {what} is wrong"
+    if api.input is not None or "POST" in api.verbs:
+        yield (
+            InvalidParams,
+            "The input can't be read, or is not as declared; details say what is wrong, by field",
+        )
+    if "POST" in api.verbs:
+        yield UnsupportedMediaType, "The Content-Type is neither JSON nor a form"
+    wrong = "" if isinstance(api.auth, NoAuth) else ", or the credentials of this address were wrong too often"
+    yield TooManyRequests, f"Too many executions are waiting{wrong}; Retry-After says when to call again"
+    yield QueueUnavailable, "Redis can't take the call; Retry-After says when to call again"

@@ -1,0 +1,144 @@
+"""The page of an API: how it is declared, called and faring, and Debug, which calls it with a simulated request."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from flask import Response, g, request
+from redis.exceptions import RedisError
+
+from trigger import acts, curl, executions, sender
+from trigger.config.model import MISSING, Api, Config, NoAuth, PasswordAuth, TokenAuth
+from trigger.console.answers_shown import refusals
+from trigger.console.bars import Day, days
+from trigger.console.fields import MAX_ROWS, UNKNOWN, rows
+from trigger.console.page import Pages, see_other
+from trigger.console.switching import NotSwitched, find_api, follow_edit
+from trigger.errors import BadRequest, BodyTooLarge, RequestError
+from trigger.executions import Query, Summary
+from trigger.inputs import as_query, parse_json, parse_query, secrets_of_debug, unmask
+from trigger.service import Service
+
+RECENT = 10  # executions that the page has
+MAX_NAMES = 20  # of tokens or users
+MAX_LINE = 2_000  # characters of a curl line with its input
+
+_HOST = re.compile(r"[A-Za-z0-9._-]+(:[0-9]+)?|\[[0-9A-Fa-f:.]+\](:[0-9]+)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Typed:
+    """What was sent from the Debug editor, and why it started nothing."""
+
+    text: str
+    problem: RequestError
+
+
+@dataclass(frozen=True, slots=True)
+class ApiPage:
+    """GET /console/apis/<module>/<method>, and POST to /debug below it"""
+
+    service: Service
+    pages: Pages
+
+    def __call__(self, module: str, method: str) -> Response:
+        follow_edit(self.service)
+        return self.show(find_api(module, method))
+
+    def debug(self, module: str, method: str) -> Response:
+        """Starts an execution with what the editor holds, and goes on to its page."""
+        api = find_api(module, method)
+        text = g.form.get("input", "")
+        try:
+            uid = self._start(api, g.form.get("verb", ""), text)
+        except RequestError as problem:
+            g.refused = problem
+            return self.show(api, typed=Typed(text, problem))
+        g.uid = uid
+        return see_other(f"/console/executions/{uid}")
+
+    def show(self, api: Api, refused: NotSwitched | None = None, typed: Typed | None = None) -> Response:
+        """The page, with what was just refused: a switch, or what was typed."""
+        config: Config = g.config
+        activity = self._activity(api)
+        status, headers = 409 if refused else 200 if activity else 503, {}
+        if typed is not None:
+            status, headers = typed.problem.status, typed.problem.headers
+        shape = self.service.shapes.of(api)
+        sample = curl.sample(api, shape)
+        fields = list(islice(rows(api.input.fields if api.input else ()), MAX_ROWS + 1))
+        return self.pages(
+            "api.html",
+            status,
+            headers,
+            api=api,
+            config=config,
+            names=_names(api),
+            fields=fields[:MAX_ROWS],
+            more_fields=len(fields) > MAX_ROWS,
+            others=UNKNOWN[api.input.unknown] if api.input else "",
+            lines=[(verb, *_line(api, verb, sample)) for verb in api.verbs],
+            refusals=refusals(api, config),
+            activity=activity,
+            declared=api.debug is not MISSING,
+            sample=sample,
+            masked=sample != api.debug and api.debug is not MISSING,
+            refused=refused,
+            typed=typed,
+        )
+
+    def _start(self, api: Api, verb: str, text: str) -> str:
+        """The uid of an execution of an API, called by a verb with the JSON that `text` is. Raises RequestError."""
+        config: Config = g.config
+        service = self.service
+        if verb not in api.verbs:
+            raise BadRequest(f"The API is called by {' or '.join(api.verbs)}")
+        body = text.encode()
+        if len(body) > config.server.max_body:
+            raise BodyTooLarge(f"The input may have at most {config.server.max_body:,} bytes")
+        value: Any = parse_json(body) if body.strip() else {}
+        declared = {} if api.debug is MISSING else api.debug
+        value = unmask(value, declared, secrets_of_debug(api, service.shapes.of(api)))
+        query: Mapping[str, Any] = {}
+        if verb == "GET":
+            value, query = {}, parse_query(as_query(value).encode())
+        service.watermark.check()
+        parts = acts.Parts(service.redis, service.submitter, config, service.shapes.of)
+        return acts.debug(parts, api, value, query).uid
+
+    def _activity(self, api: Api) -> tuple[Day, tuple[Summary, ...]] | None:
+        """The chart and the last executions; None while Redis is away."""
+        try:
+            (day,) = days(self.service.redis, [(api.module, api.method)], time.time())
+            query = Query(module=api.module, method=api.method, limit=RECENT)
+            return day, executions.page(self.service.redis, query).executions
+        except RedisError:
+            return None
+
+
+def _names(api: Api) -> str:
+    """The names of those who may call: of tokens or of users, never what they are known by."""
+    match api.auth:
+        case TokenAuth(named) | PasswordAuth(named):
+            more = f" and {len(named) - MAX_NAMES} more" if len(named) > MAX_NAMES else ""
+            return ", ".join(islice(named, MAX_NAMES)) + more
+        case NoAuth():
+            return ""
+
+
+def _line(api: Api, verb: Any, sample: Any) -> tuple[str, bool]:
+    """The curl line that calls an API as this page was asked for, and whether it has the input: not a long one."""
+    config: Config = g.config
+    environ = request.environ
+    scheme = "https" if sender.behind_tls(environ, config.server.proxies) else "http"
+    host = environ.get("HTTP_HOST", "")
+    base = f"{scheme}://{host if _HOST.fullmatch(host) else 'localhost'}{config.server.prefix}"
+    line = f"curl {curl.arguments(api, verb, base, sample)}"
+    if len(line) <= MAX_LINE:
+        return line, True
+    return f"curl {curl.arguments(api, verb, base, {})}", False

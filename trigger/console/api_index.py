@@ -1,0 +1,63 @@
+"""The APIs in the order of their names, and a search among them: 10,000 are looked through in a moment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from trigger.config.model import Api, Config
+
+MAX_SEARCH = 200  # characters
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """The APIs of one version of the config, by name. `texts` are what is searched of each."""
+
+    config: Config
+    apis: tuple[Api, ...]
+    texts: tuple[str, ...]
+    enabled: int
+
+    def find(self, search: str) -> Sequence[Api]:
+        """The APIs in which each word of `search` occurs, whatever its case: all of them for no word."""
+        words = search[:MAX_SEARCH].casefold().split()
+        if not words:
+            return self.apis
+        left: Iterable[int] = range(len(self.texts))
+        for word in words:
+            left = [number for number in left if word in self.texts[number]]
+        return [self.apis[number] for number in left]
+
+
+class ApiIndex:
+    """Lists the APIs of the config in force, anew only when that is another one."""
+
+    def __init__(self) -> None:
+        self._listed: Listed | None = None
+
+    def of(self, config: Config) -> Listed:
+        listed = self._listed
+        if listed is None or listed.config is not config:
+            listed = self._listed = _listed(config)
+        return listed
+
+
+def _listed(config: Config) -> Listed:
+    apis = tuple(sorted(config.apis.values(), key=lambda api: (api.module.casefold(), api.module, *_method(api))))
+    texts = tuple(
+        "\n".join(
+            (
+                f"{api.module}/{api.method}",
+                config.modules[api.module].description,
+                api.description,
+                api.workflow.name,
+            )
+        ).casefold()
+        for api in apis
+    )
+    return Listed(config, apis, texts, sum(api.enabled for api in apis))
+
+
+def _method(api: Api) -> tuple[str, str]:
+    return api.method.casefold(), api.method

@@ -1,0 +1,70 @@
+"""The list of APIs, by module: what each is, how it fares, and its switch."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby, zip_longest
+
+from flask import Response, g, request
+from redis.exceptions import RedisError
+
+from trigger.config.model import Api, Config
+from trigger.console.api_index import MAX_SEARCH, ApiIndex
+from trigger.console.bars import Day, days
+from trigger.console.page import Pages
+from trigger.console.switching import NotSwitched, follow_edit
+from trigger.service import Service
+
+ROWS = 50  # of one page
+
+
+@dataclass(frozen=True, slots=True)
+class ApisPage:
+    """GET /console/apis"""
+
+    service: Service
+    pages: Pages
+    index: ApiIndex
+
+    def __call__(self) -> Response:
+        follow_edit(self.service)
+        return self.show(request.args.get("q", ""), request.args.get("page", ""))
+
+    def show(self, search: str, number: str, refused: NotSwitched | None = None) -> Response:
+        """The page `number`, from "1", of the APIs that `search` finds; `refused` is what was just not switched."""
+        config: Config = g.config
+        listed = self.index.of(config)
+        found = listed.find(search)
+        last = max(1, math.ceil(len(found) / ROWS))
+        current = min(_number(number), last)
+        apis = found[(current - 1) * ROWS : current * ROWS]
+        figures = self._days(apis)
+        rows = zip_longest(apis, figures or ())
+        groups = [(config.modules[name], list(rows)) for name, rows in groupby(rows, lambda row: row[0].module)]
+        return self.pages(
+            "apis.html",
+            409 if refused else 200 if figures is not None else 503,
+            groups=groups,
+            search=search[:MAX_SEARCH],
+            found=len(found),
+            listed=listed,
+            number=current,
+            last=last,
+            away=figures is None,
+            refused=refused,
+        )
+
+    def _days(self, apis: Sequence[Api]) -> list[Day] | None:
+        """The charts of some APIs; None while Redis is away."""
+        try:
+            return days(self.service.redis, [(api.module, api.method) for api in apis], time.time())
+        except RedisError:
+            return None
+
+
+def _number(text: str) -> int:
+    """The number of a page as a query has it; the first for what is none."""
+    return max(1, int(text)) if text.isascii() and text.isdecimal() and len(text) < 9 else 1
