@@ -234,6 +234,11 @@ class Server:
     backlog: int = 100_000
     auth_failures: int = 30
 
+    @property
+    def host(self) -> str | None:
+        """One of the hosts that are answered; None when all are."""
+        return self.hosts[0].removeprefix(".") if self.hosts else None
+
 
 @dataclass(frozen=True, slots=True)
 class Config:
