@@ -63,7 +63,7 @@ def test_a_queue_that_no_workflow_names_any_more_is_shown_while_something_waits_
     signed_in: Browser, redis: Redis
 ) -> None:
     redis.sadd("rq:queues", "rq:queue:<i>old</i>")
-    redis.rpush("rq:queue:<i>old</i>", "1")
+    redis.zadd(executions.waiting_key("<i>old</i>"), {"1": 0})
     page = signed_in.get(SYSTEM)
     assert queue(page, "<i>old</i>")["Waiting"] == "1"
     assert any("<i>old</i>: 1 wait in it, and no workflow of the config names it." in text for text in page.notices())
