@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from flask import Flask
-
 from trigger import api, console, logs
 from trigger.auth import Guard
 from trigger.config import Settings
@@ -15,11 +13,12 @@ from trigger.inforce import private_data, redis_url, watch
 from trigger.queueing import Submitter, connect
 from trigger.service import Service, Shapes
 from trigger.sessions import Sessions
+from trigger.tally import Tally
 from trigger.watermark import Watermark
 
 
-def create_app(environ: Mapping[str, str] | None = None) -> Flask:
-    """The Flask app for the config that `environ` (the process's own by default) names.
+def create_app(environ: Mapping[str, str] | None = None) -> App:
+    """The app for the config that `environ` (the process's own by default) names.
 
     Raises ConfigError when the config can't be used and no earlier version of it is known to be good.
     """
@@ -33,6 +32,8 @@ def create_app(environ: Mapping[str, str] | None = None) -> Flask:
     watermark.start()
     sessions = Sessions(redis)
     sessions.get_ready()
+    tally = Tally(redis, watcher)
+    tally.start()
     service = Service(
         watcher=watcher,
         redis=redis,
@@ -41,8 +42,10 @@ def create_app(environ: Mapping[str, str] | None = None) -> Flask:
         shapes=Shapes(),
         sessions=sessions,
         watermark=watermark,
+        tally=tally,
     )
     app = App("trigger")
+    app.closing.append(tally.flush)
     app.register_blueprint(api.blueprint(service))
     app.register_blueprint(console.blueprint(service))
     api.register_errors(app)

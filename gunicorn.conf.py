@@ -11,6 +11,7 @@ from typing import Any
 import app  # noqa: F401  what the web processes share is loaded once, here, before they are forked
 from trigger import logs
 from trigger.config import Settings
+from trigger.flask_app import App
 from trigger.gunicorn_worker import ErrorLog, Worker
 from trigger.lifeline import die_with
 
@@ -77,3 +78,9 @@ def post_worker_init(worker: Any) -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(7_000, 10, 10)
+
+
+def worker_exit(server: Any, worker: Any) -> None:
+    served = getattr(worker, "wsgi", None)  # there is none where the app could not be made
+    if isinstance(served, App):
+        served.close()

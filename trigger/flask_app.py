@@ -50,10 +50,16 @@ class App(Flask):
 
     def __init__(self, name: str) -> None:
         super().__init__(name, static_folder=None)
+        self.closing: list[Callable[[], object]] = []
         self.url_map.merge_slashes = False
         self.url_map.strict_slashes = True
         self._paths: MapAdapter | None = None
         self._matched: dict[str, tuple[Rule, Mapping[str, Any]]] = {}
+
+    def close(self) -> None:
+        """Does what is to be done when its process ends in order."""
+        for call in self.closing:
+            call()
 
     def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
         """None for a request: neither its host nor its scheme nor its verb has a say in which view answers."""

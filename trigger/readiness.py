@@ -12,6 +12,7 @@ from redis.exceptions import RedisError
 from trigger import executions
 from trigger.config import Watcher
 from trigger.errors import StartError
+from trigger.executions.queues import Queue, queues
 from trigger.startup import check_redis
 from trigger.watermark import Watermark
 
@@ -53,30 +54,18 @@ def state(redis: Redis, watcher: Watcher, watermark: Watermark) -> Readiness:
     names = sorted({"default"} | {workflow.queue for workflow in config.workflows.values()})
     try:
         durability = str(check_redis(redis))
-        workers = {name: _living(redis, name) for name in names}
-        queues = {name: _queue(redis, name) for name in names}
+        found = queues(redis, names)
         reaper = executions.stats(redis)
     except StartError as error:
         return Readiness(in_force, {"status": "unusable"}, {}, {}, (str(error),))
     except RedisError:
         return Readiness(in_force, {"status": "unreachable"}, {}, {}, ("Redis can't be reached",))
+    workers = {queue.name: queue.workers for queue in found}
+    shown = {queue.name: _shown(queue) for queue in found}
     problems = (watermark.problem,) if watermark.problem else ()
-    return Readiness(in_force, {"status": "ok", "durability": durability, **reaper}, workers, queues, problems)
+    return Readiness(in_force, {"status": "ok", "durability": durability, **reaper}, workers, shown, problems)
 
 
-def _living(redis: Redis, queue: str) -> int:
-    """How many workers of a queue have beaten lately: their key runs out soon after the last beat."""
-    keys = redis.smembers(f"rq:workers:{queue}")
-    return redis.exists(*keys) if keys else 0
-
-
-def _queue(redis: Redis, queue: str) -> dict[str, Any]:
-    """A queue's length, how many run, and for how many seconds the oldest execution in the ledger has had no owner."""
-    pipeline = redis.pipeline(transaction=False)
-    pipeline.llen(f"rq:queue:{queue}")
-    pipeline.zcard(f"rq:wip:{queue}")
-    pipeline.time()
-    pipeline.zrange(executions.leased_key(queue), 0, 0, withscores=True)
-    waiting, running, (seconds, _), oldest = pipeline.execute()
-    overdue = max(0.0, seconds - oldest[0][1] / 1000) if oldest else 0.0
-    return {"waiting": waiting, "running": running, "oldest_without_owner_s": round(overdue, 1)}
+def _shown(queue: Queue) -> dict[str, Any]:
+    oldest = round(queue.oldest_unowned, 1)
+    return {"waiting": queue.waiting, "running": queue.running, "oldest_without_owner_s": oldest}

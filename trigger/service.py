@@ -6,12 +6,14 @@ from dataclasses import dataclass
 
 from redis import Redis
 
+from trigger.acts import Parts
 from trigger.auth import Guard
 from trigger.config import Watcher
-from trigger.config.model import Api
+from trigger.config.model import Api, Config
 from trigger.inputs import Shape
 from trigger.queueing import Submitter
 from trigger.sessions import Sessions
+from trigger.tally import Tally
 from trigger.watermark import Watermark
 
 
@@ -41,3 +43,9 @@ class Service:
     shapes: Shapes
     sessions: Sessions
     watermark: Watermark
+    tally: Tally
+
+    def parts(self, config: Config) -> Parts:
+        """What it takes to start an execution anew. Raises QueueUnavailable."""
+        self.watermark.check()
+        return Parts(self.redis, self.submitter, config, self.shapes.of)

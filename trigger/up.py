@@ -20,7 +20,6 @@ from trigger import curl
 from trigger.config.model import Api, Config, NoAuth, PasswordAuth, TokenAuth, Verb
 from trigger.config.settings import Settings
 from trigger.data_folder import DataFolder
-from trigger.inputs import Shape
 from trigger.redis_server import RedisServer
 from trigger.startup import check_redis, refuse_public_demo, refuse_taken_address
 from trigger.supervisor import Program, run
@@ -234,4 +233,4 @@ _KINDS = (NoAuth, TokenAuth, PasswordAuth)
 def _call(api: Api, base: str) -> str:
     needs_input = api.input is not None and any(field.required for field in api.input.fields)
     verb: Verb = "POST" if "POST" in api.verbs else "GET"
-    return curl.arguments(api, verb, base, curl.sample(api, Shape(api.input)) if needs_input else {})
+    return curl.arguments(api, verb, base, curl.sample(api) if needs_input else {})

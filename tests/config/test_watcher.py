@@ -169,6 +169,14 @@ def test_going_back_to_the_version_in_force_ends_the_refusal_and_changes_nothing
     assert service.changes == []
 
 
+def test_edits_are_counted_by_what_became_of_them(tmp_path: Path, service: Service) -> None:
+    assert service.watcher.edits == (0, 0)
+    for text in (OFF, BROKEN, BROKEN + "#", OFF, MINIMAL):  # the same mistakes once more, and back to what is in force
+        write(tmp_path, text)
+        service.settle()
+    assert service.watcher.edits == (2, 1)
+
+
 def test_a_file_gone_for_a_while_keeps_the_service_going(tmp_path: Path, service: Service) -> None:
     (tmp_path / "config.yaml").unlink()
     service.settle()

@@ -1,4 +1,4 @@
-"""The page of an API, and Debug on it; and what all pages of APIs must stand."""
+"""The page of an API; and what all pages of APIs must stand."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from tests.console.api_site import (
     wrong,
 )
 from tests.console.site import SAME_ORIGIN, Browser, Element, page, sign_in
-from tests.support import OwnRedis, eventually
+from tests.support import OwnRedis
 from tests.web.conftest import MakeSite
 from tests.web.site import OPERATOR, OTHER_TOKEN, TOKEN, Site, accepted, refusal
-from trigger import executions
+from trigger.console.fields import MAX_ROWS
 
 
 @pytest.fixture(scope="module")
@@ -193,112 +193,6 @@ def test_there_is_no_page_of_an_api_that_is_not_declared(signed_in: Browser, pat
             signed_in.refused(f"/console/apis/{path}/{act}", {"enabled": "true"}, status=404)
 
 
-def test_the_editor_has_the_declared_data_without_its_secrets(signed_in: Browser) -> None:
-    page = signed_in.get(ORDER)
-    assert json.loads(editor(page).form()["input"]) == {"sku": "A1", "card": "***", "key": "***"}
-    assert "where it is left, that secret is sent" in editor(page).text
-    assert [button["value"] for button in editor(page).all("button")] == ["POST", "GET"]
-    page = signed_in.get("/console/apis/shop/get")
-    assert editor(page).form() == {"input": "{}"}
-    assert "No debug data is declared" in editor(page).text
-    assert [button["value"] for button in editor(page).all("button")] == ["GET"]
-
-
-@pytest.mark.parametrize("verb", ["POST", "GET"])
-def test_debug_starts_an_execution_with_the_declared_data(signed_in: Browser, redis: Redis, verb: str) -> None:
-    uid = send(signed_in, verb)
-    origin = executions.origin(redis, uid)
-    assert origin
-    assert origin.input == {"sku": "A1", "card": CARD, "key": KEY, "count": 1, "pin": CARD}
-    assert (origin.caller, origin.debug, origin.module, origin.method) == ("debug", True, "shop", "order")
-    record = executions.read(redis, uid)
-    assert record
-    assert record.input == {"sku": "A1", "card": "***", "key": "***", "count": 1, "pin": "***"}
-
-
-def test_what_is_edited_is_sent_beside_the_secrets_that_are_left(signed_in: Browser, redis: Redis) -> None:
-    uid = send(signed_in, "POST", '{"sku": "B2",\r\n "card": "***", "key": "own"}')
-    origin = executions.origin(redis, uid)
-    assert origin
-    assert origin.input == {"sku": "B2", "card": CARD, "key": "own", "count": 1, "pin": CARD}
-
-
-def test_by_get_values_are_read_as_those_of_a_query(signed_in: Browser, redis: Redis) -> None:
-    text = '{"sku": "A&1=é", "count": 5, "ready": true, "tags": ["a"], "colour": null}'
-    origin = executions.origin(redis, send(signed_in, "GET", text))
-    assert origin
-    assert origin.input == {"sku": "A&1=é", "count": 5, "ready": True, "tags": ["a"], "pin": CARD}
-    origin = executions.origin(redis, send(signed_in, "GET", '{"n": 5, "b": false}', "/console/apis/shop/get"))
-    assert origin
-    assert origin.input == {"n": "5", "b": "false"}  # nothing says what they are
-
-
-def test_debug_works_while_the_api_is_disabled(signed_in: Browser, redis: Redis) -> None:
-    uid = send(signed_in, "POST", path="/console/apis/shop/off")
-    origin = executions.origin(redis, uid)
-    assert origin
-    assert origin.input == {"name": "Ada"}
-    recent = signed_in.get("/console/apis/shop/off").main.one(id="activity").rows()
-    assert [row["Caller"] for row in recent] == ["debug"]
-
-
-def test_an_empty_editor_is_an_empty_input(signed_in: Browser, redis: Redis) -> None:
-    origin = executions.origin(redis, send(signed_in, "POST", " \n", "/console/apis/shop/off"))
-    assert origin
-    assert origin.input == {}
-
-
-@pytest.mark.parametrize(
-    ("verb", "text", "said"),
-    [
-        ("POST", '{"sku": 5, "nmae": 1}', ["sku must be a string", "nmae unknown field"]),
-        ("POST", '{"sku": ', ["not valid JSON: line 1"]),
-        ("POST", '{"sku": "A1", "sku": "A2"}', ["a key that its object has already"]),
-        ("POST", "[1]", ["must be an object"]),
-        ("POST", f'{{"sku": "{XSS.replace(chr(34), "")}"}}', ["at most 20 characters long"]),
-        ("POST", '{"sku": "A1", "pin": "***"}', ["pin stands for a secret that is not known"]),
-        ("GET", '{"sku": "A1", "count": "x"}', ["count must be a whole number"]),
-        ("GET", '{"sku": "A1", "address": {"city": "B"}}', ["can't be sent by GET", "address"]),
-        ("GET", "[1]", ["must be an object"]),
-        ("PUT", '{"sku": "A1"}', ["called by GET or POST"]),
-        ("", "", ["called by GET or POST"]),
-    ],
-)
-def test_mistakes_are_shown_and_what_was_typed_is_kept(
-    signed_in: Browser, redis: Redis, verb: str, text: str, said: list[str]
-) -> None:
-    page, mistakes = wrong(signed_in, verb, text)
-    for word in said:
-        assert word in mistakes
-    assert page.heading == "shop/order"
-    assert redis.keys("rq:*") == []
-
-
-def test_an_input_larger_than_a_call_may_have_is_refused(signed_in: Browser, redis: Redis) -> None:
-    _, mistakes = wrong(signed_in, "POST", json.dumps({"sku": "x" * 4096}), 413)
-    assert "at most 4,096 bytes" in mistakes
-    assert redis.keys("rq:*") == []
-
-
-def test_a_full_queue_refuses_debug_as_it_does_calls(signed_in: Browser) -> None:
-    for _ in range(3):
-        accepted(signed_in.site.call("shop/get", "GET"))
-    page, mistakes = wrong(signed_in, "POST", '{"sku": "A1"}', 429)
-    assert "Too many executions are waiting" in mistakes
-    assert page.headers["retry-after"] == "10"
-
-
-def test_debug_is_refused_while_calls_are(make_site: MakeSite, redis: Redis) -> None:
-    browser = sign_in(make_site(CONFIG, KEY=KEY))
-    redis.config_set("maxmemory", redis.info("memory")["used_memory"] + 100_000)
-    try:
-        eventually(lambda: browser.site.call("shop/get", "GET").status_code == 503)
-        _, mistakes = wrong(browser, "POST", '{"sku": "A1"}', 503)
-    finally:
-        redis.config_set("maxmemory", 0)
-    assert "takes no calls now" in mistakes
-
-
 def test_whatever_the_config_and_callers_say_is_inert(make_site: MakeSite, redis: Redis) -> None:
     quoted = json.dumps(XSS)
     config = f"""\
@@ -381,3 +275,12 @@ def test_without_redis_the_pages_say_so_and_the_switch_works(make_site: MakeSite
             == "/console/apis?q=&page=1&said=enabled"
         )
         server.start()
+
+
+def test_an_api_of_very_many_fields_has_a_page_that_is_not_too_long(make_site: MakeSite, redis: Redis) -> None:
+    field = "{type: string, description: " + "what it is for " * 30 + ", enum: [" + ", ".join("abcdefgh") + "]}"
+    fields = "".join(f"            f{number}: {field}\n" for number in range(1000))
+    config = CONFIG.replace("            sku:", f"{fields}            sku:")
+    page = sign_in(make_site(config, KEY=KEY)).get(ORDER)  # which is checked to have less than 100 KB
+    assert len(page.main.one("table", of="fields").one("tbody").all("tr")) == MAX_ROWS
+    assert "There are more" in page.text

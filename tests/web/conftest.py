@@ -14,6 +14,7 @@ import trigger.inforce
 from tests.support import OwnRedis, environment
 from tests.web.site import CONFIG, Gunicorn, Site, address
 from trigger.config import Watcher
+from trigger.flask_app import App
 from trigger.logs import TextFormatter
 
 MakeSite = Callable[..., Site]
@@ -23,6 +24,7 @@ MakeSite = Callable[..., Site]
 def make_site(redis_server: OwnRedis, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeSite]:
     """Makes the app for a config's text, with its Redis at `redis_url` (that of all tests, if not said)."""
     watchers: list[Watcher] = []
+    apps: list[App] = []
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
 
@@ -35,6 +37,7 @@ def make_site(redis_server: OwnRedis, tmp_path_factory: pytest.TempPathFactory) 
         path = folder / "config.yaml"
         path.write_text(config)
         flask = composition.create_app(environment(folder, redis_url, **environ))
+        apps.append(flask)
         root.handlers[:] = handlers  # pytest's, instead of ours on a stderr that is gone after a test
         return Site(flask, watchers[-1], path)
 
@@ -42,6 +45,8 @@ def make_site(redis_server: OwnRedis, tmp_path_factory: pytest.TempPathFactory) 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(composition, "watch", watch)
         yield make
+    for each in apps:
+        each.close()  # what it has counted is not to come while the next tests look
     for watcher in watchers:
         watcher.stop()
     root.setLevel(level)

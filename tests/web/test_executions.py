@@ -25,7 +25,9 @@ from tests.web.site import (
     Site,
     accepted,
     basic,
+    nothing_stored,
     refusal,
+    stored,
 )
 from trigger import executions
 
@@ -135,12 +137,12 @@ def test_nobody_but_operators_may(
     site: Site, redis: Redis, name: str, headers: dict[str, str], answer: Refusal
 ) -> None:
     uid = accepted(site.call("named/one", headers=basic("ada", PASSWORD)))
-    keys = redis.dbsize()
+    keys = stored(redis)
     call = {"list": lambda: site.call("/v1/executions", "GET", headers=headers)}
     response = call.get(name, lambda: act(site, uid, name, headers=headers))()
     assert refusal(response) == answer
     assert response.headers["WWW-Authenticate"].startswith("Basic ")
-    assert redis.dbsize() == keys
+    assert stored(redis) == keys
     assert record(site, uid)["status"] == "queued"
 
 
@@ -279,7 +281,7 @@ def test_a_page_of_our_own_can(site: Site, redis: Redis, headers: dict[str, str]
 @pytest.mark.parametrize("uid", ["x", "1" * 25, "1" * 26, "%31" * 25, "..", "1" * 24 + "%0a"])
 def test_what_is_not_there_is_404(site: Site, redis: Redis, name: str, uid: str) -> None:
     assert refusal(act(site, uid, name)).status == 404
-    assert redis.dbsize() == 0
+    assert nothing_stored(redis)
 
 
 # --- cancel ---
@@ -339,9 +341,9 @@ def test_a_body_that_makes_no_sense_starts_nothing(
     site: Site, redis: Redis, options: dict[str, Any], status: int
 ) -> None:
     uid = accepted(site.call("open/order", json={"sku": "A1"}))
-    keys = redis.dbsize()
+    keys = stored(redis)
     assert refusal(act(site, uid, "rerun", **options)).status == status
-    assert redis.dbsize() == keys
+    assert stored(redis) == keys
 
 
 def test_a_rerun_with_an_idempotency_key_can_be_repeated(site: Site, redis: Redis) -> None:

@@ -168,6 +168,12 @@ def test_a_call_passes_and_its_record_can_be_read(nginx: Nginx) -> None:
     assert nginx.call("/readyz", "GET").status == 200
 
 
+def test_the_figures_do_not_pass(nginx: Nginx, web: Gunicorn) -> None:
+    assert refusal(web.call("/metrics", "GET")).status == 401
+    for target in ("/metrics", "/metrics/", "/healthz/../metrics", "//metrics"):
+        assert refusal(nginx.call(target, "GET")).status == 404
+
+
 def test_a_get_passes_with_its_query(nginx: Nginx) -> None:
     uid = accepted(nginx.call(path("open/any") + "?name=A%26a&x=%C3%A4", "GET"))
     assert nginx.call(f"/v1/executions/{uid}", "GET").json["response"]["input"] == {"name": "A&a", "x": "ä"}

@@ -17,6 +17,7 @@ from redis.exceptions import RedisError
 from trigger import __version__, executions, logs
 from trigger.cli import acting
 from trigger.cli.common import as_json, complain, config_in_force, settings_of
+from trigger.cli.refused import refused
 from trigger.cli.terminal import show_record, table
 from trigger.config import Api, Config, hash_secret, json_schema, set_enabled
 from trigger.config.model import MISSING, Workflow
@@ -232,7 +233,7 @@ def debug(api: str, data: str | None, machine: bool) -> None:
     sys.exit(0 if record.status is executions.Status.SUCCEEDED else 1)
 
 
-for _command in acting.COMMANDS:
+for _command in (*acting.COMMANDS, refused):
     cli.add_command(_command)
 
 

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from trigger.config.files import Stamp, stamp
 from trigger.config.loading import RefusedError
@@ -17,6 +18,13 @@ log = logging.getLogger(__name__)
 
 INTERVAL = 0.25  # seconds; an edit is in force two looks later, well within the two seconds promised
 _SETTLING = 0.05  # seconds between two looks of who waits for that
+
+
+class Edits(NamedTuple):
+    """How many edits were taken up, and how many were not, since the process has started."""
+
+    taken: int = 0
+    refused: int = 0
 
 
 class Watcher:
@@ -36,6 +44,7 @@ class Watcher:
     ) -> None:
         self._current = config
         self._refused: ConfigError | None = None
+        self._edits = Edits()
         self._reload = reload
         self._on_change = on_change
         self._on_refused = on_refused
@@ -56,6 +65,11 @@ class Watcher:
     def refused(self) -> ConfigError | None:
         """What is wrong with the last edit, None when it was taken."""
         return self._refused
+
+    @property
+    def edits(self) -> Edits:
+        """What has become of the edits so far."""
+        return self._edits
 
     def poll(self) -> bool:
         """Look once; whether another version is in force now.
@@ -126,6 +140,7 @@ class Watcher:
             return False
         if changed:
             self._current = config
+            self._edits = self._edits._replace(taken=self._edits.taken + 1)
         elif self._refused is not None:
             log.info("the config is again as it was before the edit that was refused")
         self._refused = None
@@ -137,6 +152,7 @@ class Watcher:
         self._refused = error
         self._watch((*self._current.files, *stamps), stamps)
         if not repeated:
+            self._edits = self._edits._replace(refused=self._edits.refused + 1)
             try:
                 self._on_refused(error)
             except Exception:  # telling about it must not end the watch

@@ -17,7 +17,7 @@ PITCH, HEIGHT = 4, 24
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """An hour: how high its calls and its failures stand, and what it says in words."""
+    """An hour: where it stands, how high its calls and its failures do, and what it says in words."""
 
     x: int
     calls: int
@@ -27,13 +27,23 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """The last 24 hours of an API. `most` is what the highest bar stands for; `begins` are the hours' beginnings."""
+    """The last 24 hours of an API; `end` is the number of the present hour since 1970."""
 
-    calls: int
-    failures: int
-    most: int
-    bars: tuple[Bar, ...]
-    begins: tuple[str, ...]
+    hours: Hours
+    end: int
+
+    @property
+    def calls(self) -> int:
+        return sum(self.hours.calls)
+
+    @property
+    def failures(self) -> int:
+        return sum(self.hours.failures)
+
+    @property
+    def most(self) -> int:
+        """What the highest bar stands for."""
+        return max(*self.hours.calls, *self.hours.failures)
 
     @property
     def words(self) -> str:
@@ -42,37 +52,49 @@ class Day:
 
     @property
     def path(self) -> str:
-        """The bars of the calls, each a line upwards (SVG 2, path data)."""
-        return "".join(f"M{bar.x} {HEIGHT}v-{bar.calls}" for bar in self.bars if bar.calls)
+        """The bars of the calls, each a line upwards (SVG 2, path data): a page of 50 charts has to be short."""
+        return self._path(self.hours.calls)
 
     @property
     def path_of_failures(self) -> str:
         """Likewise those of the failures."""
-        return "".join(f"M{bar.x} {HEIGHT}v-{bar.failures}" for bar in self.bars if bar.failures)
+        return self._path(self.hours.failures)
+
+    @property
+    def begins(self) -> list[str]:
+        """When each hour has begun (UTC)."""
+        first = self.end - len(self.hours.calls) + 1
+        return [f"{datetime.fromtimestamp(hour * 3600, UTC):%H:%M}" for hour in range(first, self.end + 1)]
+
+    @property
+    def bars(self) -> list[Bar]:
+        """The bars one by one, with their words."""
+        most = self.most
+        return [
+            Bar(
+                x=_middle(number),
+                calls=_height(calls, most),
+                failures=_height(failures, most),
+                words=f"from {begin} UTC: {plural(calls, 'call')}, {failures:,} failed",
+            )
+            for number, (begin, calls, failures) in enumerate(
+                zip(self.begins, self.hours.calls, self.hours.failures, strict=True)
+            )
+        ]
+
+    def _path(self, counts: Sequence[int]) -> str:
+        most = self.most
+        bars = [(_middle(number), _height(count, most)) for number, count in enumerate(counts) if count]
+        return "".join([f"M{x} {HEIGHT}v-{height}" for x, height in bars])
 
 
 def days(redis: Redis, apis: Sequence[tuple[str, str]], now: float) -> list[Day]:
     """The last 24 hours of each API (module, method), in that order. `now` is the time in seconds since 1970."""
-    return [_day(figures, now) for figures in hours(redis, apis, now)]
+    return [Day(figures, int(now // 3600)) for figures in hours(redis, apis, now)]
 
 
-def _day(figures: Hours, now: float) -> Day:
-    most = max(*figures.calls, *figures.failures)
-    first = int(now // 3600) - len(figures.calls) + 1
-    begins = tuple(
-        datetime.fromtimestamp((first + number) * 3600, UTC).strftime("%H:%M") for number in range(len(figures.calls))
-    )
-    pairs = zip(begins, figures.calls, figures.failures, strict=True)
-    bars = tuple(
-        Bar(
-            x=number * PITCH + PITCH // 2,
-            calls=_height(calls, most),
-            failures=_height(failures, most),
-            words=f"from {begin} UTC: {plural(calls, 'call')}, {failures:,} failed",
-        )
-        for number, (begin, calls, failures) in enumerate(pairs)
-    )
-    return Day(sum(figures.calls), sum(figures.failures), most, bars, begins)
+def _middle(number: int) -> int:
+    return number * PITCH + PITCH // 2
 
 
 def _height(count: int, most: int) -> int:

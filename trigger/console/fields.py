@@ -11,7 +11,7 @@ from trigger.config.model import MISSING, Field
 from trigger.console.shown import plural
 from trigger.inputs.masking import MASK
 
-MAX_ROWS = 200
+MAX_ROWS = 100
 MAX_VALUE = 80  # characters of a default or of one value of an enum
 MAX_ENUM = 20  # values of an enum that are shown
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 import secrets
 import time
+from typing import Any
 
 INDEX = "trigger:executions"  # sorted set: uid by the millisecond it was accepted
 STATS = "trigger:stats"  # hash: counters of the reaper
@@ -34,6 +35,9 @@ API_INDEX = "trigger:executions:api:"  # and module/method: as INDEX, of one API
 FAILED_INDEX = "trigger:executions:failed"  # as INDEX, of those that have failed or were cancelled
 FIGURES = "trigger:figures:"  # and "api:" or "workflow:" and a name: hash, see counting; and "apis" or "workflows":
 # sorted set, the names by the hour in which something last began
+CALLS = "trigger:figures:calls"  # hash: totals of what web processes have counted, see calls
+SENDER = "trigger:figures:sender:"  # and a web process' name: the number of the last batch it has added
+REFUSED = "trigger:refused"  # list: the last refused calls, newest first
 
 SPENT = "trigger:spent:"  # and a number that may be used once, and was
 SIGNING = "trigger:signing"  # string: the key that the console's sessions and sign-in links are signed with
@@ -74,3 +78,14 @@ def accepted_ms(uid: str) -> int:
 def is_uid(text: str) -> bool:
     """Whether the text has the form of a uid."""
     return _UID.fullmatch(text) is not None
+
+
+def known_uid(value: Any) -> str | None:
+    """The value if it is a uid, else None: what is stored may be anything."""
+    return value if isinstance(value, str) and is_uid(value) else None
+
+
+def split_api(description: bytes) -> tuple[str, str]:
+    """The module and method that a job's description names; raises ValueError for one that is not ours."""
+    module, method = description.decode().split("/")
+    return module, method
