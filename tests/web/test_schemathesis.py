@@ -19,7 +19,7 @@ from tests.web.described import CONFIG, USER
 from tests.web.site import OPERATOR, TOKEN, Gunicorn
 
 SEED = 20261125
-EXAMPLES = 5  # of each operation and phase, beside the cases that follow from its schema
+EXAMPLES = 3  # of each operation and phase, beside the cases that follow from its schema
 
 RIGHT = {
     "token": {"api_key": TOKEN},
@@ -142,7 +142,8 @@ def run(service: Gunicorn, credentials: dict[str, Any]) -> tuple[dict[str, set[i
                         sent = (
                             f"{interaction.request.method} {interaction.request.uri} {interaction.request.body!r:.500}"
                         )
-                        faults.append(f"{recorder.label}: {check.name}: {check.failure_info.failure}\n{sent}")
+                        said = f"{interaction.response.status_code} {interaction.response.content!r:.500}"
+                        faults.append(f"{recorder.label}: {check.name}: {check.failure_info.failure}\n{sent}\n{said}")
     return answered, faults
 
 
