@@ -161,7 +161,13 @@ def blueprint(service: Service) -> Blueprint:
     def resume(uid: str) -> Response:
         return views.resume(uid)
 
-    docs = DocsViews(views.operator)
+    def reader_of_docs() -> str:
+        """The operator who is signed in to the console, or whose password comes along."""
+        config: Config = g.config
+        session = service.sessions.of_cookies(request.cookies, config.operators)
+        return views.operator() if session is None else session.operator
+
+    docs = DocsViews(reader_of_docs)
 
     @route("/openapi.json")
     def openapi() -> Response:

@@ -26,6 +26,7 @@ LIFETIME = 12 * 3600  # seconds from signing in to the end of a session
 LINK_LIFETIME = 3600  # seconds that a sign-in link may be used
 SKEW = 60  # seconds by which the clocks of two machines may differ, of which one signs and the other reads
 
+COOKIE = "trigger_session"
 MAX_TOKEN = 1000  # characters: a cookie or key that is longer is none of ours
 
 _COOKIE, _LINK = "console session", "sign-in link"
@@ -71,6 +72,11 @@ class Sessions:
             return None if session is None or is_spent(self._redis, session.id) else session
         except RedisError:
             return _read(_COOKIE, token, operators, self._known)
+
+    def of_cookies(self, cookies: Mapping[str, str], operators: Mapping[str, Secret]) -> Session | None:
+        """The session that a request's cookies stand for; None when nobody is signed in with them. As `find`."""
+        token = cookies.get(COOKIE, "")
+        return self.find(token, operators) if token else None
 
     def end(self, session: Session) -> None:
         """The session is over, wherever its token is. Raises RedisError."""

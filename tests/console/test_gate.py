@@ -345,3 +345,10 @@ def test_a_host_that_is_not_served_is_refused_on_a_page(make_site: MakeSite) -> 
     site = make_site(CONFIG.replace("server:\n", "server:\n  hosts: [trigger.example.org]\n"))
     refused = page(site.call(SIGN_IN, "GET", headers={"Host": "evil.example"}), 400)
     assert refused.heading == "This host is not served here"
+
+
+@pytest.mark.parametrize("path", ["/docs", "/openapi.json"])
+def test_who_is_signed_in_may_read_the_description_of_the_apis(signed_in: Browser, path: str) -> None:
+    assert signed_in.open(path).status_code == 200
+    signed_in.post("/console/sign-out")
+    assert signed_in.open(path).status_code == 401

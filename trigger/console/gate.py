@@ -23,11 +23,10 @@ from trigger.errors import BadRequest, MethodNotAllowed, PathNotFound, QueueUnav
 from trigger.inputs import Form
 from trigger.request_body import whole_body
 from trigger.service import Service
-from trigger.sessions import Session
+from trigger.sessions import COOKIE, Session
 
 logger = logging.getLogger("trigger.console")
 
-COOKIE = "trigger_session"
 MAX_FORM = 16 * 1024  # bytes of a form without an input
 MAX_NEXT = 2000  # characters of where to go on after signing in
 ESCAPED = 3  # bytes that a form takes at most for one of its input
@@ -43,12 +42,6 @@ def only(*verbs: str) -> None:
     allowed = (*verbs, "HEAD") if "GET" in verbs else verbs
     if request.method not in allowed:
         raise MethodNotAllowed(f"Only {' and '.join(verbs)} is answered here", headers={"Allow": ", ".join(allowed)})
-
-
-def operator_of(service: Service, config: Config) -> Session | None:
-    """The session that the request's cookie stands for; None when nobody is signed in with it."""
-    token = request.cookies.get(COOKIE, "")
-    return service.sessions.find(token, config.operators) if token else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +109,7 @@ class Gate:
     def _signed_in(self) -> Session | None:
         self._check_on()
         config: Config = g.config
-        session = operator_of(self.service, config)
+        session = self.service.sessions.of_cookies(request.cookies, config.operators)
         if session is not None:
             g.operator = g.caller = session.operator
         return session

@@ -266,6 +266,7 @@ _HEAD: Mapping[str, Schema] = {
     **_TIMES,
     "attempt": _WHOLE,
     "caller": _or_null(_TEXT),
+    "request_id": _TEXT,
     "error": _or_null(_ERROR),
 }
 _ORIGINS: Mapping[str, Schema] = {name: _or_null(UID) for name in ("rerun_of", "resumed_from")}
@@ -316,6 +317,7 @@ def _head_example() -> dict[str, Any]:
         "ended_at": "2026-11-23T22:40:00.006Z",
         "attempt": 1,
         "caller": None,
+        "request_id": UID_EXAMPLE,
         "error": None,
     }
 
