@@ -110,7 +110,7 @@ def test_an_edit_with_mistakes_is_shown_on_every_page_and_in_full_on_one(fresh: 
             break
         page.wait_for_timeout(250)
     page.get_by_role("link", name="see what is wrong").click()
-    expect(page.locator("#config")).to_contain_text("did you mean verbs?")
+    expect(page.locator("#config")).to_contain_text("did you mean 'verbs'?")
     context.close()
 
 
