@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,9 @@ from tests.support import ROOT, OwnRedis, environment, eventually, process
 from trigger.config.model import Api, Auth, Config, Field, Input, NoAuth, PasswordAuth, Server, TokenAuth, Workflow
 from trigger.config.secret import Secret, hash_secret
 from trigger.config.settings import Settings
+from trigger.greeting import console_lines, greeting
 from trigger.redis_server import RedisServer
-from trigger.up import greeting, programs
+from trigger.up import programs
 
 HELLO = Workflow("hello", "examples.hello:greet")
 OWN = Secret("canary-of-our-own-8d2f")
@@ -40,7 +42,7 @@ def config(*apis: Api, workflows: tuple[Workflow, ...] = (HELLO,)) -> Config:
 
 
 def curls(*apis: Api, settings: Settings | None = None) -> list[str]:
-    lines = greeting(settings or Settings(), config(*apis), 1.23).splitlines()
+    lines = greeting(settings or Settings(), config(*apis), 1.23, []).splitlines()
     return [line.strip() for line in lines if line.strip().startswith("curl")]
 
 
@@ -94,8 +96,55 @@ def test_the_line_fits_the_address(settings: Settings, expected: str) -> None:
 
 
 def test_without_an_enabled_api_it_only_says_where_it_is_and_how_to_stop() -> None:
-    text = greeting(Settings(), config(api("off", NoAuth(), enabled=False)), 1.23)
-    assert text.split("\n\n") == ["Trigger is ready on http://127.0.0.1:8080 (1.2 s)", "Ctrl-C stops it."]
+    text = greeting(Settings(), config(api("off", NoAuth(), enabled=False)), 1.23, ["Console: somewhere"])
+    assert text.split("\n\n") == [
+        "Trigger is ready on http://127.0.0.1:8080 (1.2 s)",
+        "Console: somewhere",
+        "Ctrl-C stops it.",
+    ]
+
+
+LATER = "user admin, password in data/admin.password"
+
+
+@pytest.mark.parametrize(
+    ("settings", "server", "base"),
+    [
+        (Settings(), Server(), "http://127.0.0.1:8080"),
+        (Settings(host="0.0.0.0", port=80), Server(), "http://127.0.0.1:80"),
+        (Settings(host="::", port=80), Server(), "http://[::1]:80"),
+        (Settings(host="trigger.lan"), Server(), "http://trigger.lan:8080"),
+        (Settings(), Server(hosts=("trigger.example.org",)), "http://trigger.example.org:8080"),
+        (Settings(), Server(hosts=(".example.org:81",)), "http://example.org:81"),
+        (Settings(), Server(hosts=("trigger.example.org",), proxies=1), "https://trigger.example.org"),
+    ],
+)
+def test_the_link_leads_to_where_a_browser_finds_the_console(settings: Settings, server: Server, base: str) -> None:
+    ours = replace(config(), operators={"admin": OWN}, server=server)
+    assert console_lines(settings, ours, "KEY", made=True) == [
+        f"Console: {base}/console/sign-in?key=KEY",
+        f"  (signs in once, within an hour; later: {LATER})",
+    ]
+    assert console_lines(settings, ours, None, made=True) == [f"Console: {base}/console/ ({LATER})"]
+    assert console_lines(settings, ours, None, made=False) == [f"Console: {base}/console/"]
+
+
+def test_on_a_socket_there_is_no_link_but_a_hint() -> None:
+    settings = Settings(host="", port=0, unix=Path("/run/trigger.sock"))
+    ours = replace(config(), operators={"admin": OWN})
+    assert console_lines(settings, ours, "KEY", made=True) == [
+        f"Console: /console/, through the proxy in front of the socket ({LATER})"
+    ]
+    assert console_lines(settings, ours, None, made=False) == [
+        "Console: /console/, through the proxy in front of the socket"
+    ]
+
+
+def test_without_an_operator_it_says_how_to_switch_the_console_on() -> None:
+    assert console_lines(Settings(), config(), None, made=False) == [
+        "Console: off; to switch it on, name an operator in config.yaml, such as "
+        "operators: {admin: ${TRIGGER_ADMIN_PASSWORD:-}}"
+    ]
 
 
 def test_each_queue_has_its_workers_and_the_default_one_is_always_served() -> None:

@@ -13,7 +13,7 @@ from trigger import executions
 from trigger.config import Watcher
 from trigger.errors import StartError
 from trigger.executions.queues import Queue, queues
-from trigger.startup import check_redis
+from trigger.startup import Durability, check_redis
 from trigger.watermark import Watermark
 
 
@@ -26,6 +26,7 @@ class Readiness:
     workers: Mapping[str, int]
     queues: Mapping[str, Any]
     problems: tuple[str, ...]
+    durability: Durability | None = None  # None where Redis can't be asked
 
     @property
     def ready(self) -> bool:
@@ -51,10 +52,9 @@ def state(redis: Redis, watcher: Watcher, watermark: Watermark) -> Readiness:
     if refused:
         # Where and what, without the file's folder.
         in_force["refused"] = [f"{config.path.name}:{m.line}:{m.column}: {m.message}" for m in refused.mistakes[:20]]
-    names = sorted({"default"} | {workflow.queue for workflow in config.workflows.values()})
     try:
-        durability = str(check_redis(redis))
-        found = queues(redis, names)
+        durability = check_redis(redis)
+        found = queues(redis, config.queues)
         reaper = executions.stats(redis)
     except StartError as error:
         return Readiness(in_force, {"status": "unusable"}, {}, {}, (str(error),))
@@ -63,7 +63,9 @@ def state(redis: Redis, watcher: Watcher, watermark: Watermark) -> Readiness:
     workers = {queue.name: queue.workers for queue in found}
     shown = {queue.name: _shown(queue) for queue in found}
     problems = (watermark.problem,) if watermark.problem else ()
-    return Readiness(in_force, {"status": "ok", "durability": durability, **reaper}, workers, shown, problems)
+    return Readiness(
+        in_force, {"status": "ok", "durability": str(durability), **reaper}, workers, shown, problems, durability
+    )
 
 
 def _shown(queue: Queue) -> dict[str, Any]:

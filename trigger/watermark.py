@@ -9,7 +9,9 @@ from __future__ import annotations
 import logging
 import shutil
 import threading
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from redis import Redis
 from redis.exceptions import RedisError
@@ -71,11 +73,17 @@ class Watermark:
         while not pause.wait(INTERVAL):
             self.look()
 
+    def free_disk(self) -> int | None:
+        """How many bytes are free where the private Redis writes; None where there is no such place to look at."""
+        try:
+            return None if self._data is None else shutil.disk_usage(self._data).free
+        except OSError:
+            return None
+
     def _memory(self) -> str | None:
         seen = self._redis.info("memory")
-        used, allowed = seen["used_memory"], seen.get("maxmemory", 0)
-        limit = allowed * OF_MAXMEMORY if allowed else seen.get("total_system_memory", 0) * OF_MACHINE
-        if limit and used > limit:
+        limit = memory_limit(seen)
+        if limit and seen["used_memory"] > limit:
             return "Redis' memory is nearly used up"
         return None
 
@@ -83,3 +91,9 @@ class Watermark:
         if self._data is not None and shutil.disk_usage(self._data).free < FREE_DISK:
             return "the disk of the private Redis is nearly full"
         return None
+
+
+def memory_limit(seen: Mapping[str, Any]) -> float:
+    """Up to how many bytes of Redis' memory calls are taken, by what its INFO says; 0 when it does not say."""
+    allowed: int = seen.get("maxmemory", 0)
+    return allowed * OF_MAXMEMORY if allowed else seen.get("total_system_memory", 0) * OF_MACHINE

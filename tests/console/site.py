@@ -76,7 +76,9 @@ class Element:
                 yield child
             else:
                 yield from child._texts()
-        yield " " if self.tag in ("td", "th", "dt", "dd", "li", "p", "h1", "h2", "h3", "option", "summary") else ""
+        yield (
+            " " if self.tag in ("td", "th", "dt", "dd", "li", "p", "h1", "h2", "h3", "option", "summary", "br") else ""
+        )
 
     def all(self, tag: str = "", /, *, of: str = "", text: str | None = None, **attributes: str) -> list[Element]:
         """The elements inside, in order: of this tag, of this class, with this text and these attributes.
@@ -213,7 +215,7 @@ def page(response: TestResponse, status: int = 200) -> Page:
     assert response.status_code == status, (response.status_code, response.location, response.data[:2000])
     headers = {name.lower(): value for name, value in response.headers}
     assert headers["content-type"] == "text/html; charset=utf-8"
-    assert len(response.data) < MAX_PAGE
+    assert len(response.data) < MAX_PAGE, len(response.data)
     assert int(headers["content-length"]) == len(response.data)
     check_headers(headers)
     html = response.data.decode()

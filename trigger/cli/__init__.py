@@ -24,6 +24,7 @@ from trigger.config.model import MISSING, Workflow
 from trigger.errors import ConfigError, RequestError, StartError, UsageError
 from trigger.inforce import load_checked, redis_url, watch
 from trigger.inputs import parse_json
+from trigger.made_password import load_with_password
 
 # How long `debug` waits for its execution to end, in seconds.
 DEBUG_PATIENCE = 60.0
@@ -73,7 +74,8 @@ def up() -> None:
 
     settings = settings_of()
     logs.configure(settings.log)
-    sys.exit(service.up(settings, load_checked(settings, os.environ), _run_forked))
+    config, password = load_with_password(settings, os.environ)
+    sys.exit(service.up(settings, config, _run_forked, password))
 
 
 def _run_forked(arguments: Sequence[str], environ: Mapping[str, str]) -> NoReturn:

@@ -238,6 +238,11 @@ class Server:
     backlog: int = 100_000
     auth_failures: int = 30
 
+    @property
+    def host(self) -> str | None:
+        """One of the hosts that are answered; None when all are."""
+        return self.hosts[0].removeprefix(".") if self.hosts else None
+
 
 @dataclass(frozen=True, slots=True)
 class Config:
@@ -279,3 +284,8 @@ class Config:
     warnings: tuple[Mistake, ...] = field(default=())
     masked: tuple[str, ...] = field(default=(), repr=False)
     stamps: Mapping[Path, Stamp | None] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def queues(self) -> tuple[str, ...]:
+        """The queues that workers serve: those that a workflow names, and "default" always."""
+        return tuple(sorted({"default"} | {workflow.queue for workflow in self.workflows.values()}))

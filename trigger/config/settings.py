@@ -57,6 +57,17 @@ class Settings:
         )
 
     @property
+    def authority(self) -> str:
+        """HOST:PORT as a URL has it, where there is no socket."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+    @property
+    def local_host(self) -> str:
+        """The host at which this machine itself finds us: where all addresses are listened on, that of loopback."""
+        return {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(self.host, self.host)  # noqa: S104
+
+    @property
     def loopback(self) -> bool:
         """Whether only this machine can reach what is listened on; for a name other than localhost: no."""
         if self.unix is not None or self.host == "localhost":

@@ -43,6 +43,7 @@ class Watcher:
         on_refused: Callable[[ConfigError], None],
     ) -> None:
         self._current = config
+        self._since = time.time()
         self._refused: ConfigError | None = None
         self._edits = Edits()
         self._reload = reload
@@ -60,6 +61,11 @@ class Watcher:
     def current(self) -> Config:
         """The config in force."""
         return self._current
+
+    @property
+    def since(self) -> float:
+        """When that config was taken up here, in seconds since 1970."""
+        return self._since
 
     @property
     def refused(self) -> ConfigError | None:
@@ -140,6 +146,7 @@ class Watcher:
             return False
         if changed:
             self._current = config
+            self._since = time.time()
             self._edits = self._edits._replace(taken=self._edits.taken + 1)
         elif self._refused is not None:
             log.info("the config is again as it was before the edit that was refused")

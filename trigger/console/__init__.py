@@ -16,6 +16,7 @@
     GET         …/record.json, /log, /log.txt    all of its record; the lines of its log for our script, and as text
     POST        …/cancel, /rerun, /resume
 
+    GET       /console/refused                   the last calls that were refused
     GET       /console/system                    Redis, queues, workers, the config in force and its last refused edit
 
 Every page works without scripts, but for what follows by itself. A change is a POST that ends with a redirect.
@@ -40,6 +41,7 @@ from trigger.console.execution_log import LogViews
 from trigger.console.executions import ExecutionsPage
 from trigger.console.gate import Gate, only
 from trigger.console.page import Assets, Pages, see_other
+from trigger.console.refused import RefusedPage
 from trigger.console.switching import Switch
 from trigger.console.system import SystemPage
 from trigger.console.workflow_index import WorkflowIndex
@@ -72,6 +74,7 @@ def blueprint(service: Service) -> Blueprint:
     route("/workflows", endpoint="workflows")(gate.page(WorkflowsPage(service, pages, workflows)))
     route("/workflows/<path:name>", endpoint="workflow")(gate.page(WorkflowPage(service, pages, workflows)))
 
+    route("/refused", endpoint="refused")(gate.page(RefusedPage(service, pages)))
     route("/system", endpoint="system")(gate.page(SystemPage(service, pages)))
 
     execution = ExecutionPage(service, pages)

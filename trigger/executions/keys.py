@@ -27,6 +27,12 @@ QUEUES = "rq:queues"  # set: the key of each queue's list
 QUEUE = "rq:queue:"  # and a queue's name: list of uids
 JOB = "rq:job:"
 RESULTS = "rq:results:"
+RUNNING = "rq:wip:"  # and a queue's name: sorted set, "uid:run" of each execution that runs
+LATER = "rq:scheduled:"  # and a queue's name: sorted set, uids of those that wait for their next attempt
+RUN = "rq:execution:"  # and "uid:run": hash
+SUSPENDED = "rq:suspended"  # is there while RQ's tools keep workers from taking anything
+WORKERS = "rq:workers"  # set: the keys of all workers; with ":" and a queue's name, those of a queue
+WORKER = "rq:worker:"  # and a worker's name: hash; and that with ":executions": set, "uid:run" of what it holds
 
 STEPS = "trigger:steps:"  # and a uid: hash, the plan under "" and the state of each step that has begun
 LOG = "trigger:log:"  # and a uid: stream, a line of its log each
