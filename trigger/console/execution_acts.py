@@ -84,7 +84,7 @@ class ExecutionActs:
 
 def _new(accepted: Accepted, said: str) -> str:
     note_started(g, accepted.uid, replayed=accepted.replayed)
-    return f"{PATH}/{accepted.uid}?said={said}"
+    return f"{PATH}/{accepted.uid}?said={'repeated' if accepted.replayed else said}"
 
 
 def _key(text: str = "") -> str | None:

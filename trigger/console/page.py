@@ -51,6 +51,7 @@ SAID = {
     "cancelled": "The execution is cancelled.",
     "told": "The execution is being told to end.",
     "rerun": "This is the new execution.",
+    "repeated": "This form was sent before: here is the execution that it has started.",
     "resumed": "This is the new execution: it goes on after the steps that are done.",
 }
 
