@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run test lint clean bench bench-trigger bench-worker bench-latency bench-growth bench-memory bench-settings
+.PHONY: help run test lint clean screenshots bench bench-trigger bench-worker bench-latency bench-growth bench-memory bench-settings
 
 PYTHONS := python3.13 python3.12 python3.11 python3
 PYTHON := .venv/bin/python
@@ -47,6 +47,10 @@ bench-memory: .venv/requirements.stamp
 
 bench-settings: .venv/requirements.stamp
 	@$(PYTHON) -m bench.web_settings --save
+
+# The pictures of the console in docs/images/, with Debian's chromium.
+screenshots: .venv/requirements-dev.stamp
+	@$(PYTHON) -m tests.browser.screenshots
 
 clean:
 	rm -rf .venv bench/.venvs .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -117,6 +117,11 @@ class Service:
     def config(self) -> Path:
         return self.folder / "config.yaml"
 
+    @property
+    def password(self) -> str:
+        """The operator's, which was made up at the start."""
+        return (self.folder / "data/admin.password").read_text().strip()
+
     def call(self, api: str, body: Any) -> str:
         """Calls an API and returns the uid."""
         answer = requests.post(f"{self.address}/v1/api/{api}/async", json=body, timeout=20)
@@ -124,8 +129,7 @@ class Service:
         return str(answer.json()["response"]["uid"])
 
     def status(self, uid: str) -> str:
-        password = (self.folder / "data/admin.password").read_text().strip()
-        answer = requests.get(f"{self.address}/v1/executions/{uid}", auth=("admin", password), timeout=20)
+        answer = requests.get(f"{self.address}/v1/executions/{uid}", auth=("admin", self.password), timeout=20)
         return str(answer.json()["response"]["status"])
 
     def becomes(self, uid: str, status: str) -> None:
@@ -196,12 +200,12 @@ class Watched:
         assert serious == [], self.page.url
 
 
-def sign_in(context: BrowserContext, site: Service, password: str) -> None:
+def sign_in(context: BrowserContext, site: Service) -> None:
     """Signs the browser in with the form."""
     page = context.new_page()
     page.goto(f"{site.address}/console/sign-in")
     page.get_by_label("User").fill("admin")
-    page.get_by_label("Password").fill(password)
+    page.get_by_label("Password").fill(site.password)
     page.get_by_role("button", name="Sign in").click()
     page.wait_for_url("**/console/apis*")
     page.close()

@@ -29,7 +29,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 @pytest.fixture
 def page(browser: Browser, site: Service) -> Iterator[Page]:
     context = browser.new_context(viewport={"width": 1280, "height": 600})
-    sign_in(context, site, (site.folder / "data/admin.password").read_text().strip())
+    sign_in(context, site)
     yield context.new_page()
     context.close()
 

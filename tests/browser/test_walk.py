@@ -31,7 +31,7 @@ def context(request: Any, browser: Browser, site: Service) -> Iterator[BrowserCo
     width, theme = request.param
     size = dict(zip(("width", "height"), WIDTHS[width], strict=True))
     made = browser.new_context(viewport=size, color_scheme=theme)  # type: ignore[arg-type]
-    sign_in(made, site, (site.folder / "data/admin.password").read_text().strip())
+    sign_in(made, site)
     yield made
     made.close()
 
