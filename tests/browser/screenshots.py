@@ -11,6 +11,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import requests
 from playwright.sync_api import Browser, sync_playwright
@@ -61,7 +62,7 @@ def main() -> None:
 def calls(site: Service) -> dict[str, str]:
     """Calls that succeed, fail and are refused; answers the uid of one of each that was accepted."""
 
-    def call(api: str, body: dict[str, object], **headers: str) -> str:
+    def call(api: str, body: dict[str, Any], **headers: str) -> str:
         url = f"{site.address}/v1/api/{api}/async"
         answer = requests.post(url, json=body, headers={**TOKEN, **headers}, timeout=20).json()
         return str(answer["response"].get("uid", ""))
