@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -10,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from redis import Redis
 from redis.exceptions import RedisError
@@ -172,6 +173,13 @@ def process(arguments: list[str], environ: Mapping[str, str], log: Path) -> Iter
             except subprocess.TimeoutExpired:
                 os.killpg(child.pid, signal.SIGKILL)
                 child.wait()
+
+
+def entries(log: Path, uid: str) -> list[dict[str, Any]]:
+    """The entries of a log in JSON that name an execution in any way. Every whole line must be an entry."""
+    text = log.read_bytes().decode()
+    found = [json.loads(line) for line in text[: text.rfind("\n") + 1].split("\n")[:-1]]
+    return [entry for entry in found if uid in json.dumps(entry)]
 
 
 class OwnRedis:

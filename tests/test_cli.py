@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -135,6 +136,27 @@ def test_workflows_are_listed_with_the_apis_that_start_them(shell: Shell) -> Non
         ("hello", ["shop/test"]),
         ("bad", ["shop/draft"]),
     ]
+
+
+def test_workflows_are_listed_with_their_steps(shell: Shell) -> None:
+    steps = """\
+  stepped:
+    steps:
+      - {name: ask, needs: [], python: "greetings:greet"}
+      - {name: tell, needs: [ask], run: [echo, told]}
+    on_failure:
+      - {name: complain, http: {url: "https://example.net/"}}
+modules:
+"""
+    (shell.folder / "config.yaml").write_text(CONFIG.replace("modules:\n", steps))
+    listed = json.loads(shell("workflows", "--json").stdout)
+    assert (listed[0]["steps"], listed[0]["on_failure"]) == ([], [])
+    assert listed[2]["steps"] == [
+        {"name": "ask", "kind": "python", "needs": []},
+        {"name": "tell", "kind": "run", "needs": ["ask"]},
+    ]
+    assert listed[2]["on_failure"] == [{"name": "complain", "kind": "http", "needs": []}]
+    assert re.search(r"^stepped +2 +default", shell("workflows").stdout, re.MULTILINE)
 
 
 def test_enable_and_disable_edit_that_one_value(shell: Shell) -> None:

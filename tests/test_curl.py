@@ -11,7 +11,6 @@ import pytest
 from trigger import curl
 from trigger.config.model import Api, Field, Input, NoAuth, TokenAuth, Verb, Workflow
 from trigger.config.secret import Secret
-from trigger.inputs import Shape
 
 BASE = "http://localhost/v1/api"
 
@@ -44,7 +43,7 @@ def test_json_that_looks_like_a_form_is_named() -> None:
 
 
 def test_secrets_of_the_simulated_request_are_masked() -> None:
-    shape = Shape(Input((Field("card", "string", secret=True),)))
-    shown = curl.sample(api(debug={"a": 1, "card": "4111", "key": "k"}, outside=(("key",),)), shape)
+    declared = Input((Field("card", "string", secret=True),))
+    shown = curl.sample(api(input=declared, debug={"a": 1, "card": "4111", "key": "k"}, outside=(("key",),)))
     assert shown == {"a": 1, "card": "***", "key": "***"}
-    assert curl.sample(api(), shape) == {}
+    assert curl.sample(api()) == {}

@@ -405,6 +405,7 @@ def test_a_broken_request_is_refused_in_the_shape_of_all_errors(web: Web, case: 
     assert error["code"] == "requestError.badRequest"
     assert error["message"]
     assert set(error) == {"code", "message"}
+    assert f" request={answer.headers['x-request-id']}\n" in web.log()
     assert is_closed(connection)
 
 

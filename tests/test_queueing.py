@@ -65,6 +65,15 @@ def test_the_job_has_the_fields_that_rq_would_write_but_for_those_that_are_empty
     assert ours == theirs
 
 
+def test_only_a_request_with_an_id_from_outside_has_it_kept(redis: Redis) -> None:
+    submitter = Submitter(redis)
+    given = [None, "of-nginx", None, "of-nginx-too"]
+    uids = [submitter.submit(replace(CALL, request=request), CONFIG).uid for request in given]
+    metas = [RqJob.fetch(uid, connection=redis, serializer=JSONSerializer).meta for uid in uids]
+    usual = {"caller": "ci", "workflow": "hello"}
+    assert metas == [usual | ({"request": request} if request else {}) for request in given]
+
+
 @pytest.mark.parametrize("size", [0, 1, 300, 700, 5_000, 900_000])
 def test_an_input_of_any_size_is_one_that_rq_can_read(redis: Redis, size: int) -> None:
     text = "".join(map(str, range(size)))[:size]

@@ -80,7 +80,7 @@ def cancel(redis: Redis, uid: str, operator: str) -> Status:
     word = cast(bytes | None, script(keys=[executions.JOB + uid], args=[uid, operator, SHORT_LIST]))
     status = executions.OF_RQ.get((word or b"").decode())
     if status is None:
-        raise _not_found()
+        raise unknown()
     if status in executions.FINAL and status is not Status.CANCELLED:
         raise ExecutionEnded(f"The execution has {status} already: there is nothing to cancel")
     return status
@@ -97,20 +97,23 @@ class Parts:
     shape_of: Callable[[Api], Shape]
 
 
-def debug(parts: Parts, api: Api, body: Any, query: Mapping[str, Any]) -> Accepted:
+def debug(parts: Parts, api: Api, body: Any, query: Mapping[str, Any], *, request: str | None = None) -> Accepted:
     """Starts an execution of an API, which need not be enabled, with a simulated request: `body` and `query` as
-    Shape.apply takes them. It is marked as debug, and its caller is named so.
+    Shape.apply takes them. It is marked as debug, and its caller is named so. `request` is the id from outside of the
+    request that asks for it.
 
     Raises InvalidParams for an input that the API does not accept, and what Submitter.submit raises.
     """
     shape = parts.shape_of(api)
-    call = Call(api, shape.apply(body, query), "debug", secrets_of_debug(api, shape), debug=True)
+    call = Call(api, shape.apply(body, query), "debug", secrets_of_debug(api), debug=True, request=request)
     return parts.submitter.submit(call, parts.config)
 
 
-def rerun(parts: Parts, uid: str, *, edited: Any = MISSING, key: str | None = None) -> Accepted:
+def rerun(
+    parts: Parts, uid: str, *, edited: Any = MISSING, key: str | None = None, request: str | None = None
+) -> Accepted:
     """Starts a new execution with the input of another, or with an edited one, in which a secret that is still masked
-    keeps its value. `key` is an Idempotency-Key.
+    keeps its value. `key` is an Idempotency-Key; `request` the id from outside of the request that asks for it.
 
     Raises ExecutionNotFound, ApiNotAvailable, InvalidParams for an input that the API does not accept, and what
     Submitter.submit raises.
@@ -122,12 +125,13 @@ def rerun(parts: Parts, uid: str, *, edited: Any = MISSING, key: str | None = No
     if edited is not MISSING:
         value = shape.apply(unmask(edited, value, (*origin.secrets, *shape.secrets)), {})
     call = _call(api, origin, value, shape, f"rerun\n{uid}\n{key}" if key is not None else None)
-    return parts.submitter.submit(replace(call, rerun_of=uid), parts.config)
+    return parts.submitter.submit(replace(call, rerun_of=uid, request=request), parts.config)
 
 
-def resume(parts: Parts, uid: str, *, key: str | None = None) -> Accepted:
+def resume(parts: Parts, uid: str, *, key: str | None = None, request: str | None = None) -> Accepted:
     """Starts a new execution that goes on where a failed or cancelled one of a workflow with steps has ended: with its
-    input, and with what its finished steps have put out. `key` is an Idempotency-Key.
+    input, and with what its finished steps have put out. `key` is an Idempotency-Key; `request` the id from outside of
+    the request that asks for it.
 
     Raises ExecutionNotFound, ExecutionNotEnded, ExecutionEnded when it has succeeded, ApiNotAvailable, NotResumable for
     a workflow without steps, WorkflowChanged when a finished step is another one now, and what Submitter.submit raises.
@@ -155,17 +159,18 @@ def resume(parts: Parts, uid: str, *, key: str | None = None) -> Accepted:
     )
     shape = parts.shape_of(api)
     call = _call(api, origin, origin.input, shape, f"resume\n{uid}\n{key}" if key is not None else None)
-    return parts.submitter.submit(replace(call, resumed=resumed), parts.config)
+    return parts.submitter.submit(replace(call, resumed=resumed, request=request), parts.config)
 
 
-def _not_found() -> ExecutionNotFound:
+def unknown() -> ExecutionNotFound:
+    """The error for an execution that is not there, or not any more."""
     return ExecutionNotFound("There is no such execution; its record may have been kept long enough")
 
 
 def _origin(redis: Redis, uid: str) -> Origin:
     origin = executions.origin(redis, uid)
     if origin is None:
-        raise _not_found()
+        raise unknown()
     return origin
 
 

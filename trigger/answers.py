@@ -6,10 +6,10 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from flask import Response, g
+from flask import Response, g, request
 from werkzeug.datastructures import Headers
 
-from trigger.errors import RequestError
+from trigger.errors import MethodNotAllowed, RequestError
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -35,6 +35,29 @@ def answer(content: Mapping[str, Any], status: int = 200, headers: Mapping[str, 
     return Answer(body, status, Headers((*_ALWAYS, ("Content-Length", str(len(body))), *(headers or {}).items())))
 
 
+def accepted(call: Any, uid: str, *, replayed: bool) -> Response:
+    """The answer to a call that has started the execution `uid`, or whose Idempotency-Key did so before (`replayed`).
+
+    `call` is Flask's g, in which it is noted.
+    """
+    note_started(call, uid, replayed=replayed)
+    headers = {"Location": f"/v1/executions/{uid}"}
+    if replayed:
+        headers["Idempotency-Replayed"] = "true"
+    return answer({"uid": uid}, 202, headers)
+
+
+def note_started(call: Any, uid: str, *, replayed: bool) -> None:
+    """Notes in Flask's g, which `call` is, what the request has started.
+
+    A request that has no id from outside has the uid of that; one that repeats another is not that one, and gets an id
+    of its own.
+    """
+    call.uid = uid
+    if not replayed and call.request_id is None:
+        call.request_id = uid
+
+
 def refusal(error: RequestError) -> Response:
     """The answer to a call that is refused."""
     content: dict[str, Any] = {"code": error.code, "message": error.message}
@@ -42,3 +65,9 @@ def refusal(error: RequestError) -> Response:
         content["details"] = error.details
     g.refused = error
     return answer({"error": content}, error.status, error.headers)
+
+
+def only_get() -> None:
+    """Refuses any verb but GET, and HEAD, which gets the same without a body."""
+    if request.method not in ("GET", "HEAD"):
+        raise MethodNotAllowed("Only GET is answered here", headers={"Allow": "GET, HEAD"})

@@ -7,18 +7,21 @@
     POST     /v1/executions/<uid>/cancel        what an operator can do about it: it never starts or is told to end,
     POST     /v1/executions/<uid>/rerun         is done again as a new one,
     POST     /v1/executions/<uid>/resume        or gone on with as a new one
+    GET      /openapi.json                      the description of the APIs, for programs
+    GET      /docs                              for people, who can try them out
+    GET      /docs/<asset>                      what that page is made of
+    GET      /metrics                           figures for Prometheus
     GET      /healthz                           this process is alive
     GET      /readyz                            the config in force, Redis, the workers; 503 when no call can be taken
 
-Every answer is JSON; a refusal is always {"response": {"error": {"code", "message"}}}.
+Every answer is JSON, but for the page, figures and logs; a refusal is always {"response": {"error": {"code",
+"message"}}}.
 """
 
 from __future__ import annotations
 
 import functools
 import logging
-import re
-import secrets
 import time
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
@@ -28,9 +31,10 @@ from flask import Blueprint, Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
 
 from trigger import readiness, sender
-from trigger.answers import answer, refusal
+from trigger.answers import accepted, answer, only_get, refusal
 from trigger.auth import Credentials
 from trigger.config.model import Api, Config
+from trigger.docs_api import DocsViews
 from trigger.errors import (
     ApiNotEnabled,
     ApiNotFound,
@@ -39,12 +43,13 @@ from trigger.errors import (
     InvalidParams,
     MethodNotAllowed,
     PathNotFound,
-    QueueUnavailable,
     RequestError,
 )
+from trigger.executions import tracing
 from trigger.executions_api import Views
 from trigger.inputs import parse_query
 from trigger.log_api import LogView
+from trigger.metrics_api import MetricsView
 from trigger.queueing import Call
 from trigger.request_body import checked_size, parsed_body, whole_body
 from trigger.service import Service
@@ -54,8 +59,6 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
 logger = logging.getLogger("trigger.api")
-
-_REQUEST_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
 
 
 def blueprint(service: Service) -> Blueprint:
@@ -122,15 +125,10 @@ def blueprint(service: Service) -> Blueprint:
             {} if environ["REQUEST_METHOD"] == "GET" else parsed_body(environ, call.body, config.server.max_body)
         )
         value = shape.apply(body, query)
-        asked = Call(api, value, caller, shape.secrets, key=_idempotency_key(environ))
-        if service.watermark.problem:
-            raise QueueUnavailable("The queue takes no calls now; try again later", headers={"Retry-After": "10"})
-        accepted = service.submitter.submit(asked, config)
-        call.uid = accepted.uid
-        headers = {"Location": f"/v1/executions/{accepted.uid}"}
-        if accepted.replayed:
-            headers["Idempotency-Replayed"] = "true"
-        return answer({"uid": accepted.uid}, 202, headers)
+        asked = Call(api, value, caller, shape.secrets, key=_idempotency_key(environ), request=call.request_id)
+        service.watermark.check()
+        new = service.submitter.submit(asked, config)
+        return accepted(call, new.uid, replayed=new.replayed)
 
     def body(limit: int) -> Any:
         return whole_body(request.environ, limit)
@@ -163,14 +161,34 @@ def blueprint(service: Service) -> Blueprint:
     def resume(uid: str) -> Response:
         return views.resume(uid)
 
+    docs = DocsViews(views.operator)
+
+    @route("/openapi.json")
+    def openapi() -> Response:
+        return docs.openapi()
+
+    @route("/docs")
+    def docs_page() -> Response:
+        return docs.page()
+
+    @route("/docs/<name>")
+    def docs_asset(name: str) -> Response:
+        return docs.asset(name)
+
+    figures = MetricsView(service, views.operator)
+
+    @route("/metrics")
+    def metrics() -> Response:
+        return figures()
+
     @route("/healthz")
     def healthz() -> Response:
-        _only_get()
+        only_get()
         return answer({"status": "alive"})
 
     @route("/readyz")
     def readyz() -> Response:
-        _only_get()
+        only_get()
         state = readiness.state(service.redis, service.watcher, service.watermark)
         if state.ready:
             return answer(state.as_json())
@@ -183,6 +201,8 @@ def blueprint(service: Service) -> Blueprint:
         call, environ = _this_call()
         call.started = time.perf_counter()
         call.config = config = service.watcher.current
+        given = environ.get("HTTP_X_REQUEST_ID", "") if config.server.proxies else ""
+        call.request_id = given if tracing.is_request_id(given) else None
         hosts = config.server.hosts
         if hosts and not _is_served(environ.get("HTTP_HOST", ""), hosts):
             raise BadRequest("This host is not served here")
@@ -193,29 +213,27 @@ def blueprint(service: Service) -> Blueprint:
     def log(response: Response) -> Response:
         """One line per call with its outcome. Headers and queries are left out: they may hold a secret."""
         call, environ = _this_call()
+        traced = _traced(call)
+        response.headers.add("X-Request-Id", traced["request"])
         path = request.path
         if response.status_code < 400 and _is_look(environ["REQUEST_METHOD"], path):
             return response
         seconds = time.perf_counter() - call.started
         fields = {
-            "method": environ["REQUEST_METHOD"],
+            "verb": environ["REQUEST_METHOD"],
             "path": quote(path)[:200],
             "status": response.status_code,
             "ms": round(seconds * 1000, 1),
             "client": client()[:64],
         }
-        if call.config.server.proxies and _REQUEST_ID.fullmatch(number := environ.get("HTTP_X_REQUEST_ID", "")):
-            fields["request"] = number  # finds the call in the proxy's log
         if caller := call.get("caller"):
             fields["caller"] = caller
-        if uid := call.get("uid"):
-            fields["uid"] = uid
         refused: RequestError | None = call.get("refused")
         if refused:
             fields["error"] = f"{refused.code}: {refused.message}"
         service.tally.note(
             Answered(
-                method=fields["method"],
+                method=fields["verb"],
                 path=fields["path"],
                 below=path.startswith(f"{call.config.server.prefix}/"),
                 api=call.get("api"),
@@ -227,7 +245,7 @@ def blueprint(service: Service) -> Blueprint:
             )
         )
         text = " ".join([f"{name}={value}" for name, value in fields.items()])
-        logger.info(text, extra={"fields": fields})
+        logger.info(text, extra={"fields": fields | traced})
         return response
 
     return routes
@@ -248,14 +266,22 @@ def register_errors(app: Flask) -> None:
 
     @app.errorhandler(Exception)
     def failed(error: Exception) -> Response:
-        reference = secrets.token_hex(6)
-        logger.error("internal error %s at %s", reference, request.path, exc_info=error)
-        return refusal(InternalError(f"Something went wrong here; the log has it under {reference}"))
+        traced = _traced(g)
+        logger.error("internal error at %s", quote(request.path)[:200], exc_info=error, extra={"fields": traced})
+        return refusal(InternalError(f"Something went wrong here; the log has it under {traced['request']}"))
 
 
 def _this_call() -> tuple[Any, WSGIEnvironment]:
     """What is noted about the call in `g`, and its environ, without Flask's proxies, which cost more than the look."""
     return g._get_current_object(), request.environ
+
+
+def _traced(call: Any) -> dict[str, str]:
+    """What finds the call in all logs: the uid of the execution that it is about, and the id of its request: that of
+    the proxy, else the uid of what it has started, else one that is made here."""
+    number = call.request_id = call.get("request_id") or tracing.new_request_id()
+    uid = call.get("uid")
+    return {"uid": uid, "request": number} if uid else {"request": number}
 
 
 def _idempotency_key(environ: WSGIEnvironment) -> str | None:
@@ -281,14 +307,9 @@ def _is_served(host: str, hosts: Collection[str]) -> bool:
     return False
 
 
-def _only_get() -> None:
-    if request.method not in ("GET", "HEAD"):
-        raise MethodNotAllowed("Only GET is answered here", headers={"Allow": "GET, HEAD"})
-
-
 def _is_look(verb: str, path: str) -> bool:
     """Whether it is a look from outside or from a page of the console: those come again and again."""
-    return path in ("/healthz", "/readyz") or (verb == "GET" and path.startswith("/console/"))
+    return path in ("/healthz", "/readyz", "/metrics") or (verb == "GET" and path.startswith("/console/"))
 
 
 def _has_escapes(environ: WSGIEnvironment) -> bool:

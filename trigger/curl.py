@@ -8,15 +8,12 @@ from typing import Any
 from trigger.config.model import MISSING, Api, Auth, NoAuth, PasswordAuth, TokenAuth, Verb
 from trigger.config.secret import Secret
 from trigger.errors import InvalidParams
-from trigger.inputs import Shape, as_query, mask, secrets_of_debug
+from trigger.inputs import as_query, mask, secrets_of_debug
 
 
-def sample(api: Api, shape: Shape) -> Any:
-    """An API's simulated request as it may be shown; an empty object where none is declared.
-
-    `shape` is that of the API's input.
-    """
-    return {} if api.debug is MISSING else mask(api.debug, secrets_of_debug(api, shape))
+def sample(api: Api) -> Any:
+    """An API's simulated request as it may be shown; an empty object where none is declared."""
+    return {} if api.debug is MISSING else mask(api.debug, secrets_of_debug(api))
 
 
 def arguments(api: Api, verb: Verb, base: str, value: Any) -> str:

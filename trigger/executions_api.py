@@ -12,16 +12,14 @@ A record is for whoever could have made the call, and for operators; the others 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from flask import Response, g, request
-from redis.exceptions import RedisError
 
 from trigger import acts, executions, sender
-from trigger.answers import answer
+from trigger.answers import accepted, answer, only_get
 from trigger.auth import BASIC, Credentials
 from trigger.config.model import MISSING, Config
 from trigger.errors import (
@@ -30,11 +28,9 @@ from trigger.errors import (
     ExecutionNotFound,
     InvalidParams,
     MethodNotAllowed,
-    QueueUnavailable,
     Unauthorized,
 )
 from trigger.inputs import Form, parse_query
-from trigger.queueing import Accepted
 from trigger.service import Service
 
 
@@ -53,18 +49,18 @@ class Views:
 
     def list(self) -> Response:
         """GET /v1/executions"""
-        _only_get()
-        self._operator()
+        only_get()
+        self.operator()
         parameters = parse_query(request.query_string)
         query = executions.Query.parse(parameters, now=time.time())
-        with _reading():
+        with executions.reading():
             return answer(executions.page(self.service.redis, query).as_json())
 
     def record(self, uid: str) -> Response:
         """GET /v1/executions/<uid>"""
         reader = self.check_reader(uid)
         config: Config = g.config
-        with _reading():
+        with executions.reading():
             record = executions.read(self.service.redis, uid, config.masked)
         if record is None:
             raise _hidden()
@@ -75,10 +71,10 @@ class Views:
 
         Raises ExecutionNotFound when it is not there or not theirs, which look the same.
         """
-        _only_get()
+        only_get()
         if not executions.is_uid(uid):
             raise _hidden()
-        with _reading():
+        with executions.reading():
             name = executions.api_of(self.service.redis, uid)
         if name is None:
             raise _hidden()
@@ -92,7 +88,7 @@ class Views:
     def cancel(self, uid: str) -> Response:
         """POST /v1/executions/<uid>/cancel"""
         operator = self._act(uid)
-        with _reading():
+        with executions.reading():
             status = acts.cancel(self.service.redis, uid, operator)
         return answer({"uid": uid, "status": status}, 202)
 
@@ -100,28 +96,30 @@ class Views:
         """POST /v1/executions/<uid>/rerun"""
         self._act(uid)
         edited = self._edited()
-        with _reading():
-            return self._accepted(acts.rerun(self._parts(), uid, edited=edited, key=self.key()))
+        with executions.reading():
+            new = acts.rerun(self.service.parts(g.config), uid, edited=edited, key=self.key(), request=g.request_id)
+        return accepted(g, new.uid, replayed=new.replayed)
 
     def resume(self, uid: str) -> Response:
         """POST /v1/executions/<uid>/resume"""
         self._act(uid)
-        with _reading():
-            return self._accepted(acts.resume(self._parts(), uid, key=self.key()))
+        with executions.reading():
+            new = acts.resume(self.service.parts(g.config), uid, key=self.key(), request=g.request_id)
+        return accepted(g, new.uid, replayed=new.replayed)
 
     def _act(self, uid: str) -> str:
         """The checks that come before every act, in their order; returns the operator's name."""
         if request.method != "POST":
             raise MethodNotAllowed("Only POST is answered here", headers={"Allow": "POST"})
         _check_origin()
-        operator = self._operator()
+        operator = self.operator()
         if not executions.is_uid(uid):
             raise ExecutionNotFound("There is no such execution")
         g.uid = uid
         return operator
 
-    def _operator(self) -> str:
-        """The name of the operator who calls."""
+    def operator(self) -> str:
+        """The name of the operator who calls; raises CredentialMissing, Unauthorized or TooManyRequests."""
         credentials = Credentials.of(request.environ)
         if credentials.user is None or credentials.password is None:
             raise CredentialMissing("User/Password is required", headers=BASIC)
@@ -139,32 +137,6 @@ class Views:
         if not isinstance(body, dict) or (isinstance(body, Form) and body) or body.keys() - {"input"}:
             raise InvalidParams('The body is to be empty, or as JSON {"input": …} with the input to run with')
         return body.get("input", MISSING)
-
-    def _parts(self) -> acts.Parts:
-        self.service.watermark.check()
-        return acts.Parts(self.service.redis, self.service.submitter, g.config, self.service.shapes.of)
-
-    @staticmethod
-    def _accepted(accepted: Accepted) -> Response:
-        headers = {"Location": f"/v1/executions/{accepted.uid}"}
-        if accepted.replayed:
-            headers["Idempotency-Replayed"] = "true"
-        g.uid = accepted.uid
-        return answer({"uid": accepted.uid}, 202, headers)
-
-
-@contextmanager
-def _reading() -> Iterator[None]:
-    """What Redis can't answer now is a 503."""
-    try:
-        yield
-    except RedisError as error:
-        raise QueueUnavailable("Records can't be read now; try again", headers={"Retry-After": "1"}) from error
-
-
-def _only_get() -> None:
-    if request.method not in ("GET", "HEAD"):
-        raise MethodNotAllowed("Only GET is answered here", headers={"Allow": "GET, HEAD"})
 
 
 def _hidden() -> ExecutionNotFound:

@@ -8,7 +8,6 @@ from dataclasses import replace
 from trigger import curl, made_password
 from trigger.config.model import Api, Config, NoAuth, PasswordAuth, TokenAuth, Verb
 from trigger.config.settings import Settings
-from trigger.inputs import Shape
 
 
 def greeting(settings: Settings, config: Config, seconds: float, console: Sequence[str]) -> str:
@@ -49,7 +48,7 @@ _KINDS = (NoAuth, TokenAuth, PasswordAuth)
 def _call(api: Api, base: str) -> str:
     needs_input = api.input is not None and any(field.required for field in api.input.fields)
     verb: Verb = "POST" if "POST" in api.verbs else "GET"
-    return curl.arguments(api, verb, base, curl.sample(api, Shape(api.input)) if needs_input else {})
+    return curl.arguments(api, verb, base, curl.sample(api) if needs_input else {})
 
 
 def console_lines(settings: Settings, config: Config, key: str | None, *, made: bool) -> list[str]:

@@ -13,7 +13,6 @@ import io
 import json
 import logging
 import re
-import secrets
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -29,6 +28,7 @@ from gunicorn.http.unreader import SocketUnreader
 from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, TConn, ThreadWorker
 
 from trigger.errors import BadRequest, InternalError, RequestError
+from trigger.executions import tracing
 from trigger.gunicorn_threads import Settings, Threads, WholeResponse
 
 log = logging.getLogger("trigger.web")
@@ -368,16 +368,21 @@ class Worker(ThreadWorker):
 
     def handle_error(self, req: object, client: socket, addr: Any, exc: Exception) -> None:
         """Answer, in the shape of all our errors, for a request that never reached a view."""
-        refusal = _refusal(exc)
+        number = tracing.new_request_id()
+        refusal = _refusal(exc, number)
         address = addr[0] if isinstance(addr, tuple) else "unix"
-        if isinstance(refusal, InternalError):
-            log.error("%s", refusal.message, exc_info=exc)
-        else:
-            # Without what was sent: it may be a header with a secret in it.
-            fields = {"status": refusal.status, "client": address, "error": f"{refusal.code}: {refusal.message}"}
-            log.info(" ".join(f"{key}={value}" for key, value in fields.items()), extra={"fields": fields})
+        # Without what was sent: it may be a header with a secret in it.
+        fields = {"status": refusal.status, "client": address, "error": f"{refusal.code}: {refusal.message}"}
+        text = " ".join(f"{key}={value}" for key, value in fields.items())
+        ours = isinstance(refusal, InternalError)
+        log.log(
+            logging.ERROR if ours else logging.INFO,
+            text,
+            exc_info=exc if ours else None,
+            extra={"fields": {**fields, "request": number}},
+        )
         try:
-            util.write_nonblock(client, _response(refusal))
+            util.write_nonblock(client, _response(refusal, number))
         except OSError as error:
             log.debug("the refusal did not reach %s: %s", address, error)
 
@@ -413,7 +418,7 @@ _REASONS = {
 }
 
 
-def _refusal(exc: Exception) -> RequestError:
+def _refusal(exc: Exception, number: str) -> RequestError:
     if type(exc) in _REFUSALS:
         status, message = _REFUSALS[type(exc)]
         return BadRequest(message, status=status)
@@ -421,10 +426,10 @@ def _refusal(exc: Exception) -> RequestError:
     ours = (errors.InvalidResponseHeader, errors.InvalidResponseHeaderName, errors.ConfigurationProblem)
     if isinstance(exc, errors.ParseException) and not isinstance(exc, ours):
         return BadRequest("The request breaks HTTP's rules")
-    return InternalError(f"Something went wrong here; the log has it under {secrets.token_hex(6)}")
+    return InternalError(f"Something went wrong here; the log has it under {number}")
 
 
-def _response(refusal: RequestError) -> bytes:
+def _response(refusal: RequestError, number: str) -> bytes:
     body = json.dumps({"response": {"error": {"code": refusal.code, "message": refusal.message}}}).encode()
     head = (
         f"HTTP/1.1 {refusal.status} {_REASONS[refusal.status]}\r\n"
@@ -432,6 +437,7 @@ def _response(refusal: RequestError) -> bytes:
         f"Content-Length: {len(body)}\r\n"
         "Cache-Control: no-store\r\n"
         "X-Content-Type-Options: nosniff\r\n"
+        f"X-Request-Id: {number}\r\n"
         "Connection: close\r\n\r\n"
     )
     return head.encode() + body

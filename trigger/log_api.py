@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 from flask import Response, request
 from redis import Redis
-from redis.exceptions import RedisError
 
 from trigger.answers import answer
-from trigger.errors import InvalidParams, QueueUnavailable
+from trigger.errors import InvalidParams
+from trigger.executions import reading
 from trigger.executions.log_reading import MAX_LINES, START, Page, follow, is_position, read
 from trigger.inputs import parse_query
 from trigger.inputs.forms import Form
@@ -51,10 +51,8 @@ class LogView:
     def __call__(self, uid: str) -> Response:
         """The answer to the present request. Raises InvalidParams, and QueueUnavailable when Redis can't be read."""
         asked = _asked(parse_query(request.query_string))
-        try:
+        with reading("Logs"):
             page, waited = self._page(uid, asked)
-        except RedisError as error:
-            raise QueueUnavailable("Logs can't be read now; try again", headers={"Retry-After": "1"}) from error
         headers = {"Log-Next": page.next, "Log-Ended": "true" if page.ended else "false"}
         if not waited and not page.lines and not page.ended:
             headers["Retry-After"] = "1"  # who asked to wait and had no place must not ask again and again

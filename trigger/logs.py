@@ -1,6 +1,7 @@
 """What the log looks like: a line per event, for people as text or for machines as JSON.
 
-It is always exactly one line, but for tracebacks in the text: their lines begin with "  | ".
+It is always exactly one line, but for tracebacks in the text: their lines begin with "  | ". What a line is about is
+given as `extra={"fields": {…}}`: in JSON all of it is there, in the text what TRACED names.
 """
 
 from __future__ import annotations
@@ -9,10 +10,14 @@ import json
 import logging
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any, Literal
 
 # What a line holds at most, in characters: a caller's path or header must not fill the disk.
 MAX_LINE = 4_000
+
+# The fields that find a call in all logs. A line of text ends with them, so no text need name them; they are never cut.
+TRACED = ("uid", "request")
 
 
 class _OneLine(logging.Formatter):
@@ -36,7 +41,9 @@ class _OneLine(logging.Formatter):
 
 class TextFormatter(_OneLine):
     def line(self, record: logging.LogRecord, moment: str, text: str) -> str:
-        line = f"{moment} {record.levelname:<7} {record.name.removeprefix('trigger.')}: {text}"
+        fields: Mapping[str, Any] = getattr(record, "fields", {})
+        traced = "".join([f" {name}={fields[name]}" for name in TRACED if name in fields])
+        line = f"{moment} {record.levelname:<7} {record.name.removeprefix('trigger.')}: {text}{traced}"
         if record.exc_info:
             # A traceback keeps its lines, each marked as such: what is raised may quote a caller.
             return "\n  | ".join(map(_escaped, [line, *self.formatException(record.exc_info).split("\n")]))

@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 from trigger import executions
 from trigger.config import Watcher
 from trigger.errors import StartError
-from trigger.executions import overview
+from trigger.executions.queues import Queue, queues
 from trigger.startup import Durability, check_redis
 from trigger.watermark import Watermark
 
@@ -54,25 +54,19 @@ def state(redis: Redis, watcher: Watcher, watermark: Watermark) -> Readiness:
         in_force["refused"] = [f"{config.path.name}:{m.line}:{m.column}: {m.message}" for m in refused.mistakes[:20]]
     try:
         durability = check_redis(redis)
-        queues = overview.queues(redis, config.queues)
+        found = queues(redis, config.queues)
         reaper = executions.stats(redis)
     except StartError as error:
         return Readiness(in_force, {"status": "unusable"}, {}, {}, (str(error),))
     except RedisError:
         return Readiness(in_force, {"status": "unreachable"}, {}, {}, ("Redis can't be reached",))
+    workers = {queue.name: queue.workers for queue in found}
+    shown = {queue.name: _shown(queue) for queue in found}
     problems = (watermark.problem,) if watermark.problem else ()
-    return Readiness(
-        in_force,
-        {"status": "ok", "durability": str(durability), **reaper},
-        {queue.name: queue.workers for queue in queues},
-        {
-            queue.name: {
-                "waiting": queue.waiting,
-                "running": queue.running,
-                "oldest_without_owner_s": round(queue.ownerless, 1),
-            }
-            for queue in queues
-        },
-        problems,
-        durability,
-    )
+    seen = {"status": "ok", "durability": str(durability), **reaper}
+    return Readiness(in_force, seen, workers, shown, problems, durability)
+
+
+def _shown(queue: Queue) -> dict[str, Any]:
+    oldest = round(queue.oldest_unowned, 1)
+    return {"waiting": queue.waiting, "running": queue.running, "oldest_without_owner_s": oldest}

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from redis import Redis
 
+from trigger.acts import Parts
 from trigger.auth import Guard
 from trigger.config import Watcher
-from trigger.config.model import Api
+from trigger.config.model import Api, Config
 from trigger.inputs import Shape
 from trigger.queueing import Submitter
 from trigger.sessions import Sessions
@@ -43,3 +44,8 @@ class Service:
     sessions: Sessions
     watermark: Watermark
     tally: Tally
+
+    def parts(self, config: Config) -> Parts:
+        """What it takes to start an execution anew. Raises QueueUnavailable."""
+        self.watermark.check()
+        return Parts(self.redis, self.submitter, config, self.shapes.of)

@@ -139,7 +139,8 @@ class Tally:
         if note.outcome:
             self._outcomes[note.api, note.outcome] += 1
             answered = "accepted" if note.status < 400 else "refused" if note.status < 500 else "failed"
-            self._totals.update(calls.took_fields(answered, note.seconds))
+            for field, by in calls.took_fields(answered, note.seconds).items():
+                self._totals[field] += by
         if note.refused:
             self._refused.append(note.refused.packed())
 

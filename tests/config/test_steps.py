@@ -271,3 +271,40 @@ def test_a_program_is_given_all_of_env_another_step_only_what_it_uses(tmp_path: 
     assert [
         old != new for old, new in zip(before, digests(tmp_path, BEFORE, "    env: {C: k, D: d}\n"), strict=True)
     ] == [True, True]
+
+
+def test_what_a_step_calls_is_told_without_what_references_gave(tmp_path: Path) -> None:
+    text = """\
+workflows:
+  hello: {python: "examples.hello:${GREETING}", description: "To ${WHOM}, for $${5}"}
+  plain: examples.hello:${GREETING}
+  steps:
+    steps:
+      - {name: bare, python: "examples.shop:${GREETING}"}
+      - {name: args, python: examples.shop:quote, with: {sku: "${KEY}", count: "{{ input.count }}"}}
+      - {name: run, run: [sh, -c, "echo '${KEY:-no key}' {{ input.sku }}", "${file:key}", plain]}
+      - {name: http, http: {method: POST, url: "https://ada:${KEY}@${HOST}/{{ input.sku }}?n=1@2"}}
+    on_failure:
+      - {name: late, run: [sh, "${KEY}"]}
+      - {name: long, run: [sh, -c, "%s"]}
+modules: {}
+"""
+    (tmp_path / "key").write_text("hunter2-from-a-file")
+    config = loaded(
+        tmp_path,
+        text % ("x" * 1000),
+        {"GREETING": "greet", "WHOM": "Ada", "KEY": "pin", "HOST": "api.example.net"},
+    )
+    hello, plain, steps = (config.workflows[name] for name in ("hello", "plain", "steps"))
+    assert (hello.python, hello.calls) == ("examples.hello:greet", "examples.hello:${GREETING}")
+    assert (hello.description, hello.about) == ("To Ada, for ${5}", "To ${WHOM}, for ${5}")
+    assert (plain.python, plain.calls, plain.about) == ("examples.hello:greet", "examples.hello:${GREETING}", "")
+    assert {step.name: step.calls for step in steps.steps} == {
+        "bare": "examples.shop:${GREETING}",
+        "args": "examples.shop:quote(sku, count)",
+        "run": "sh -c 'echo '\"'\"'${KEY}'\"'\"' {{ input.sku }}' '${file:key}' plain",
+        "http": "POST https://***@${HOST}/{{ input.sku }}?n=1@2",
+    }
+    late, long = steps.on_failure
+    assert late.calls == "sh '${KEY}'"
+    assert long.calls == f"sh -c {'x' * 294}…"

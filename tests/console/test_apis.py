@@ -27,7 +27,7 @@ from tests.support import eventually
 from tests.web.conftest import MakeSite
 from tests.web.site import OPERATOR, TOKEN, Site, accepted, refusal
 from trigger.console import switching
-from trigger.console.apis import ROWS
+from trigger.console.lists import ROWS
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from tests.executions.conftest import FAILED, LATER, SUCCEEDED, Bench, api
+from tests.executions.conftest import FAILED, LATER, STEPPED, SUCCEEDED, Bench, api
 from trigger import acts, executions
 from trigger.errors import InvalidParams
 from trigger.executions import Query, Record, Status, listing, summary
@@ -248,3 +248,25 @@ def test_extreme_times_and_cursors_are_harmless(bench: Bench, redis: Redis) -> N
     assert uids(redis, until="0001-01-01T00:00:00+23:59") == []
     assert uids(redis, cursor="A" * 15) == []
     assert uids(redis, caller="\0'\"]]", module="*", method="../x") == []
+
+
+def test_the_recent_executions_of_a_workflow_are_found_by_the_apis_that_start_it(bench: Bench) -> None:
+    apis = [api("shop", "restock", STEPPED), api("mail", "report", STEPPED)]
+    other = api("mail", "greet")
+    accepted = [bench.accept(of) for of in (*apis, other, *apis, other)]
+    names = [(of.module, of.method) for of in apis]
+    theirs = [uid for index, uid in enumerate(accepted) if index % 3 < 2]
+    assert [found.uid for found in executions.recent(bench.redis, "stepped", names, 10)] == theirs[::-1]
+    assert [found.uid for found in executions.recent(bench.redis, "stepped", names, 3)] == theirs[:0:-1]
+    assert [found.uid for found in executions.recent(bench.redis, "stepped", names[:1], 10)] == theirs[2::-2]
+    # What such an API started while the config named another workflow for it is none of this one's.
+    assert not executions.recent(bench.redis, "plain", names, 10)
+
+
+def test_with_many_apis_or_none_a_workflow_is_looked_for_among_all(bench: Bench) -> None:
+    apis = [api("shop", f"m{index}", STEPPED) for index in range(listing.MERGED + 1)]
+    accepted = [bench.accept(of) for of in (api(), *apis, api())]
+    names = [(of.module, of.method) for of in apis]
+    for known in (names, []):
+        found = executions.recent(bench.redis, "stepped", known, 50)
+        assert [summary.uid for summary in found] == accepted[-2:0:-1]

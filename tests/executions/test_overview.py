@@ -1,4 +1,4 @@
-"""How full queues are, and what is kept."""
+"""What is kept, and what was put aside."""
 
 from __future__ import annotations
 
@@ -7,58 +7,9 @@ import json
 import pytest
 from redis import Redis
 
-from tests.executions.conftest import FAILED, LATER, SUCCEEDED, Bench
+from tests.executions.conftest import FAILED, SUCCEEDED, Bench
 from trigger import executions
 from trigger.executions import overview
-from trigger.executions.overview import Queue
-
-
-def look(redis: Redis, name: str = "default") -> Queue:
-    (queue,) = overview.queues(redis, [name])
-    return queue
-
-
-def test_a_queue_that_nothing_was_in_is_empty(redis: Redis) -> None:
-    assert overview.queues(redis, ["default", "slow"]) == [
-        Queue("default", 0, 0, 0, None, 0.0, 0),
-        Queue("slow", 0, 0, 0, None, 0.0, 0),
-    ]
-    assert overview.queue_names(redis) == set()
-    assert overview.workers(redis) == []
-
-
-def test_it_says_how_many_wait_run_and_wait_for_their_next_attempt(bench: Bench) -> None:
-    for _ in range(5):
-        bench.accept()
-    bench.run(SUCCEEDED)
-    bench.run(FAILED)
-    bench.run(LATER)
-    bench.take()
-    seen = look(bench.redis)
-    assert (seen.waiting, seen.running, seen.later) == (1, 1, 1)
-    assert overview.queue_names(bench.redis) == {"default"}
-
-
-def test_it_says_how_long_the_oldest_has_waited_by_the_clock_of_redis(bench: Bench) -> None:
-    uid = bench.accept()
-    bench.accept()
-    seconds, _ = bench.redis.time()
-    bench.redis.zadd(executions.waiting_key("default"), {uid: (seconds - 100) * 1000})
-    oldest = look(bench.redis).oldest
-    assert oldest is not None
-    assert 100 <= oldest < 160
-    bench.take()
-    bench.take()
-    assert look(bench.redis).oldest is None
-
-
-def test_it_says_for_how_long_one_had_no_owner(bench: Bench) -> None:
-    uid = bench.accept()
-    bench.take()
-    assert look(bench.redis).ownerless == 0.0
-    seconds, _ = bench.redis.time()
-    bench.redis.zadd(executions.leased_key("default"), {uid: (seconds - 50) * 1000})
-    assert 50 <= look(bench.redis).ownerless < 110
 
 
 def test_it_counts_the_records_that_are_kept(bench: Bench) -> None:
@@ -100,6 +51,4 @@ def test_what_was_put_aside_is_shown_whatever_it_is(redis: Redis, packed: bytes)
 
 def test_a_worker_that_is_gone_is_not_shown(redis: Redis) -> None:
     redis.sadd("rq:workers", "rq:worker:gone")
-    redis.sadd("rq:workers:default", "rq:worker:gone")
     assert overview.workers(redis) == []
-    assert look(redis).workers == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -143,7 +144,7 @@ def test_a_step_that_was_cut_off_ended_when_the_execution_did_and_for_its_reason
 
 def test_a_step_that_was_done_before_the_execution_was_resumed_says_so(bench: Bench) -> None:
     uid = bench.accept()
-    bench.redis.hset(f"rq:job:{uid}", "meta", '{"module":"shop","method":"restock","resumed_from":"1"}')
+    bench.redis.hset(f"rq:job:{uid}", "meta", json.dumps({"resumed_from": "1" * 25}))
     bench.steps(uid, PLAN, {"quote": DONE, "order": {**DONE, "ended_at": "9999-01-01T00:00:00.000Z"}})
     assert [step.because for step in bench.record(uid).steps][:2] == [executions.steps.REUSED, None]
 

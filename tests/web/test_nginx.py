@@ -168,6 +168,12 @@ def test_a_call_passes_and_its_record_can_be_read(nginx: Nginx) -> None:
     assert nginx.call("/readyz", "GET").status == 200
 
 
+def test_the_figures_do_not_pass(nginx: Nginx, web: Gunicorn) -> None:
+    assert refusal(web.call("/metrics", "GET")).status == 401
+    for target in ("/metrics", "/metrics/", "/healthz/../metrics", "//metrics"):
+        assert refusal(nginx.call(target, "GET")).status == 404
+
+
 def test_a_get_passes_with_its_query(nginx: Nginx) -> None:
     uid = accepted(nginx.call(path("open/any") + "?name=A%26a&x=%C3%A4", "GET"))
     assert nginx.call(f"/v1/executions/{uid}", "GET").json["response"]["input"] == {"name": "A&a", "x": "ä"}
@@ -350,6 +356,18 @@ def test_the_list_the_log_and_the_acts_are_passed_on(nginx: Nginx, redis: Redis)
     own = {"Origin": "http://localhost"}  # what a browser sends from a page of the service itself
     cancelled = nginx.call(f"/v1/executions/{uid}/cancel", headers={**operator, **own})
     assert cancelled.json["response"] == {"uid": uid, "status": "cancelled"}
+
+
+def test_the_console_is_passed_on(nginx: Nginx, redis: Redis) -> None:
+    form = nginx.call("/console/sign-in", "GET")
+    assert form.status == 200
+    assert form.headers["content-type"] == "text/html; charset=utf-8"
+    own = {"Origin": "http://localhost", "Content-Type": "application/x-www-form-urlencoded"}
+    signed_in = nginx.call("/console/sign-in", body=f"user=admin&password={OPERATOR}".encode(), headers=own)
+    assert (signed_in.status, signed_in.headers["location"]) == (303, "/console/")
+    cookie = signed_in.headers["set-cookie"].partition(";")[0]
+    assert nginx.call("/console/system", "GET", headers={"Cookie": cookie}).status == 200
+    assert nginx.call("/console/system", "GET").status == 303
 
 
 def test_between_nginxs_limits_and_triggers_own_it_is_trigger_who_refuses_in_the_same_shape(nginx: Nginx) -> None:

@@ -42,6 +42,7 @@ FIELDS = [
     "ended_at",
     "attempt",
     "caller",
+    "request_id",
     "input",
     "output",
     "error",
@@ -78,6 +79,7 @@ def test_a_record_has_the_fields_of_the_contract(site: Site, redis: Redis) -> No
         "ended_at": None,
         "attempt": content["attempt"],
         "caller": "ci",
+        "request_id": uid,
         "input": {"name": "Ada"},
         "output": None,
         "error": None,
@@ -123,6 +125,7 @@ def test_a21_what_is_not_yours_looks_like_what_is_not_there(
         theirs = read(site, uid, headers)
         nobodys = read(site, executions.new_uid(), headers)
         assert refusal(theirs) == NOT_FOUND
+        assert len(theirs.headers.pop("X-Request-Id")) == len(nobodys.headers.pop("X-Request-Id"))
         assert (theirs.status, theirs.data, list(theirs.headers)) == (
             nobodys.status,
             nobodys.data,

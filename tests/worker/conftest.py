@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from tests.support import CONFIG, WORKFLOWS, environment, eventually, process
+from tests.support import CONFIG, WORKFLOWS, entries, environment, eventually, process
 from trigger import executions
 from trigger.config.model import Api, NoAuth, Workflow
 from trigger.queueing import Call, Submitter
@@ -48,12 +48,19 @@ class Rig:
         return child
 
     def submit(
-        self, workflow: str, value: Any = None, *, timeout: float = 60, secrets: Any = (), queue: str = "default"
+        self,
+        workflow: str,
+        value: Any = None,
+        *,
+        timeout: float = 60,
+        secrets: Any = (),
+        queue: str = "default",
+        request: str | None = None,
     ) -> str:
         """Accepts one execution of a workflow and returns its uid."""
         described = Workflow(name=workflow, python=f"work:{workflow}", timeout=timeout, queue=queue)
         api = Api(module="shop", method=workflow, auth=NoAuth(), workflow=described)
-        call = Call(api, {} if value is None else value, "tester", secrets)
+        call = Call(api, {} if value is None else value, "tester", secrets, request=request)
         return Submitter(self.redis).submit(call, CONFIG).uid
 
     def record(self, uid: str) -> executions.Record:
@@ -73,6 +80,10 @@ class Rig:
 
     def log(self) -> str:
         return (self.folder / "log").read_text(errors="replace")
+
+    def entries(self, uid: str) -> list[dict[str, Any]]:
+        """What the log says of an execution, of workers whose log is JSON."""
+        return entries(self.folder / "log", uid)
 
     def close(self) -> None:
         self._stack.close()

@@ -28,9 +28,10 @@ def names(steps: list[Step]) -> list[str]:
 
 
 def play(made: Progress, name: str, report: Report, now: int = 0) -> bool:
+    """Has an attempt begin and end; whether there will be another one."""
     one = next(s for s in made.workflow.steps if s.name == name)
     made.begin(one, now)
-    return made.end(one, report, now)
+    return made.end(one, report, now) is not None
 
 
 def test_a_step_begins_when_all_it_needs_is_done() -> None:

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 from redis import Redis
@@ -20,7 +20,7 @@ from trigger.cli.common import as_json, complain, config_in_force, settings_of
 from trigger.cli.refused import refused
 from trigger.cli.terminal import show_record, table
 from trigger.config import Api, Config, hash_secret, json_schema, set_enabled
-from trigger.config.model import MISSING
+from trigger.config.model import MISSING, Workflow
 from trigger.errors import ConfigError, RequestError, StartError, UsageError
 from trigger.inforce import load_checked, redis_url, watch
 from trigger.inputs import parse_json
@@ -161,6 +161,7 @@ def workflows(machine: bool) -> None:
             {
                 "workflow": workflow.name,
                 "python": workflow.python,
+                **_steps(workflow, machine),
                 "queue": workflow.queue,
                 "timeout": workflow.timeout,
                 "apis": [f"{a.module}/{a.method}" for a in config.apis.values() if a.workflow.name == workflow.name],
@@ -170,6 +171,16 @@ def workflows(machine: bool) -> None:
         ],
         machine,
     )
+
+
+def _steps(workflow: Workflow, machine: bool) -> dict[str, Any]:
+    """How many steps it has; for machines what each is and what it needs."""
+    if not machine:
+        return {"steps": len(workflow.steps) or None}
+    return {
+        key: [{"name": step.name, "kind": step.action.kind, "needs": list(step.needs)} for step in steps]
+        for key, steps in (("steps", workflow.steps), ("on_failure", workflow.on_failure))
+    }
 
 
 @cli.command()

@@ -53,7 +53,7 @@ def _parts(record: Record, last_lines: Callable[[str], Sequence[Line]] | None) -
         yield "\n" + tabulate(rows, headers=["step", "kind", "status", "attempts", "took", ""], disable_numparse=True)
     if len(record.timeline) > 2:
         yield "\nwhere the time went\n" + tabulate(list(_spans(record)), tablefmt="plain", disable_numparse=True)
-    failed = _failed(record)
+    failed = record.failed_step
     trace = (failed.traceback if failed else None) or record.traceback
     if trace and record.status is not Status.SUCCEEDED:
         yield "\n" + safe(trace.rstrip(), keep="\n\t")
@@ -72,6 +72,8 @@ def _facts(record: Record) -> Iterator[tuple[str, str]]:
     yield "workflow", _cell(record.workflow)
     if record.caller is not None:
         yield "caller", _cell(record.caller)
+    if record.request_id != record.uid:
+        yield "request", record.request_id
     for name, uid in (("rerun of", record.rerun_of), ("goes on with", record.resumed_from)):
         if uid:
             yield name, uid
@@ -83,19 +85,11 @@ def _facts(record: Record) -> Iterator[tuple[str, str]]:
     yield "input", _json(record.input, MAX_VALUE)
     if record.output is not None:
         yield "output", _json(record.output, MAX_VALUE)
-    failed = _failed(record)
+    failed = record.failed_step
     if failed is not None and failed.input is not None:
         yield f"{failed.name} got", _json(failed.input, MAX_VALUE)
     if record.error:
         yield "error", f"{f'in step {failed.name}: ' if failed else ''}{_error(record.error)}"
-
-
-def _failed(record: Record) -> StepRecord | None:
-    """The step at which an execution has failed, if there is one: of several the last, as those before may fail."""
-    if record.status is not Status.FAILED:
-        return None
-    failed = [step for step in record.steps if step.status == "failed" and not step.on_failure]
-    return max(failed, key=lambda step: step.ended_at or "") if failed else None
 
 
 def _step(step: StepRecord) -> tuple[str, ...]:

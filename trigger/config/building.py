@@ -12,13 +12,15 @@ from trigger import templates
 from trigger.config.document import Document
 from trigger.config.model import Action, HttpAction, PythonAction, RunAction, Step, Workflow
 from trigger.config.step_rules import resolved, texts
+from trigger.config.written import as_written, called
 
 _OF_STEP = ("when", "timeout", "retry", "continue_on_error")  # keys that a Step takes as they are
 
 
-def workflow_of(document: Document, name: str, given: Mapping[str, Any]) -> Workflow:
-    """The workflow that `given`, as the schema loaded it, declares."""
+def workflow_of(document: Document, name: str, given: Mapping[str, Any], raw: Any) -> Workflow:
+    """The workflow that `given`, as the schema loaded it, declares. `raw` is the same as the document has it."""
     rest = dict(given)
+    declared = raw if isinstance(raw, dict) else {"python": raw}
     env = rest.pop("env", {})
     steps, last = rest.pop("steps", ()), rest.pop("on_failure", ())
     where = ("workflows", name)
@@ -26,8 +28,10 @@ def workflow_of(document: Document, name: str, given: Mapping[str, Any]) -> Work
     return Workflow(
         name=name,
         python=rest.pop("python", None),
-        steps=_steps(document, (*where, "steps"), steps, needs, env),
-        on_failure=_steps(document, (*where, "on_failure"), last, [()] * len(last), env),
+        steps=_steps(document, (*where, "steps"), steps, declared.get("steps"), needs, env),
+        on_failure=_steps(document, (*where, "on_failure"), last, declared.get("on_failure"), [()] * len(last), env),
+        about=as_written(declared.get("description", "")),
+        calls=as_written(declared.get("python", "")),
         line=document.place(where)[0],
         **rest,
     )
@@ -37,6 +41,7 @@ def _steps(
     document: Document,
     where: tuple[str, ...],
     declared: Sequence[Mapping[str, Any]],
+    raw: Any,
     needs: Sequence[tuple[str, ...]],
     env: Mapping[str, str],
 ) -> tuple[Step, ...]:
@@ -52,6 +57,7 @@ def _steps(
                 needs=needs[index],
                 env=own,
                 digest=_digest(given, action, needs[index], own),
+                calls=called(action, raw[index]),
                 line=document.place((*where, index, "name"))[0],
                 **more,
             )

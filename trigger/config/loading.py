@@ -110,7 +110,10 @@ def _load(
             document.report(where, wrong)
     if document.mistakes:
         raise ConfigError(list(dict.fromkeys(document.mistakes)))
-    workflows = {name: workflow_of(document, name, given) for name, given in (data.get("workflows") or {}).items()}
+    workflows = {
+        name: workflow_of(document, name, given, raw["workflows"][name])
+        for name, given in (data.get("workflows") or {}).items()
+    }
     apis = {
         (module, method): _api(document, raw, module, method, given, workflows)
         for module, method, given in apis_of(data)
@@ -150,7 +153,7 @@ def _api(
 ) -> Api:
     target = str(given.pop("workflow"))
     if target not in workflows:
-        workflows[target] = Workflow(name=target, python=target)
+        workflows[target] = Workflow(name=target, python=target, calls=target)
     where = ("modules", module, "methods", method)
     outside = _outside(_at(raw, where).get("debug"))
     line, _ = document.place(where)

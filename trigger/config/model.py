@@ -168,13 +168,15 @@ class Step:
         default_factory=dict, repr=False
     )  # the workflow's and its own; values may hold templates
     digest: str = ""  # changes when the step's declaration does
+    calls: str = field(default="", compare=False)  # what it calls, for people: with `${NAME}` for what that gave
     line: int = field(default=0, compare=False)  # of its name in the file, counted from 1
 
 
 @dataclass(frozen=True, slots=True)
 class Workflow:
     """What an API starts: one Python callable, or steps. `timeout` is in seconds, of one run of it; `queue` is the RQ
-    queue its executions wait in; at most `parallel` steps run at once."""
+    queue its executions wait in; at most `parallel` steps run at once. `about` and `calls` are the description and the
+    callable for people, with `${NAME}` for what that gave: it may be secret."""
 
     name: str  # its key under `workflows:`, or "package.module:callable" itself where an API names one directly
     python: str | None  # "package.module:callable"; None where it has steps
@@ -185,6 +187,8 @@ class Workflow:
     steps: tuple[Step, ...] = ()
     on_failure: tuple[Step, ...] = ()  # run in order at the end when it failed
     parallel: int = 4
+    about: str = field(default="", compare=False)
+    calls: str = field(default="", compare=False)
     line: int = field(default=0, compare=False)  # of its key in the file, counted from 1
 
     @property

@@ -26,11 +26,13 @@ class Quoted(str):
 class Replaced(Quoted):
     """A text that came, wholly or in part, from outside the file: it may be secret, so it is shown nowhere.
 
-    `outside` is what came from there. `template` is the text where templates are read: what came from outside is data
-    in it, whatever it holds; None when it stands inside an expression, where no data can.
+    `outside` is what came from there; `written` is the text with the name of each reference instead, which may be
+    shown. `template` is the text where templates are read: what came from outside is data in it, whatever it holds;
+    None when it stands inside an expression, where no data can.
     """
 
-    __slots__ = ("outside", "template")
+    __slots__ = ("outside", "template", "written")
+    written: str
     outside: tuple[str, ...]
     template: str | None
 
@@ -59,15 +61,17 @@ class References:
         wrong: list[str] = []
         pieces: list[tuple[str, str]] = []  # what the file says, what a reference after it gives
         outside: list[str] = []
-        end = 0
+        written, end = "", 0
         for match in _REFERENCE.finditer(text):
             before, value = text[end : match.start()], ""
             end = match.end()
             if match[0] == "$${":
                 before += "${"
+                written += before
             elif not match[2]:
                 wrong.append("a ${ is not closed by a }; write $${ where the characters themselves are meant")
             else:
+                written += f"{before}${{{match[1].partition(':-')[0]}}}"
                 try:
                     value, given = self._value(match[1])
                     outside += [value] if given else []
@@ -83,6 +87,7 @@ class References:
                 result.encode("utf-8")
             except UnicodeEncodeError:
                 raise ValueError("what the reference gives is not UTF-8 text") from None
+        result.written = written + text[end:]
         result.outside = tuple(outside)
         result.template = _as_template(pieces)
         return result

@@ -13,7 +13,7 @@ from trigger.config.parts import did_you_mean
 from trigger.config.scalars import shown
 
 MAX_CYCLES = 20  # told of one workflow
-EXECUTION = ("uid", "module", "method", "attempt")
+EXECUTION = ("uid", "module", "method", "attempt", "request_id")
 ERROR = ("step", "class", "message")
 STEP = ("output", "status", "error")
 LISTS = ("steps", "on_failure")

@@ -9,6 +9,12 @@
     GET       /console/apis/<module>/<method>    one of them
     POST      /console/apis/<module>/<method>/switch    enables or disables it, in the file
     POST      /console/apis/<module>/<method>/debug     calls it with a simulated request
+    GET       /console/workflows                 the list, searched, a page at a time
+    GET       /console/workflows/<name>          what one does, drawn; what starts it; how it fares
+    GET       /console/executions                the list, filtered, a page at a time
+    GET       /console/executions/<uid>          what has become of one, and what can be done about it
+    GET         …/record.json, /log, /log.txt    all of its record; the lines of its log for our script, and as text
+    POST        …/cancel, /rerun, /resume
 
     GET       /console/refused                   the last calls that were refused
     GET       /console/system                    Redis, queues, workers, the config in force and its last refused edit
@@ -29,11 +35,17 @@ from werkzeug.exceptions import HTTPException
 from trigger.console.api import ApiPage
 from trigger.console.api_index import ApiIndex
 from trigger.console.apis import ApisPage
+from trigger.console.execution import ExecutionPage
+from trigger.console.execution_acts import ExecutionActs
+from trigger.console.execution_log import LogViews
+from trigger.console.executions import ExecutionsPage
 from trigger.console.gate import Gate, only
 from trigger.console.page import Assets, Pages, see_other
 from trigger.console.refused import RefusedPage
 from trigger.console.switching import Switch
 from trigger.console.system import SystemPage
+from trigger.console.workflow_index import WorkflowIndex
+from trigger.console.workflows import WorkflowPage, WorkflowsPage
 from trigger.errors import BadRequest, InternalError, PathNotFound, QueueUnavailable, RequestError
 from trigger.service import Service
 
@@ -58,8 +70,22 @@ def blueprint(service: Service) -> Blueprint:
     route("/apis/<module>/<method>/switch", endpoint="switch")(gate.change(switch))
     route("/apis/<module>/<method>/debug", endpoint="debug")(gate.change(one_api.debug))
 
+    workflows = WorkflowIndex()
+    route("/workflows", endpoint="workflows")(gate.page(WorkflowsPage(service, pages, workflows)))
+    route("/workflows/<path:name>", endpoint="workflow")(gate.page(WorkflowPage(service, pages, workflows)))
+
     route("/refused", endpoint="refused")(gate.page(RefusedPage(service, pages)))
     route("/system", endpoint="system")(gate.page(SystemPage(service, pages)))
+
+    execution = ExecutionPage(service, pages)
+    log, acts = LogViews(service.redis), ExecutionActs(service, execution)
+    route("/executions", endpoint="executions")(gate.page(ExecutionsPage(service, pages)))
+    route("/executions/<uid>", endpoint="execution")(gate.page(execution))
+    route("/executions/<uid>/record.json", endpoint="record")(gate.page(execution.record))
+    route("/executions/<uid>/log", endpoint="log")(gate.page(log.lines))
+    route("/executions/<uid>/log.txt", endpoint="log_text")(gate.page(log.text))
+    for act in (acts.cancel, acts.rerun, acts.resume):
+        route(f"/executions/<uid>/{act.__name__}", endpoint=act.__name__)(gate.change(act))
 
     @route("")
     @route("/")

@@ -13,6 +13,7 @@ from flask import Response, g, request
 from redis.exceptions import RedisError
 
 from trigger import acts, curl, executions, sender
+from trigger.answers import note_started
 from trigger.config.model import MISSING, Api, Config, NoAuth, PasswordAuth, TokenAuth
 from trigger.console.answers_shown import refusals
 from trigger.console.bars import Day, days
@@ -22,6 +23,7 @@ from trigger.console.switching import NotSwitched, find_api, follow_edit
 from trigger.errors import BadRequest, BodyTooLarge, RequestError
 from trigger.executions import Query, Summary
 from trigger.inputs import as_query, parse_json, parse_query, secrets_of_debug, unmask
+from trigger.queueing import Accepted
 from trigger.service import Service
 
 RECENT = 10  # executions that the page has
@@ -55,12 +57,12 @@ class ApiPage:
         api = find_api(module, method)
         text = g.form.get("input", "")
         try:
-            uid = self._start(api, g.form.get("verb", ""), text)
+            new = self._start(api, g.form.get("verb", ""), text)
         except RequestError as problem:
             g.refused = problem
             return self.show(api, typed=Typed(text, problem))
-        g.uid = uid
-        return see_other(f"/console/executions/{uid}")
+        note_started(g, new.uid, replayed=new.replayed)
+        return see_other(f"/console/executions/{new.uid}")
 
     def show(self, api: Api, refused: NotSwitched | None = None, typed: Typed | None = None) -> Response:
         """The page, with what was just refused: a switch, or what was typed."""
@@ -69,8 +71,7 @@ class ApiPage:
         status, headers = 409 if refused else 200 if activity else 503, {}
         if typed is not None:
             status, headers = typed.problem.status, typed.problem.headers
-        shape = self.service.shapes.of(api)
-        sample = curl.sample(api, shape)
+        sample = curl.sample(api)
         fields = list(islice(rows(api.input.fields if api.input else ()), MAX_ROWS + 1))
         return self.pages(
             "api.html",
@@ -92,8 +93,8 @@ class ApiPage:
             typed=typed,
         )
 
-    def _start(self, api: Api, verb: str, text: str) -> str:
-        """The uid of an execution of an API, called by a verb with the JSON that `text` is. Raises RequestError."""
+    def _start(self, api: Api, verb: str, text: str) -> Accepted:
+        """Starts an execution of an API, called by a verb with the JSON that `text` is. Raises RequestError."""
         config: Config = g.config
         service = self.service
         if verb not in api.verbs:
@@ -103,13 +104,11 @@ class ApiPage:
             raise BodyTooLarge(f"The input may have at most {config.server.max_body:,} bytes")
         value: Any = parse_json(body) if body.strip() else {}
         declared = {} if api.debug is MISSING else api.debug
-        value = unmask(value, declared, secrets_of_debug(api, service.shapes.of(api)))
+        value = unmask(value, declared, secrets_of_debug(api))
         query: Mapping[str, Any] = {}
         if verb == "GET":
             value, query = {}, parse_query(as_query(value).encode())
-        service.watermark.check()
-        parts = acts.Parts(service.redis, service.submitter, config, service.shapes.of)
-        return acts.debug(parts, api, value, query).uid
+        return acts.debug(service.parts(config), api, value, query, request=g.request_id)
 
     def _activity(self, api: Api) -> tuple[Day, tuple[Summary, ...]] | None:
         """The chart and the last executions; None while Redis is away."""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from trigger.config.model import Api, Config
-
-MAX_SEARCH = 200  # characters
+from trigger.console.lists import found
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,13 +20,7 @@ class Listed:
 
     def find(self, search: str) -> Sequence[Api]:
         """The APIs in which each word of `search` occurs, whatever its case: all of them for no word."""
-        words = search[:MAX_SEARCH].casefold().split()
-        if not words:
-            return self.apis
-        left: Iterable[int] = range(len(self.texts))
-        for word in words:
-            left = [number for number in left if word in self.texts[number]]
-        return [self.apis[number] for number in left]
+        return found(self.apis, self.texts, search)
 
 
 class ApiIndex:

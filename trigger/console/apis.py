@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,13 +11,12 @@ from flask import Response, g, request
 from redis.exceptions import RedisError
 
 from trigger.config.model import Api, Config
-from trigger.console.api_index import MAX_SEARCH, ApiIndex
+from trigger.console.api_index import ApiIndex
 from trigger.console.bars import Day, days
+from trigger.console.lists import MAX_SEARCH, part
 from trigger.console.page import Pages
 from trigger.console.switching import NotSwitched, follow_edit
 from trigger.service import Service
-
-ROWS = 50  # of one page
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,22 +35,17 @@ class ApisPage:
         """The page `number`, from "1", of the APIs that `search` finds; `refused` is what was just not switched."""
         config: Config = g.config
         listed = self.index.of(config)
-        found = listed.find(search)
-        last = max(1, math.ceil(len(found) / ROWS))
-        current = min(_number(number), last)
-        apis = found[(current - 1) * ROWS : current * ROWS]
-        figures = self._days(apis)
-        rows = zip_longest(apis, figures or ())
+        shown = part(listed.find(search), number)
+        figures = self._days(shown.rows)
+        rows = zip_longest(shown.rows, figures or ())
         groups = [(config.modules[name], list(rows)) for name, rows in groupby(rows, lambda row: row[0].module)]
         return self.pages(
             "apis.html",
             409 if refused else 200 if figures is not None else 503,
             groups=groups,
             search=search[:MAX_SEARCH],
-            found=len(found),
+            part=shown,
             listed=listed,
-            number=current,
-            last=last,
             away=figures is None,
             refused=refused,
         )
@@ -63,8 +56,3 @@ class ApisPage:
             return days(self.service.redis, [(api.module, api.method) for api in apis], time.time())
         except RedisError:
             return None
-
-
-def _number(text: str) -> int:
-    """The number of a page as a query has it; the first for what is none."""
-    return max(1, int(text)) if text.isascii() and text.isdecimal() and len(text) < 9 else 1

@@ -48,6 +48,10 @@ SAID = {
     "enabled": "The API is enabled; it takes calls within two seconds.",
     "disabled": "The API is disabled; it takes no calls within two seconds.",
     "unchanged": "Nothing had to be changed.",
+    "cancelled": "The execution is cancelled.",
+    "told": "The execution is being told to end.",
+    "rerun": "This is the new execution.",
+    "resumed": "This is the new execution: it goes on after the steps that are done.",
 }
 
 
@@ -118,9 +122,18 @@ def see_other(path: str, headers: Mapping[str, str] | None = None) -> Response:
     return Answer(b"", 303, Headers(fields))
 
 
-def data(content: Any, status: int = 200) -> Response:
+def data(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """What a script of ours has asked for, as JSON."""
     body = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+    return _file(body, "application/json", status, headers or {})
+
+
+def plain(text: str) -> Response:
+    """Text that a browser shows as it is."""
+    return _file(text.encode("utf-8", "replace"), "text/plain; charset=utf-8", 200, {})
+
+
+def _file(body: bytes, kind: str, status: int, headers: Mapping[str, str]) -> Response:
     fields = [(name, value) for name, value in _HEADERS if name != "Content-Type"]
-    fields += [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
+    fields += [("Content-Type", kind), ("Content-Length", str(len(body))), *headers.items()]
     return Answer(body, status, Headers(fields))

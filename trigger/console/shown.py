@@ -34,7 +34,7 @@ def coarse(seconds: float) -> str:
 
 
 def span(seconds: float | None) -> str:
-    """A duration with three digits: "12.3 ms", "1.20 s", "3 min 20 s"."""
+    """A duration with three digits: "12.3 ms", "1.2 s", "3 min 20 s", "5 min"."""
     if seconds is None:
         return NOTHING
     if seconds < 1:
@@ -42,10 +42,14 @@ def span(seconds: float | None) -> str:
     if seconds < 60:
         return f"{seconds:.3g} s"
     if seconds < 3_600:
-        return f"{int(seconds // 60)} min {int(seconds % 60)} s"
+        return _two(int(seconds // 60), "min", int(seconds % 60), "s")
     if seconds < 86_400:
-        return f"{int(seconds // 3_600)} h {int(seconds % 3_600 // 60)} min"
-    return f"{int(seconds // 86_400)} d {int(seconds % 86_400 // 3_600)} h"
+        return _two(int(seconds // 3_600), "h", int(seconds % 3_600 // 60), "min")
+    return _two(int(seconds // 86_400), "d", int(seconds % 86_400 // 3_600), "h")
+
+
+def _two(large: int, unit: str, small: int, smaller: str) -> str:
+    return f"{large} {unit} {small} {smaller}" if small else f"{large} {unit}"
 
 
 def between(begin: str | None, end: str | None, now: float) -> float | None:
@@ -91,9 +95,9 @@ def pretty(value: Any) -> str:
     return text if len(text) <= MAX_JSON else f"{text[:MAX_JSON]}\n… {len(text) - MAX_JSON} more characters"
 
 
-def plural(count: int, word: str) -> str:
-    """A number and its noun: "1 call", "2 calls"."""
-    return f"{count:,} {word}{'' if count == 1 else 's'}"
+def plural(count: int, word: str, many: str = "") -> str:
+    """A number and its noun: "1 call", "2 calls"; `many` is the plural where that is not the noun with an s."""
+    return f"{count:,} {word if count == 1 else many or f'{word}s'}"
 
 
 def in_path(text: str) -> str:

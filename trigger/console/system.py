@@ -15,7 +15,8 @@ from trigger import __version__, executions, readiness
 from trigger.config import Config
 from trigger.console.page import Pages
 from trigger.executions import overview
-from trigger.executions.overview import Kept, Poisoned, Queue, Worker
+from trigger.executions.overview import Kept, Poisoned, Worker
+from trigger.executions.queues import Queue, queue_names, queues
 from trigger.service import Service
 from trigger.watermark import memory_limit
 
@@ -78,8 +79,8 @@ class Seen:
             if queue.waiting and not queue.workers:
                 why = "" if queue.name in served else ", and no workflow of the config names it"
                 yield f"Nobody works on the queue {queue.name}: {queue.waiting:,} wait in it{why}."
-            if queue.ownerless > PATIENCE:
-                yield f"In the queue {queue.name} an execution has no owner for {queue.ownerless:.0f} s."
+            if queue.oldest_unowned > PATIENCE:
+                yield f"In the queue {queue.name} an execution has no owner for {queue.oldest_unowned:.0f} s."
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,10 +126,10 @@ class SystemPage:
         """What is in Redis; None when it does not answer."""
         redis = self.service.redis
         try:
-            names = sorted({*config.queues, *overview.queue_names(redis)})
+            names = sorted({*config.queues, *queue_names(redis)})
             return Seen(
                 store=Store.of(redis.info(), redis.dbsize()),
-                queues=overview.queues(redis, names[:MAX_QUEUES]),
+                queues=queues(redis, names[:MAX_QUEUES]),
                 workers=overview.workers(redis),
                 kept=overview.kept(redis),
                 reaper=executions.stats(redis),

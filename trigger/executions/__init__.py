@@ -24,12 +24,14 @@ from trigger.executions.keys import (
     is_uid,
     leased_key,
     new_uid,
+    split_api,
     waiting_key,
 )
-from trigger.executions.listing import Page, collect, page
+from trigger.executions.listing import Page, collect, page, recent
 from trigger.executions.lua import CANCELLED_ERROR, CLOCK, ENDING, FINAL_WORDS
 from trigger.executions.query import LIMIT, MAX_LIMIT, Query
-from trigger.executions.record import Origin, Record, api_of, origin, read, split_api, stats
+from trigger.executions.reading import reading
+from trigger.executions.record import Origin, Record, api_of, origin, read, stats
 from trigger.executions.retention import Retention
 from trigger.executions.status import FINAL, OF_RQ, Status
 from trigger.executions.steps import Plan, Resumed, StepRecord, states_of, stored_in
@@ -82,6 +84,8 @@ __all__ = [
     "origin",
     "page",
     "read",
+    "reading",
+    "recent",
     "split_api",
     "states_of",
     "stats",

@@ -7,6 +7,7 @@ is known by its number, and adds nothing.
 from __future__ import annotations
 
 import json
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import accumulate
@@ -80,8 +81,7 @@ class CallTotals:
 
 def took_fields(answered: str, seconds: float) -> dict[str, int]:
     """What a call of that class adds to the totals."""
-    number = next((number for number, edge in enumerate(EDGES) if seconds <= edge), len(EDGES))
-    return {f"{answered}:{number}": 1, f"{answered}:us": round(seconds * 1e6)}
+    return {f"{answered}:{bisect_left(EDGES, seconds)}": 1, f"{answered}:us": round(seconds * 1e6)}
 
 
 def add(redis: Redis, sender: str, number: int, batch: Batch) -> None:

@@ -30,7 +30,7 @@ end
 return texts
 """
 
-_ENDS = ("succeeded", "failed", "cancelled")
+ENDS = ("succeeded", "failed", "cancelled")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,14 +111,14 @@ def api_totals(redis: Redis) -> Iterator[ApiTotals]:
     for name, figures in _all(redis, "api"):
         module, _, method = name.partition("/")
         numbers = {field: int(value) for field, value in figures.items() if "@" not in field}
-        early = {status: numbers.get(f"{status}-early", 0) for status in _ENDS}
-        run = {status: numbers.get(status, 0) for status in _ENDS}
+        early = {status: numbers.get(f"{status}-early", 0) for status in ENDS}
+        run = {status: numbers.get(status, 0) for status in ENDS}
         yield ApiTotals(
             module=module,
             method=method,
             calls={field[5:]: number for field, number in numbers.items() if field.startswith("call:")},
-            ended={status: run[status] + early[status] for status in _ENDS if run[status] + early[status]},
-            attempts={how: numbers[how] for how in (*_ENDS, "retried", "interrupted") if how in numbers},
+            ended={status: run[status] + early[status] for status in ENDS if run[status] + early[status]},
+            attempts={how: numbers[how] for how in (*ENDS, "retried", "interrupted") if how in numbers},
         )
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 import secrets
 import time
+from typing import Any
 
 INDEX = "trigger:executions"  # sorted set: uid by the millisecond it was accepted
 STATS = "trigger:stats"  # hash: counters of the reaper
@@ -26,8 +27,6 @@ QUEUES = "rq:queues"  # set: the key of each queue's list
 QUEUE = "rq:queue:"  # and a queue's name: list of uids
 JOB = "rq:job:"
 RESULTS = "rq:results:"
-RUNNING = "rq:wip:"  # and a queue's name: sorted set, "uid:run" of each execution that runs
-LATER = "rq:scheduled:"  # and a queue's name: sorted set, uids of those that wait for their next attempt
 RUN = "rq:execution:"  # and "uid:run": hash
 SUSPENDED = "rq:suspended"  # is there while RQ's tools keep workers from taking anything
 WORKERS = "rq:workers"  # set: the keys of all workers; with ":" and a queue's name, those of a queue
@@ -83,3 +82,14 @@ def accepted_ms(uid: str) -> int:
 def is_uid(text: str) -> bool:
     """Whether the text has the form of a uid."""
     return _UID.fullmatch(text) is not None
+
+
+def known_uid(value: Any) -> str | None:
+    """The value if it is a uid, else None: what is stored may be anything."""
+    return value if isinstance(value, str) and is_uid(value) else None
+
+
+def split_api(description: bytes) -> tuple[str, str]:
+    """The module and method that a job's description names; raises ValueError for one that is not ours."""
+    module, method = description.decode().split("/")
+    return module, method

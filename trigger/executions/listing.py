@@ -7,7 +7,7 @@ page of rare finds may therefore be short, or empty, and have a cursor all the s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, cast
@@ -40,10 +40,11 @@ LEDGER = 5_000  # entries of the ledger that are sorted; with more, the index of
 # Answers {uid of the last entry looked at or '', 1 if that was the last there is, entries looked at, {{uid, field, …}}}
 _PAGE = f"""
 -- KEYS: indexes, or none.  ARGV: entries to look at; rows wanted; uid to go on after or '', and its ms; ms from which
--- on, ms before which, or ''; RQ's words for the status; module, method, caller, or ''; uids to look at without KEYS.
+-- on, ms before which, or ''; RQ's words for the status; module, method, caller, workflow, or ''; uids to look at
+-- without KEYS.
 local JOB, FIELDS = '{JOB}', {{{", ".join(f"'{name}'" for name in FIELDS)}}}
 local slice, wanted, after, since, before = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], ARGV[5], ARGV[6]
-local words, module, method, caller = ARGV[7], ARGV[8], ARGV[9], ARGV[10]
+local words, module, method, caller, workflow = ARGV[7], ARGV[8], ARGV[9], ARGV[10], ARGV[11]
 """
 _PAGE += """
 -- How many entries of an index are newer than where the page begins.
@@ -83,7 +84,7 @@ if #KEYS > 1 then
   table.sort(uids, function(a, b) return a > b end)
   exhausted = exhausted and #uids <= slice
 end
-for i = 11, #ARGV do
+for i = 12, #ARGV do
   uids[#uids + 1] = ARGV[i]
 end
 
@@ -97,9 +98,10 @@ local function fits(status, description, meta)
       return false
     end
   end
-  if caller ~= '' then
+  if caller ~= '' or workflow ~= '' then
     local ok, about = pcall(cjson.decode, meta or '')
-    return ok and type(about) == 'table' and about.caller == caller
+    return ok and type(about) == 'table'
+      and (caller == '' or about.caller == caller) and (workflow == '' or about.workflow == workflow)
   end
   return true
 end
@@ -149,38 +151,57 @@ def collect(redis: Redis, query: Query, wanted: int) -> Page:
     return Page(tuple(found), cursor_of(last) if last else None)
 
 
+def recent(redis: Redis, workflow: str, apis: Collection[tuple[str, str]], limit: int) -> list[Summary]:
+    """The newest executions of a workflow, at most `limit`, in one call.
+
+    They are looked for among those of the APIs (module, method) that start it, or among the newest SLICE of all where
+    these are more than MERGED, or none any more.
+    """
+    indexes = [api_index_key(*api) for api in apis] if 0 < len(apis) <= MERGED else [INDEX]
+    source = _Source(indexes)
+    rows = _look(redis, source, Query(limit=limit), source.slice, "", workflow)[3]
+    return of_rows(rows)
+
+
 def _walk(redis: Redis, query: Query) -> tuple[list[Summary], str | None]:
     """What a page holds, and the uid after which the list goes on; None where it ends."""
-    call = redis.register_script(_PAGE)
     source = _source(redis, query)
     rows: list[list[Any]] = []
     looked, last = 0, query.before or ""
     while looked < WALK and len(rows) < query.limit:
-        reached, done, walked, found = cast(
-            tuple[bytes, int, int, list[list[Any]]],
-            call(
-                keys=source.indexes,
-                args=[
-                    min(source.slice, WALK - looked),
-                    query.limit - len(rows),
-                    last,
-                    accepted_ms(last) if last else "",
-                    _or_empty(query.since),
-                    _or_empty(query.until),
-                    f" {' '.join(words_of_rq(query.status))} " if query.status else "",
-                    query.module or "",
-                    query.method or "",
-                    query.caller or "",
-                    *source.uids[looked : looked + source.slice],
-                ],
-            ),
-        )
+        part = replace(query, limit=query.limit - len(rows))
+        uids = source.uids[looked : looked + source.slice]
+        reached, done, walked, found = _look(redis, replace(source, uids=uids), part, WALK - looked, last)
         looked += walked
         last = reached.decode() or last
         rows += found
         if walked == 0 or (done and looked >= len(source.uids)):
             return of_rows(rows), None
     return of_rows(rows), last
+
+
+def _look(
+    redis: Redis, source: _Source, query: Query, entries: int, last: str, workflow: str = ""
+) -> tuple[bytes, int, int, list[list[Any]]]:
+    """One call of _PAGE, at most so many entries after the uid `last`, and what it answers."""
+    answer = redis.register_script(_PAGE)(
+        keys=source.indexes,
+        args=[
+            min(source.slice, entries),
+            query.limit,
+            last,
+            accepted_ms(last) if last else "",
+            _or_empty(query.since),
+            _or_empty(query.until),
+            f" {' '.join(words_of_rq(query.status))} " if query.status else "",
+            query.module or "",
+            query.method or "",
+            query.caller or "",
+            workflow,
+            *source.uids,
+        ],
+    )
+    return cast(tuple[bytes, int, int, list[list[Any]]], answer)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import logging
 import secrets as random
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -163,14 +163,25 @@ class Log:
     """Writes the log of one run of an execution, in batches.
 
     Arguments: `redis`; `uid`, and `execution`, the id of the run: once another run has it, or it has ended, nothing is
-    written any more; `limit`, how many bytes of the log are kept; `secrets`, which are masked in every line.
+    written any more; `limit`, how many bytes of the log are kept; `secrets`, which are masked in every line; `about`,
+    what lines of the service's own log carry when they speak of this one.
 
     Lines wait here until `flush`, at most `limit` bytes of them: what is older could not be kept and is only counted.
     It is for one thread.
     """
 
-    def __init__(self, redis: Redis, uid: str, execution: str, *, limit: int, secrets: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        redis: Redis,
+        uid: str,
+        execution: str,
+        *,
+        limit: int,
+        secrets: Iterable[str] = (),
+        about: Mapping[str, Any] | None = None,
+    ) -> None:
         self._redis = redis
+        self._about = about or {"uid": uid}
         self._script = redis.register_script(WRITE)
         self._uid = uid
         self._execution = execution
@@ -258,7 +269,7 @@ class Log:
                 going = self._send(batch)
             except RedisError as error:
                 if not self._failing:
-                    logger.warning("the log of execution %s can't be written now: %s", self._uid, error)
+                    logger.warning("the execution's log can't be written now: %s", error, extra={"fields": self._about})
                 self._failing = True
                 self.refused = isinstance(error, ResponseError)
                 return False

@@ -135,6 +135,6 @@ def _line(key: str, fields: dict[bytes, bytes]) -> Line:
         stream=_STREAMS.get(text.get("s", ""), "log"),
         level=text.get("l", ""),
         step=text.get("p", ""),
-        attempt=int(text.get("a", "1")),
+        attempt=int(attempt) if (attempt := text.get("a", "1")).isdecimal() else 1,
         text=text.get("m", ""),
     )

@@ -1,4 +1,4 @@
-"""How full queues are, who works on them, and what is kept, as Redis knows it.
+"""Who works, what is kept, and what was put aside, as Redis knows it; the queues are in `queues`.
 
 Reading costs the same with a million records.
 """
@@ -6,7 +6,7 @@ Reading costs the same with a million records.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -15,17 +15,11 @@ from redis import Redis
 from trigger.executions.keys import (
     FAILED_INDEX,
     INDEX,
-    LATER,
     POISON,
-    QUEUE,
-    QUEUES,
     RUN,
-    RUNNING,
     SUSPENDED,
     WORKER,
     WORKERS,
-    leased_key,
-    waiting_key,
 )
 from trigger.executions.times import rq_time, shown_ms
 
@@ -40,23 +34,6 @@ _WORKER_FIELDS = (
     "failed_job_count",
     "total_working_time",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Queue:
-    """A queue: how many executions wait in it, run, and wait for the time of their next attempt.
-
-    `oldest` is for how many seconds the one that waits longest has waited, None when none waits; `ownerless` for how
-    many seconds one has run whose worker is gone, 0 when there is none. `workers` are those that have beaten lately.
-    """
-
-    name: str
-    waiting: int
-    running: int
-    later: int
-    oldest: float | None
-    ownerless: float
-    workers: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,43 +79,6 @@ class Poisoned:
     at: str | None
     entry: str
     reason: str
-
-
-def queue_names(redis: Redis) -> set[str]:
-    """The queues in which something has waited, whether or not a workflow still names them."""
-    keys = cast(set[bytes], redis.smembers(QUEUES))
-    return {_text(key).removeprefix(QUEUE) for key in keys}
-
-
-def queues(redis: Redis, names: Sequence[str]) -> list[Queue]:
-    """The queues of these names, in their order, in two round trips."""
-    pipeline = redis.pipeline(transaction=False)
-    pipeline.time()
-    for name in names:
-        pipeline.llen(QUEUE + name)
-        pipeline.zcard(RUNNING + name)
-        pipeline.zcard(LATER + name)
-        pipeline.zrange(waiting_key(name), 0, 0, withscores=True)
-        pipeline.zrange(leased_key(name), 0, 0, withscores=True)
-        pipeline.smembers(f"{WORKERS}:{name}")
-    answers = pipeline.execute()
-    now = _seconds(answers[0])
-    rows = [answers[1 + 6 * number : 7 + 6 * number] for number in range(len(names))]
-    living = redis.pipeline(transaction=False)
-    for *_, known in rows:
-        living.exists(*known, "")  # their key runs out soon after the last beat
-    return [
-        Queue(
-            name=name,
-            waiting=waiting,
-            running=running,
-            later=later,
-            oldest=max(0.0, now - oldest[0][1] / 1000) if oldest else None,
-            ownerless=max(0.0, now - leased[0][1] / 1000) if leased else 0.0,
-            workers=alive,
-        )
-        for name, (waiting, running, later, oldest, leased, _), alive in zip(names, rows, living.execute(), strict=True)
-    ]
 
 
 def workers(redis: Redis) -> list[Worker]:

@@ -9,19 +9,25 @@ from __future__ import annotations
 import json
 import zlib
 from base64 import b64decode
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from redis import Redis
 
-from trigger.executions.keys import JOB, RESULTS, STATS, STEPS
+from trigger.executions.keys import JOB, RESULTS, STATS, STEPS, known_uid, split_api
 from trigger.executions.status import FINAL, OF_RQ, Status
 from trigger.executions.steps import StepRecord, Whole
 from trigger.executions.steps import records as step_records
 from trigger.executions.timeline import Run, Span, timeline
 from trigger.executions.times import rq_time
+from trigger.executions.tracing import request_id
 from trigger.inputs import mask, secret_values
+
+T = TypeVar("T")
+
+# In place of an output that is stored and is not JSON.
+UNREADABLE: Mapping[str, Any] = {"unreadable": True}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +44,7 @@ class Record:
     ended_at: str | None
     attempt: int
     caller: str | None
+    request_id: str  # of the request that started it: the proxy's, else the uid
     input: Any
     output: Any
     error: Mapping[str, Any] | None
@@ -47,6 +54,14 @@ class Record:
     resumed_from: str | None  # the uid of the execution that this one goes on with
     steps: tuple[StepRecord, ...]
     timeline: tuple[Span, ...]
+
+    @property
+    def failed_step(self) -> StepRecord | None:
+        """The step at which it has failed, if there is one: of several the last, as those before may fail."""
+        if self.status is not Status.FAILED:
+            return None
+        failed = [step for step in self.steps if step.status == "failed" and not step.on_failure]
+        return max(failed, key=lambda step: step.ended_at or "") if failed else None
 
     def as_json(self, *, operator: bool) -> dict[str, Any]:
         """The record as the HTTP answer and the CLI show it; the traceback is for operators only."""
@@ -64,6 +79,7 @@ class Record:
             "ended_at": self.ended_at,
             "attempt": self.attempt,
             "caller": self.caller,
+            "request_id": self.request_id,
             "input": self.input,
             "output": self.output,
             "error": error,
@@ -135,12 +151,6 @@ def api_of(redis: Redis, uid: str) -> tuple[str, str] | None:
         return None
 
 
-def split_api(description: bytes) -> tuple[str, str]:
-    """The module and method that a job's description names; raises ValueError for one that is not ours."""
-    module, method = description.decode().split("/")
-    return module, method
-
-
 def stats(redis: Redis) -> dict[str, int]:
     """How many executions the reapers have taken back ("reaped"), and how many entries nobody could read."""
     raw: dict[bytes, bytes] = redis.hgetall(STATS)  # type: ignore[assignment]  # no decoding client is ever used
@@ -156,46 +166,40 @@ def _record(
 ) -> Record | None:
     """A record from RQ's hash, its newest result and our steps; None for what is not an execution of ours."""
     try:
-        meta = json.loads(fields[b"meta"])
+        meta = _object(fields[b"meta"])
         workflow, input_ = json.loads(zlib.decompress(fields[b"data"]))[2]
         status = OF_RQ[fields[b"status"].decode()]
         module, method = split_api(fields[b"description"])
-    except (KeyError, IndexError, ValueError, TypeError, zlib.error):
+    except (KeyError, IndexError, ValueError, TypeError, RecursionError, zlib.error):
         return None
-    output: Any = None
-    traceback: str | None = None
-    if results and status in FINAL:
-        result = results[0][1]
-        if status is Status.SUCCEEDED and b"return_value" in result:
-            output = json.loads(b64decode(result[b"return_value"]))
-        elif result.get(b"exc_string"):
-            traceback = zlib.decompress(b64decode(result[b"exc_string"])).decode()
-    error = json.loads(fields[b"error"]) if fields.get(b"error") else None
-    created_at, resumed_from = rq_time(fields.get(b"created_at")), meta.get("resumed_from")
+    result = results[0][1] if results and status in FINAL else {}
+    error = _readable(_object, fields.get(b"error"))
+    created_at, resumed_from = rq_time(fields.get(b"created_at")), known_uid(meta.get("resumed_from"))
     ended_at = rq_time(fields.get(b"ended_at")) if status in FINAL else None
-    secrets = meta.get("secrets", ())
+    secrets = _paths(meta.get("secrets", []))
     whole = Whole(status, created_at, ended_at, error, bool(resumed_from))
     if steps:
         whole = replace(whole, secrets={*masked, *secret_values(input_, secrets)})
-    attempt, started_at = int(fields.get(b"attempt", 0)), rq_time(fields.get(b"started_at"))
+    attempt, started_at = fields.get(b"attempt", b""), rq_time(fields.get(b"started_at"))
     shown = step_records(steps, whole) if steps else ()
     return Record(
         uid=uid,
         module=module,
         method=method,
-        workflow=workflow,
+        workflow=str(workflow),
         status=status,
         created_at=created_at,
         started_at=started_at,
         ended_at=ended_at,
-        attempt=attempt,
-        caller=meta.get("caller"),
+        attempt=int(attempt) if attempt.isdigit() else 0,
+        caller=None if (caller := meta.get("caller")) is None else str(caller),
+        request_id=request_id(meta, uid),
         input=mask(input_, secrets),
-        output=output,
+        output=_output(result.get(b"return_value")) if status is Status.SUCCEEDED else None,
         error=error if status is not Status.SUCCEEDED else None,
-        traceback=traceback,
+        traceback=_readable(_traceback, result.get(b"exc_string")) if status is not Status.SUCCEEDED else None,
         debug=bool(meta.get("debug")),
-        rerun_of=meta.get("rerun_of"),
+        rerun_of=known_uid(meta.get("rerun_of")),
         resumed_from=resumed_from,
         steps=shown,
         timeline=timeline(created_at, ended_at, _runs(fields.get(b"runs"), started_at, ended_at), shown),
@@ -209,3 +213,40 @@ def _runs(earlier: bytes | None, started_at: str | None, ended_at: str | None) -
     if started_at and (not runs or runs[-1].started_at != started_at):
         runs.append(Run(started_at, ended_at))
     return runs
+
+
+# What RQ's keys hold is ours only as long as nobody else writes there: what can't be read is shown as not there, and
+# what stands there is never run.
+
+
+def _readable(read: Callable[[bytes], T], stored: bytes | None) -> T | None:
+    """What `read` makes of what is stored; None where there is nothing, or nothing that can be read."""
+    try:
+        return read(stored) if stored else None
+    except (ValueError, TypeError, RecursionError, zlib.error):
+        return None
+
+
+def _object(text: bytes) -> dict[str, Any]:
+    value = json.loads(text)
+    if not isinstance(value, dict):
+        raise TypeError
+    return value
+
+
+def _output(stored: bytes | None) -> Any:
+    found = _readable(lambda text: (json.loads(b64decode(text)),), stored)
+    return found[0] if found else UNREADABLE if stored else None
+
+
+def _traceback(stored: bytes) -> str:
+    return zlib.decompress(b64decode(stored)).decode()
+
+
+def _paths(secrets: Any) -> Sequence[Sequence[str]]:
+    """The paths of an input's secrets. If they can't be read, all of it is secret."""
+    if isinstance(secrets, list) and all(
+        isinstance(path, list) and all(isinstance(key, str) for key in path) for path in secrets
+    ):
+        return secrets
+    return ((),)

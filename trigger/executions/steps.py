@@ -17,7 +17,8 @@ from redis import Redis
 from trigger.config.model import Workflow
 from trigger.executions.keys import STEPS
 from trigger.executions.status import FINAL, Status
-from trigger.inputs.masking import MASK, hidden
+from trigger.executions.times import known
+from trigger.inputs.masking import Hide
 
 REUSED = "done in the execution that this one resumes"
 
@@ -172,9 +173,8 @@ _NOT_FAILED = {
 def _why_not_begun(order: Sequence[str], states: Mapping[str, Mapping[str, Any]], whole: Whole) -> str:
     if whole.status is Status.CANCELLED:
         return _NOT_FAILED[Status.CANCELLED]
-    failed = [
-        (states[n].get("ended_at") or "", n) for n in order if n in states and states[n].get("status") == "failed"
-    ]
+    begun = [(name, states[name]) for name in order if name in states]
+    failed = [(known(state.get("ended_at")) or "", name) for name, state in begun if state.get("status") == "failed"]
     # Of several the last one: those before it may have been allowed to fail.
     return f"{max(failed)[1]} failed" if failed else "the execution ended before"
 
@@ -200,7 +200,8 @@ def _went_on(name: str, needs: Mapping[str, tuple[str, ...]], states: Mapping[st
 
 
 def _begun(name: str, state: Mapping[str, Any], kind: str | None, whole: Whole, late: bool) -> StepRecord:
-    status, ended, error, because = (state.get(key) for key in ("status", "ended_at", "error", "because"))
+    status, error, because = (state.get(key) for key in ("status", "error", "because"))
+    ended = known(state.get("ended_at"))
     if status in ("running", "retrying"):
         if whole.status in FINAL:  # it was cut off by what ended the execution
             cancelled = whole.status is Status.CANCELLED
@@ -211,14 +212,14 @@ def _begun(name: str, state: Mapping[str, Any], kind: str | None, whole: Whole, 
             status = "waiting"  # its worker died; it will begin again
     if whole.resumed and ended and whole.created_at and ended < whole.created_at:
         because = because or REUSED
-    hide = _Hide(whole.secrets)
+    hide = Hide(whole.secrets)
     attempts, trace = state.get("attempts"), state.get("traceback")
     return StepRecord(
         name=name,
         kind=kind,
         status=str(status),
         attempts=attempts if isinstance(attempts, int) else 0,
-        started_at=state.get("started_at"),
+        started_at=known(state.get("started_at")),
         ended_at=ended,
         output=hide(state.get("output")),
         error=hide(error) if isinstance(error, Mapping) else None,
@@ -227,32 +228,6 @@ def _begun(name: str, state: Mapping[str, Any], kind: str | None, whole: Whole, 
         on_failure=late,
         input=hide(state.get("input")),
     )
-
-
-class _Hide:
-    """Replaces secrets in a JSON value by MASK, wherever they turn up; the value itself is left as it was."""
-
-    def __init__(self, secrets: Collection[str]) -> None:
-        self._secrets = secrets
-
-    def __call__(self, value: Any) -> Any:
-        if not self._secrets:
-            return value
-        try:
-            return self._hidden(value)
-        except RecursionError:
-            return MASK  # too deep to be looked through
-
-    def _hidden(self, value: Any) -> Any:
-        if isinstance(value, str):
-            return hidden(value, self._secrets)
-        if isinstance(value, Mapping):
-            return {self._hidden(key): self._hidden(item) for key, item in value.items()}
-        if isinstance(value, list):
-            return [self._hidden(item) for item in value]
-        if isinstance(value, int | float) and not isinstance(value, bool) and str(value) in self._secrets:
-            return MASK
-        return value
 
 
 def _object(text: bytes) -> Mapping[str, Any] | None:

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from trigger.executions.record import split_api
+from trigger.executions.keys import known_uid, split_api
 from trigger.executions.status import FINAL, OF_RQ, Status
 from trigger.executions.times import rq_time
+from trigger.executions.tracing import request_id
 
 # The fields of RQ's job hash that a summary is made from.
 FIELDS = ("status", "description", "meta", "created_at", "started_at", "ended_at", "attempt", "error")
@@ -31,6 +32,7 @@ class Summary:
     ended_at: str | None
     attempt: int
     caller: str | None
+    request_id: str
     error: dict[str, Any] | None
     debug: bool
     rerun_of: str | None
@@ -53,22 +55,27 @@ def _summary(uid: bytes, *values: bytes | None) -> Summary | None:
         status = OF_RQ[(fields["status"] or b"").decode()]
         error = json.loads(fields["error"]) if fields["error"] and status is not Status.SUCCEEDED else None
         if error is not None:
-            error = {"class": error["class"], "message": str(error["message"])[:MESSAGE]}
+            error = {"class": str(error["class"]), "message": str(error["message"])[:MESSAGE]}
         return Summary(
             uid=uid.decode(),
             module=module,
             method=method,
-            workflow=meta.get("workflow"),
+            workflow=_text(meta.get("workflow")),
             status=status,
             created_at=rq_time(fields["created_at"]),
             started_at=rq_time(fields["started_at"]),
             ended_at=rq_time(fields["ended_at"]) if status in FINAL else None,
             attempt=int(fields["attempt"] or 0),
-            caller=meta.get("caller"),
+            caller=_text(meta.get("caller")),
+            request_id=request_id(meta, uid.decode()),
             error=error,
             debug=bool(meta.get("debug")),
-            rerun_of=meta.get("rerun_of"),
-            resumed_from=meta.get("resumed_from"),
+            rerun_of=known_uid(meta.get("rerun_of")),
+            resumed_from=known_uid(meta.get("resumed_from")),
         )
-    except (KeyError, ValueError, TypeError, AttributeError):
+    except (KeyError, ValueError, TypeError, AttributeError, RecursionError):
         return None
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)

@@ -54,28 +54,41 @@ def timeline(
     inside = _Inside(begin, end)
     ran = [_Interval(inside(run.started_at), inside(run.ended_at)) for run in runs]
     done = [
-        (step.name, _Interval(inside(step.started_at), inside(step.ended_at)))
+        _Interval(inside(step.started_at), inside(step.ended_at), step.name)
         for step in steps
         if step.started_at and not (step.ended_at and _moment(step.ended_at) < begin)  # of the one that is resumed
     ]
-    intervals = [*ran, *(interval for _, interval in done)]
-    edges = {begin, *(moment for i in intervals for moment in (i.begin, i.end) if moment is not None)}
-    if end is not None:
-        edges.add(end)
-    spans = list(_spans(sorted(edges), ran, done))
+    whole = _Interval(begin, end)
+    edges = sorted({edge for part in (whole, *ran, *done) for edge in (part.begin, part.end) if edge is not None})
+    parts: list[tuple[datetime, datetime | None]] = [*pairwise(edges)]
     if end is None:
-        last = max(edges)
-        spans.append(_span(last, None, ran, done))
-    return tuple(_joined(spans))
+        parts.append((edges[-1], None))
+    return tuple(_joined(_spans(parts, ran, done)))
 
 
 @dataclass(frozen=True, slots=True)
 class _Interval:
     begin: datetime
     end: datetime | None
+    name: str = ""
 
-    def holds(self, moment: datetime) -> bool:
-        return self.begin <= moment and (self.end is None or moment < self.end)
+
+class _Open:
+    """Which of some intervals hold a moment, for moments that come in their order."""
+
+    def __init__(self, intervals: Sequence[_Interval]) -> None:
+        self._intervals = intervals
+        self._to_begin = sorted(range(len(intervals)), key=lambda number: intervals[number].begin, reverse=True)
+        self._open: set[int] = set()
+
+    def at(self, moment: datetime) -> tuple[_Interval, ...]:
+        """Those that hold the moment, in the order in which they were given."""
+        while self._to_begin and self._intervals[self._to_begin[-1]].begin <= moment:
+            self._open.add(self._to_begin.pop())
+        if self._open:
+            over = {n for n in self._open if (end := self._intervals[n].end) is not None and end <= moment}
+            self._open -= over
+        return tuple(self._intervals[number] for number in sorted(self._open))
 
 
 class _Inside:
@@ -92,23 +105,17 @@ class _Inside:
 
 
 def _spans(
-    edges: Sequence[datetime], ran: Sequence[_Interval], done: Sequence[tuple[str, _Interval]]
+    parts: Sequence[tuple[datetime, datetime | None]], ran: Sequence[_Interval], done: Sequence[_Interval]
 ) -> Iterator[Span]:
-    for begin, end in pairwise(edges):
-        yield _span(begin, end, ran, done)
-
-
-def _span(
-    begin: datetime, end: datetime | None, ran: Sequence[_Interval], done: Sequence[tuple[str, _Interval]]
-) -> Span:
-    what: What = "waiting"
-    if any(run.holds(begin) for run in ran):
-        what = "running"
-    elif all(run.begin > begin for run in ran):
-        what = "queued"
-    steps = tuple(name for name, step in done if what == "running" and step.holds(begin))
-    ms = None if end is None else (end - begin) // timedelta(milliseconds=1)
-    return Span(what, shown(begin), None if end is None else shown(end), ms, steps)
+    first = min((run.begin for run in ran), default=None)
+    runs, steps = _Open(ran), _Open(done)
+    for begin, end in parts:
+        what: What = "queued" if first is None or begin < first else "waiting"
+        names = tuple(step.name for step in steps.at(begin))
+        if runs.at(begin):
+            what = "running"
+        ms = None if end is None else (end - begin) // timedelta(milliseconds=1)
+        yield Span(what, shown(begin), None if end is None else shown(end), ms, names if what == "running" else ())
 
 
 def _joined(spans: Iterable[Span]) -> Iterator[Span]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from trigger.config.model import MISSING
@@ -59,6 +59,32 @@ def secret_values(value: Any, paths: Sequence[Sequence[str]]) -> set[str]:
             for leaf in _leaves(secret):
                 texts.update(_written(leaf))
     return {text for text in texts if len(text) >= MIN_SECRET_LENGTH}
+
+
+class Hide:
+    """Replaces secrets in a JSON value by MASK, wherever they turn up; the value itself is left as it was."""
+
+    def __init__(self, secrets: Collection[str]) -> None:
+        self._secrets = secrets
+
+    def __call__(self, value: Any) -> Any:
+        if not self._secrets:
+            return value
+        try:
+            return self._hidden(value)
+        except RecursionError:
+            return MASK  # too deep to be looked through
+
+    def _hidden(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return hidden(value, self._secrets)
+        if isinstance(value, Mapping):
+            return {self._hidden(key): self._hidden(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self._hidden(item) for item in value]
+        if isinstance(value, int | float) and not isinstance(value, bool) and str(value) in self._secrets:
+            return MASK
+        return value
 
 
 def _mask_path(value: Any, path: Sequence[str]) -> Any:

@@ -52,9 +52,7 @@ class Shape:
         if declared is not None and declared.fields:
             self._members = {field.name: field for field in declared.fields}
             self._object = fields.Object(_compile_members(declared.fields), declared.unknown)
-        self.secrets: tuple[tuple[str, ...], ...] = tuple(
-            path for field in self._members.values() for path in _secret_paths(field, (field.name,))
-        )
+        self.secrets: tuple[tuple[str, ...], ...] = secret_paths(declared)
 
     def apply(self, body: Any, query: Mapping[str, Any]) -> Any:
         """The input that `body` and `query` make: merged, converted, with defaults, only JSON-able values.
@@ -93,12 +91,25 @@ class Shape:
         return made
 
 
-def secrets_of_debug(api: Api, shape: Shape) -> tuple[tuple[str, ...], ...]:
-    """The paths of what must not be shown of an API's debug data: secret fields, and what came from outside the config.
+def secret_paths(declared: Input | None) -> tuple[tuple[str, ...], ...]:
+    """The paths of the fields declared secret, as Shape.secrets."""
+    fields = declared.fields if declared is not None else ()
+    return tuple(path for field in fields for path in _secret_paths(field, (field.name,)))
 
-    `shape` is that of the API's input.
+
+def secrets_of_debug(api: Api) -> tuple[tuple[str, ...], ...]:
+    """The paths of what must not be shown of an API's debug data: secret fields, what came from outside the config."""
+    return tuple(dict.fromkeys((*secret_paths(api.input), *api.outside)))
+
+
+def least_length(field: Field) -> int | None:
+    """The fewest characters or items of a field's value, None for no bound.
+
+    What is required must say something; `min_length: 0` allows "".
     """
-    return tuple(dict.fromkeys((*shape.secrets, *api.outside)))
+    if field.type == "string" and field.required and field.min_length is None and field.enum is None:
+        return 1
+    return field.min_length
 
 
 def _compile_members(declared: tuple[Field, ...]) -> dict[str, marshmallow_fields.Field[Any]]:
@@ -130,10 +141,8 @@ def _compile(field: Field) -> marshmallow_fields.Field[Any]:
 
 
 def _make(field: Field, options: dict[str, Any]) -> marshmallow_fields.Field[Any]:
-    lengths = {"min_length": field.min_length, "max_length": field.max_length}
+    lengths = {"min_length": least_length(field), "max_length": field.max_length}
     if field.type in _TEXTS:
-        if field.type == "string" and field.required and field.min_length is None and field.enum is None:
-            lengths["min_length"] = 1  # what is required must say something; `min_length: 0` allows ""
         return _TEXTS[field.type](pattern=field.pattern, **lengths, **options)
     if field.type == "list":
         return fields.Items(_compile(field.of) if field.of else fields.Anything(allow_none=True), **lengths, **options)

@@ -35,8 +35,8 @@ class _Refused(Exception):  # carries a message to parse_json
     """Something the decoder would let pass; the message says what."""
 
 
-def parse_json(body: bytes) -> Any:
-    """The value of a JSON text (RFC 8259) in UTF-8, at most MAX_DEPTH levels deep.
+def parse_json(body: bytes, what: str = "The body") -> Any:
+    """The value of a JSON text (RFC 8259) in UTF-8, at most MAX_DEPTH levels deep; `what` it is, for the messages.
 
     Raises InvalidParams, with line and column (in characters, from 1) where they are known. The message never repeats
     the body: it may hold secrets.
@@ -45,27 +45,27 @@ def parse_json(body: bytes) -> Any:
         text = body.decode()
     except UnicodeDecodeError as error:
         before = body[: error.start].decode()
-        raise _invalid(before, len(before), "not UTF-8, the one encoding accepted") from None
+        raise _invalid(what, before, len(before), "not UTF-8, the one encoding accepted") from None
     if text.startswith("\ufeff"):
-        raise _invalid(text, 0, "a byte order mark; send the JSON without it")
+        raise _invalid(what, text, 0, "a byte order mark; send the JSON without it")
     if body.count(b"[") + body.count(b"{") > MAX_DEPTH and depth(body) > MAX_DEPTH:
-        raise InvalidParams(f"The body is nested too deep: {MAX_DEPTH} levels of objects and arrays are accepted")
+        raise InvalidParams(f"{what} is nested too deep: {MAX_DEPTH} levels of objects and arrays are accepted")
     try:
         value = _DECODER.decode(text)
         # Only an escape can make a lone surrogate, which no UTF-8 text can hold: encoding the value finds it.
         if _SURROGATE_ESCAPE.search(text):
             json.dumps(value, ensure_ascii=False).encode()
     except json.JSONDecodeError as error:
-        raise _invalid(text, error.pos, error.msg.removesuffix(" at").lower()) from None
+        raise _invalid(what, text, error.pos, error.msg.removesuffix(" at").lower()) from None
     except (_Refused, UnicodeEncodeError):
-        raise _invalid(text, *_first_refused(text)) from None
+        raise _invalid(what, text, *_first_refused(text)) from None
     return value
 
 
-def _invalid(text: str, position: int, what: str) -> InvalidParams:
+def _invalid(body: str, text: str, position: int, what: str) -> InvalidParams:
     line = text.count("\n", 0, position) + 1
     column = position - text.rfind("\n", 0, position)
-    return InvalidParams(f"The body is not valid JSON: line {line}, column {column}: {what}")
+    return InvalidParams(f"{body} is not valid JSON: line {line}, column {column}: {what}")
 
 
 def depth(body: bytes) -> int:

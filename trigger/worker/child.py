@@ -29,15 +29,17 @@ from rq.timeouts import JobTimeoutException, UnixSignalDeathPenalty
 from trigger import templates
 from trigger.config.model import Config, Workflow
 from trigger.errors import WorkflowError
+from trigger.executions import tracing
 from trigger.inputs import secret_values
 from trigger.lifeline import die_with
-from trigger.worker import outcome, scripts
+from trigger.worker import events, outcome, scripts
 from trigger.worker.capture import Capture
 from trigger.worker.exchange import Ended, Exchange, Reply, Taken
 from trigger.worker.job import Job
 from trigger.worker.orders import SIGNAL, Orders
 from trigger.worker.outcome import RELEASED, Outcome
 from trigger.worker.runner import Run, Runner, Tools
+from trigger.worker.wire import Owner
 from trigger.workflows import context, importing
 
 logger = logging.getLogger("trigger.worker")
@@ -198,8 +200,7 @@ class Child:
     def _note(self, reply: Reply) -> None:
         """Keeps what was taken, and says what was put aside."""
         self._taken = reply.taken
-        for entry in reply.poisoned:
-            logger.error("put aside as unreadable: %r", entry)
+        events.put_aside(reply.poisoned)
         if reply.suspended:
             self._sleep(1)
 
@@ -227,46 +228,27 @@ class Child:
         try:
             job.restore(taken.fields)
         except WorkflowError as error:
-            logger.error("execution %s failed: %s", uid, error)  # noqa: TRY400  there is no more to tell
-            self._end(Ended(uid, execution, outcome.failed("UnreadableJob", f"{error}"), poison=f"{error}"))
+            about = tracing.of_job(uid, taken.fields.get(b"meta"), taken.fields.get(b"description"))
+            events.unreadable(about, f"{error}")
+            self._end(Ended(uid, execution, outcome.failed("UnreadableJob", f"{error}"), poison=f"{error}"), about)
             return
-        result = self._perform_captured(job, execution)
+        about = tracing.named(uid, job.request, job.module, job.method, job.workflow)
+        result = self._perform_captured(job, execution, about)
         seconds = time.monotonic() - started
-        ended = self._end(Ended(uid, execution, result, seconds))
-        name = f"{job.module}/{job.method}"
-        if not ended:
-            logger.warning("execution %s of %s was taken over by another worker; this run of it is dropped", uid, name)
-        elif result.status == "finished":
-            logger.info("execution %s of %s succeeded in %.3f s (attempt %d)", uid, name, seconds, job.attempt)
-        elif result.status == RELEASED:
-            logger.info("execution %s of %s goes on in another process", uid, name)
-        elif result.status == "scheduled" and not result.error:
-            logger.info("execution %s of %s goes on in %.0f s, with a step's next attempt", uid, name, result.pause)
-        elif result.status == "stopped":
-            logger.warning("execution %s of %s was cancelled", uid, name)
-        elif result.status == "scheduled":
-            logger.warning(
-                "attempt %d at execution %s of %s failed, the next one is due in %.0f s: %s",
-                job.attempt,
-                uid,
-                name,
-                result.pause,
-                result.error,
-            )
+        if self._end(Ended(uid, execution, result, seconds), about):
+            events.ended(about, job.attempt, seconds, result)
         else:
-            logger.warning(
-                "execution %s of %s failed in %.3f s (attempt %d): %s", uid, name, seconds, job.attempt, result.error
-            )
+            events.taken_over(about)
 
-    def _perform_captured(self, job: Job, execution: str) -> Outcome:
+    def _perform_captured(self, job: Job, execution: str, about: events.About) -> Outcome:
         """Runs the job's workflow to its outcome, all that it writes in its log."""
         workflow = self._config.workflows.get(job.workflow)
         if workflow is None:
             return outcome.failed("WorkflowError", f"The config names no workflow {job.workflow!r} (any more)")
         secrets = {*secret_values(job.input, job.secrets), *self._config.masked}
         if workflow.steps:
-            return self._perform_steps(job, execution, workflow, frozenset(secrets))
-        self._capture.begin(job.id, execution, job.attempt, secrets)
+            return self._perform_steps(job, execution, workflow, frozenset(secrets), about)
+        self._capture.begin(Owner(job.id, job.request, execution, job.attempt, tuple(secrets)))
         result = self._perform(job, execution, workflow, secrets)
         while not self._capture.end():
             time.sleep(PAUSE)
@@ -274,7 +256,7 @@ class Child:
 
     def _perform(self, job: Job, execution: str, workflow: Workflow, secrets: set[str]) -> Outcome:
         """Runs a Python workflow to its outcome; whatever it raises is part of that."""
-        current = context.CurrentExecution(job.id, job.module, job.method, job.attempt)
+        current = context.CurrentExecution(job.id, job.module, job.method, job.attempt, request_id=job.request)
         timeout = int(job.timeout or workflow.timeout)
         try:
             job.bound = self._callable(workflow.python or "")
@@ -297,7 +279,9 @@ class Child:
             return outcome.tried_again(outcome.raised(error, secrets), workflow.retry, job.failures)
         return outcome.succeeded(output, secrets)
 
-    def _perform_steps(self, job: Job, execution: str, workflow: Workflow, secrets: frozenset[str]) -> Outcome:
+    def _perform_steps(
+        self, job: Job, execution: str, workflow: Workflow, secrets: frozenset[str], about: events.About
+    ) -> Outcome:
         """Runs the job's steps, trying for as long as it takes to ask Redis for them."""
         if workflow.name not in self._prepared:
             self._prepared.add(workflow.name)
@@ -305,6 +289,7 @@ class Child:
                 templates.prepare([step.when, step.env, dataclasses.asdict(step.action)])
         run = Run(
             uid=job.id,
+            request_id=job.request,
             execution=execution,
             module=job.module,
             method=job.method,
@@ -314,19 +299,22 @@ class Child:
             input=job.input,
             secrets=secrets,
             now=_redis_clock(job),
+            about=about,
         )
         while True:
             try:
                 return Runner(self._tools, workflow, run).run()
             except RedisError as error:
                 if self._in_touch:
-                    logger.warning("the steps of execution %s can't be read: %s; trying until they are", job.id, error)
+                    logger.warning(
+                        "the execution's steps can't be read: %s; trying until they are", error, extra={"fields": about}
+                    )
                 self._in_touch = False
                 if self._stopping:
                     return Outcome(RELEASED)
                 time.sleep(PAUSE)
 
-    def _end(self, ended: Ended) -> bool:
+    def _end(self, ended: Ended, about: events.About) -> bool:
         """Records the end, and takes the next execution with it; tries for as long as it takes.
 
         False when the execution was no longer this run's to end. A repeated call whose first reply was lost also
@@ -340,7 +328,7 @@ class Child:
             except RedisError as error:
                 if self._in_touch:
                     logger.warning(
-                        "the end of execution %s can't be recorded: %s; trying until it is", ended.uid, error
+                        "the execution's end can't be recorded: %s; trying until it is", error, extra={"fields": about}
                     )
                 self._in_touch = False
                 time.sleep(PAUSE)

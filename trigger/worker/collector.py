@@ -191,7 +191,8 @@ class Collector:
         self._log = self._streams = None
         if owner is not None:
             secrets = (*owner.secrets, *self._secrets)
-            self._log = Log(self._redis, owner.uid, owner.execution, limit=self._limit, secrets=secrets)
+            about = {"uid": owner.uid, "request": owner.request}
+            self._log = Log(self._redis, owner.uid, owner.execution, limit=self._limit, secrets=secrets, about=about)
             self._streams = self._log.streams()
 
     def _write(self, stream: Stream, level: str, lines: list[bytes], at: float) -> None:

@@ -14,6 +14,7 @@ from rq.job import JobStatus
 
 from trigger import executions
 from trigger.errors import WorkflowError
+from trigger.executions import tracing
 from trigger.queueing import RUNNER
 
 
@@ -28,6 +29,7 @@ class Job(RqJob):
     input: Any
     module: str
     method: str
+    request: str  # the id of the request that started it
     secrets: list[list[str]]
     attempt: int  # this one, counted from 1
     failures: int  # of earlier attempts that raised or took too long
@@ -57,6 +59,7 @@ class Job(RqJob):
             runner, instance, (self.workflow, self.input), options = json.loads(zlib.decompress(raw_data[b"data"]))
             self.meta = meta = json.loads(raw_data[b"meta"])
             self.module, self.method = executions.split_api(raw_data[b"description"])
+            self.request = tracing.request_id(meta, self.id)
             self.secrets = [[str(part) for part in path] for path in meta.get("secrets", ())]
             self.attempt = int(raw_data[b"attempt"])
             self.failures = int(raw_data.get(b"failures", 0))

@@ -133,8 +133,10 @@ class Progress:
         self._set(step.name, state)
         return attempts
 
-    def end(self, step: Step, report: Report, now: int, *, again: bool = True) -> bool:
-        """Notes how an attempt has ended; True when there will be another one. `again`: whether there may be."""
+    def end(self, step: Step, report: Report, now: int, *, again: bool = True) -> int | None:
+        """Notes how an attempt has ended; returns when the next one is due, if there will be one. `again`: whether
+        there may be. Times are in ms by Redis' clock.
+        """
         self._running.discard(step.name)
         state = self._states[step.name]
         state |= {"ended_at": shown_ms(now), "error": None}
@@ -145,7 +147,7 @@ class Progress:
         elif failure is None:
             state |= {"status": "succeeded"}
             self._set(step.name, state, report.output)
-            return False
+            return None
         else:
             state["failures"] += 1
             state |= {"status": "failed", "error": {"class": failure.kind, "message": failure.message}}
@@ -157,7 +159,7 @@ class Progress:
             if pause is not None:
                 state |= {"status": "retrying", "due": now + int(pause * 1000)}
         self._set(step.name, state)
-        return bool(state["status"] == "retrying")
+        return self._due(step.name) if state["status"] == "retrying" else None
 
     def _set(self, name: str, state: State, output: str | None = None) -> None:
         self._states[name] = state

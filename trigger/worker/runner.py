@@ -22,7 +22,7 @@ from redis import Redis
 
 from trigger import executions
 from trigger.config.model import Config, RunAction, Step, Workflow
-from trigger.worker import outcome, processes
+from trigger.worker import events, outcome, processes
 from trigger.worker.capture import Capture
 from trigger.worker.forked import Means
 from trigger.worker.outcome import RELEASED, Outcome
@@ -43,10 +43,11 @@ class Run:
 
     `execution` is the id of the run; `attempt` counts from 1; `failures` is how often the whole has failed before;
     `timeout`, in seconds, is that of one attempt at the whole; `secrets` are those of the input and of the config;
-    `now` gives Redis' time in ms.
+    `now` gives Redis' time in ms; `about` is what log lines carry.
     """
 
     uid: str
+    request_id: str
     execution: str
     module: str
     method: str
@@ -56,6 +57,7 @@ class Run:
     input: Any = field(repr=False)
     secrets: frozenset[str] = field(repr=False)
     now: Callable[[], int]
+    about: events.About
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,10 @@ class Runner:
         self._tools = tools
         self._workflow = workflow
         self._run = run
-        self._journal = Journal(tools.redis, run.uid, run.execution, limit=tools.config.logs, secrets=run.secrets)
+        self._journal = Journal(
+            tools.redis, run.uid, run.execution, limit=tools.config.logs, secrets=run.secrets, about=run.about
+        )
+        self._events = events.Steps(run.about, run.secrets)
         steps = {step.name: step for step in (*workflow.steps, *workflow.on_failure)}
         self._standby = Standby(Means(tools.find, tools.capture, steps, self._journal.log))
         self._folder = Path(tools.config.path).resolve().parent
@@ -99,7 +104,7 @@ class Runner:
     def _attempt_of_all(self) -> Attempt:
         """What all attempts have in common."""
         run = self._run
-        subject = Subject(run.uid, run.module, run.method, run.attempt, run.input, {})
+        subject = Subject(run.uid, run.request_id, run.module, run.method, run.attempt, run.input, {})
         return Attempt(self._workflow.steps[0], 1, run.timeout, subject, self._folder, self._tools.environ)
 
     def run(self) -> Outcome:
@@ -194,11 +199,12 @@ class Runner:
         left = max(0.001, self._deadline - time.monotonic())
         late = self._error is not None
         attempt = replace(self._as_known(late=late), step=step, number=number, seconds=min(left, step.timeout or left))
+        self._events.begins(step.name, number)
         try:
             forked = self._standby.start(attempt, self._foreign())
         except OSError as error:  # no more processes, memory or descriptors
             report = Report(failure=Failure("StartError", f"no process could be started: {error.strerror}"))
-            self._progress.end(step, report, self._run.now())
+            self._note_end(step, number, 0.0, report)
             return
         running = Running(attempt, forked, self._tools.config.cancel_grace)
         self._running.append(running)
@@ -263,9 +269,20 @@ class Runner:
             report = running.finish(known)
             self._running.remove(running)
             if report.failure is not _CANCELLED:
-                self._progress.end(running.step, report, self._run.now(), again=not (self._late or self._cancelled))
+                self._note_end(running.step, running.number, time.monotonic() - running.began, report)
+            else:
+                self._events.broken_off(running.step.name, running.number, cancelled=True)
             self._let_go(running)
         self._journal.write_log()
+
+    def _note_end(self, step: Step, number: int, seconds: float, report: Report) -> None:
+        """Takes note of how an attempt has ended, after so many seconds."""
+        now = self._run.now()
+        due = self._progress.end(step, report, now, again=not (self._late or self._cancelled))
+        if self._journal.is_lost:
+            self._events.broken_off(step.name, number, cancelled=False)
+        else:
+            self._events.ended(step.name, number, seconds, report, None if due is None else (due - now) / 1000)
 
     def _let_go(self, ended: Running) -> None:
         """Has the process of a step stand by, if that can be and there are steps left for it, or end."""

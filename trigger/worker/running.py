@@ -26,12 +26,14 @@ class Running:
 
     def __init__(self, attempt: Attempt, forked: Forked, grace: float) -> None:
         self.step = attempt.step
+        self.number = attempt.number
+        self.began = time.monotonic()
         self.forked = forked
         self.pid = forked.pid
         self.output = forked.output
         self.output.assign(self.step.name, attempt.number, keep=isinstance(self.step.action, RunAction))
         # Without a time of its own it has what is left of the workflow's, which the runner looks after.
-        self._late_at = time.monotonic() + self.step.timeout if self.step.timeout is not None else math.inf
+        self._late_at = self.began + self.step.timeout if self.step.timeout is not None else math.inf
         self._grace = grace
         self._cause: Failure | None = None  # why it was told to end
         self._kill_at: float | None = None

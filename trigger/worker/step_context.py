@@ -18,6 +18,7 @@ class Subject:
     """
 
     uid: str
+    request_id: str
     module: str
     method: str
     attempt: int  # at the execution, counted from 1
@@ -27,7 +28,7 @@ class Subject:
 
     def context(self, env: Mapping[str, str]) -> dict[str, Any]:
         """The names that templates begin with; `env` holds a step's own variables, as the config declares them."""
-        execution = {"uid": self.uid, "module": self.module, "method": self.method, "attempt": self.attempt}
+        execution = {name: getattr(self, name) for name in ("uid", "request_id", "module", "method", "attempt")}
         names: dict[str, Any] = {"input": self.input, "steps": self.done, "execution": execution}
         if self.error is not None:
             names["error"] = self.error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from redis import Redis
 from redis.exceptions import RedisError
@@ -29,15 +30,18 @@ class Journal:
     """The writings of one run of an execution. Nothing here waits, but for the end of the log.
 
     Arguments: `uid`, and `execution`, the id of the run; `limit`, how many bytes of the log are kept; `secrets`, which
-    are masked in it.
+    are masked in it; `about`, what lines of the service's log carry.
     """
 
-    def __init__(self, redis: Redis, uid: str, execution: str, *, limit: int, secrets: Iterable[str]) -> None:
-        self.log = Log(redis, uid, execution, limit=limit, secrets=secrets)
+    def __init__(
+        self, redis: Redis, uid: str, execution: str, *, limit: int, secrets: Iterable[str], about: Mapping[str, Any]
+    ) -> None:
+        self.log = Log(redis, uid, execution, limit=limit, secrets=secrets, about=about)
         self.is_lost = False  # the execution is another run's
         self.save_at = 0.0  # when states may be written again, by the monotonic clock
         self.log_at: float | None = None  # when the log is to be written next
         self._uid = uid
+        self._about = about
         self._execution = execution
         self._script = redis.register_script(step_scripts.SAVE)
         self._in_touch = True
@@ -51,7 +55,9 @@ class Journal:
         except RedisError as error:
             if self._in_touch:
                 logger.warning(
-                    "the steps of execution %s can't be recorded: %s; trying until they are", self._uid, error
+                    "the execution's steps can't be recorded: %s; trying until they are",
+                    error,
+                    extra={"fields": self._about},
                 )
             self._in_touch = False
             self.save_at = time.monotonic() + PAUSE

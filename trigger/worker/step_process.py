@@ -197,7 +197,7 @@ class StepProcess:
         attempt, subject = self._attempt, self._attempt.subject
         called = self._find(action.python)
         current = context.CurrentExecution(
-            subject.uid, subject.module, subject.method, attempt.number, attempt.step.name
+            subject.uid, subject.module, subject.method, attempt.number, attempt.step.name, subject.request_id
         )
         with context.entered(current):
             if action.arguments is None:
@@ -240,6 +240,7 @@ class StepProcess:
         variables |= names["env"]
         variables |= {
             "TRIGGER_UID": subject.uid,
+            "TRIGGER_REQUEST_ID": subject.request_id,
             "TRIGGER_MODULE": subject.module,
             "TRIGGER_METHOD": subject.method,
             "TRIGGER_STEP": attempt.step.name,

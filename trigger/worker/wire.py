@@ -73,12 +73,13 @@ class Frames:
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Whose output it is: an execution's uid, the id of this run of it, its attempt, and its secrets.
+    """Whose output it is: an execution's uid, the id of its request, that of this run of it, its attempt and secrets.
 
     `hidden`: the secrets were too many to be written here, so no text of it may be shown at all.
     """
 
     uid: str
+    request: str
     execution: str
     attempt: int
     secrets: tuple[str, ...]
@@ -102,13 +103,14 @@ class Board:
     def look(self) -> None:
         _LOOKS.pack_into(self._memory, 0, self.looks + 1)
 
-    def post(self, turn: int, uid: str, execution: str, attempt: int, secrets: set[str]) -> None:
+    def post(self, turn: int, owner: Owner) -> None:
         """Makes an execution the owner of what comes from now on; `turn` is another number for each."""
+        names = owner.uid, owner.request, owner.execution, str(owner.attempt)
         # Secrets of several lines are hidden line by line, so it is no loss that they can't be told apart here.
-        body = "\n".join((uid, execution, str(attempt), *secrets)).encode("utf-8", "replace")
+        body = "\n".join((*names, *owner.secrets)).encode("utf-8", "replace")
         hidden = len(body) > _SIZE - _BODY
         if hidden:
-            body = "\n".join((uid, execution, str(attempt))).encode()
+            body = "\n".join(names).encode()
         self.clear()
         self._memory[_BODY : _BODY + len(body)] = body
         _HEAD.pack_into(self._memory, _LOOKS.size, turn, len(body), hidden)
@@ -129,8 +131,8 @@ class Board:
         body = self._memory[_BODY : _BODY + length]
         if not turn or _HEAD.unpack_from(self._memory, _LOOKS.size) != head:
             return None
-        uid, execution, attempt, *secrets = body.decode().split("\n")
-        return Owner(uid, execution, int(attempt), tuple(secrets), hidden)
+        uid, request, execution, attempt, *secrets = body.decode().split("\n")
+        return Owner(uid, request, execution, int(attempt), tuple(secrets), hidden)
 
     def close(self) -> None:
         self._memory.close()

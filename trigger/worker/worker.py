@@ -27,9 +27,9 @@ from rq.worker import Worker as RqWorker
 
 from trigger.config import Config, Watcher
 from trigger.errors import StartError
-from trigger.executions import Retention
+from trigger.executions import Retention, tracing
 from trigger.startup import check_redis
-from trigger.worker import outcome, processes, scripts
+from trigger.worker import events, outcome, processes, scripts
 from trigger.worker.child import SPOILT, Child, Limits
 from trigger.worker.collector import Collector
 from trigger.worker.exchange import Ended, Exchange
@@ -297,11 +297,15 @@ class Worker(RqWorker):
                     keys=[Job.key_for(uid), self.executions_key],
                     args=[self._queue, uid, execution, why, *self._budget()],
                 )
-                logger.warning("execution %s was interrupted (%s): %s", uid, why, answer.decode())
+                events.interrupted(self._about(uid), why, answer.decode())
         except RedisError as error:
             logger.warning("what the child held can't be freed now: %s", error)
         else:
             self._to_free = None
+
+    def _about(self, uid: str) -> events.About:
+        """What log lines carry about an execution that the child has, or had."""
+        return tracing.look_up(self.connection, [uid])[0]
 
     def _take_last_words(self) -> None:
         """Writes what a dead child has put out, while what it held is still its."""
@@ -322,7 +326,7 @@ class Worker(RqWorker):
         for composite, ours, milliseconds, timeout, cancel, stepped in held:
             uid, _, execution = composite.decode().partition(":")
             if not ours:
-                logger.warning("execution %s was taken over by another worker", uid)
+                events.taken_over(self._about(uid))
                 self._kill_child("crash")
             elif cancel:
                 self._cancel(uid, execution)
@@ -338,7 +342,7 @@ class Worker(RqWorker):
 
     def _end_overrun(self, uid: str, execution: str, timeout: int) -> None:
         """Kills a child whose workflow goes on although its time is up."""
-        logger.warning("execution %s does not stop after its timeout of %d s; its process is killed", uid, timeout)
+        events.killed(self._about(uid), f"does not stop after its timeout of {timeout} s", "failed")
         self._end_by_force(
             uid,
             execution,
@@ -368,11 +372,12 @@ class Worker(RqWorker):
         uid, execution, _ = self._cancelling
         try:
             if (uid, execution) in self._held():
-                logger.warning("execution %s does not end although it was cancelled; its process is killed", uid)
+                events.killed(self._about(uid), "does not end although it was cancelled", "cancelled")
                 self._end_by_force(uid, execution, outcome.cancelled())
             self._cancelling = None
         except RedisError as error:
-            logger.warning("the cancelled execution %s can't be ended now: %s", uid, error)
+            about = {"uid": uid}  # Redis can't tell more
+            logger.warning("the cancelled execution can't be ended now: %s", error, extra={"fields": about})
 
     def _reap(self) -> None:
         """Frees what nobody owns. One pass costs the same however long the queue is."""
@@ -385,14 +390,13 @@ class Worker(RqWorker):
                 int(self._watcher.current.retention * 1000),
             ],
         )
-        for uid in reaped:
-            logger.warning("execution %s had no owner for up to %.1f s; it runs again", uid.decode(), oldest / 1000)
-        for uid in spent:
-            logger.error("execution %s failed: its worker died once too often", uid.decode())
+        found = [(uid.decode(), "queued") for uid in reaped] + [(uid.decode(), "failed") for uid in spent]
+        abouts = tracing.look_up(self.connection, [uid for uid, _ in found])
+        for (_, state), about in zip(found, abouts, strict=True):
+            events.reaped(about, state, oldest / 1000)
         if due:
             logger.info("%d executions are due for their next attempt", len(due))
-        for entry in poisoned:
-            logger.error("put aside as unreadable: %r", entry.decode("utf-8", "replace"))
+        events.put_aside(entry.decode("utf-8", "replace") for entry in poisoned)
         self._kept.enforce(self._watcher.current.retention, self._watcher.current.keep)
 
     def _budget(self) -> tuple[int, str, str]:

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 class CurrentExecution:
     """Which execution this is: its uid, its API, and which attempt at it, counted from 1.
 
-    In a workflow with steps `step` is the name of the one that runs, and `attempt` counts the attempts at it. `logger`
-    writes to the execution's log.
+    In a workflow with steps `step` is the name of the one that runs, and `attempt` counts the attempts at it.
+    `request_id` is the id of the request that started the execution, which finds it in all logs: the proxy's, else the
+    uid. `logger` writes to the execution's log.
     """
 
     uid: str
@@ -22,6 +23,7 @@ class CurrentExecution:
     method: str
     attempt: int
     step: str = ""
+    request_id: str = ""
 
     @property
     def logger(self) -> logging.Logger:

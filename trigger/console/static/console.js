@@ -1,43 +1,81 @@
 // What pages do by themselves. Each works without this file: then one reloads, copies and follows by hand.
 "use strict";
 
-// A region marked data-live="SECONDS" is fetched again that often, as long as the page is looked at. Once the server
-// sends it without the mark, there is nothing more to come.
-function follow(region) {
-  const seconds = Number(region.dataset.live);
-  if (!seconds) return;
-  setTimeout(async () => {
-    let next = region;
-    if (!document.hidden && !region.contains(document.activeElement)) {
-      try {
-        const answer = await fetch(location.href, { headers: { "X-Live": "1" } });
-        if (answer.redirected) return location.reload(); // signed out meanwhile
-        if (answer.ok) {
-          const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-          const found = page.getElementById(region.id);
-          if (found && found.outerHTML !== region.dataset.seen) {
-            const seen = found.outerHTML;
-            keepOpen(region, found);
-            region.replaceWith(found);
-            found.dataset.seen = seen;
-            prepare(found);
-            return; // prepare() follows the new one
-          }
-        }
-      } catch {
-        // The service is away: the next look may find it.
+// Regions marked data-live="SECONDS" are fetched again that often, all of a page at once, as long as it is looked at.
+// Once the server sends one without the mark, there is nothing more to come. data-from is the page that has them, where
+// that is not this one. One that is marked data-hold, too, stays as
+// it is while the pointer, the focus or a selection is in it.
+async function follow() {
+  for (;;) {
+    const regions = [...document.querySelectorAll("[data-live]")];
+    if (!regions.length) return;
+    await pause(Math.min(...regions.map((region) => Number(region.dataset.live) * 1000)));
+    const due = regions.filter((region) => !region.hasAttribute("data-hold") || !isHeld(region));
+    if (document.hidden || !due.length) continue;
+    try {
+      const answer = await fetch(regions[0].dataset.from || location.href, { headers: { "X-Live": "1" } });
+      if (answer.redirected) return location.reload(); // signed out meanwhile
+      if (!answer.ok) continue;
+      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+      for (const region of due) {
+        const found = page.getElementById(region.id);
+        if (found && region.isConnected) become(region, found);
       }
+    } catch {
+      // The service is away: the next look may find it.
     }
-    follow(next);
-  }, seconds * 1000);
+  }
 }
 
-// What the reader has opened stays open.
-function keepOpen(before, after) {
-  for (const details of before.querySelectorAll("details[id]")) {
-    const same = after.querySelector(`details[id="${CSS.escape(details.id)}"]`);
-    if (same) same.open = details.open;
+function isHeld(region) {
+  const selection = getSelection();
+  return region.matches(":hover, :focus-within") || (!selection.isCollapsed && region.contains(selection.anchorNode));
+}
+
+// What the reader, or this file, has changed in an element since it came.
+const OURS = new Set(["open", "hidden"]);
+
+// Makes an element like another, and leaves alone what is the same in both: the focus, a selection, what is scrolled and
+// what the reader has opened stay. Elements with an id are the same wherever they have moved to among their siblings.
+function become(now, next) {
+  if (now.isEqualNode(next)) return;
+  if (now.nodeName !== next.nodeName || now.id !== next.id) {
+    now.replaceWith(next);
+    prepare(next);
+    return;
   }
+  if (now.nodeType !== Node.ELEMENT_NODE) {
+    now.data = next.data;
+    return;
+  }
+  for (const { name } of [...now.attributes]) {
+    if (!next.hasAttribute(name) && !OURS.has(name)) now.removeAttribute(name);
+  }
+  for (const { name, value } of next.attributes) {
+    if (now.getAttribute(name) !== value && !OURS.has(name)) now.setAttribute(name, value);
+  }
+  const known = new Map([...now.children].filter((child) => child.id).map((child) => [child.id, child]));
+  let place = now.firstChild;
+  for (const wanted of [...next.childNodes]) {
+    const same = wanted.id ? known.get(wanted.id) : place?.id ? null : place;
+    if (!same) {
+      now.insertBefore(wanted, place);
+      prepare(wanted);
+      continue;
+    }
+    if (same === place) place = place.nextSibling;
+    else now.insertBefore(same, place);
+    become(same, wanted);
+  }
+  while (place) {
+    const gone = place;
+    place = place.nextSibling;
+    gone.remove();
+  }
+}
+
+function pause(milliseconds) {
+  return new Promise((done) => { setTimeout(done, milliseconds); });
 }
 
 // <button data-copy="ID"> copies the text of the element with that id.
@@ -65,37 +103,54 @@ function select(element) {
   selection.addRange(range);
 }
 
-// <ol data-log="URL" data-after="POSITION"> is an execution's log, to which new lines are added until it ends.
+// <ol data-log="URL" data-after="POSITION"> is an execution's log, to which new lines are added until it ends. The newest
+// are kept; a log that comes faster than it can be shown is shown now and then.
+const KEPT = 1000;
+
 async function followLog(list) {
+  let lines = [], shownAt = 0;
   while (list.isConnected) {
-    const waited = new Promise((done) => { setTimeout(done, 1000); });
-    if (!document.hidden) {
-      try {
-        const answer = await fetch(`${list.dataset.log}?after=${encodeURIComponent(list.dataset.after)}`);
-        if (answer.redirected) return location.reload();
-        if (answer.ok) {
-          const page = await answer.json();
-          const atEnd = list.scrollTop + list.clientHeight >= list.scrollHeight - 8;
-          for (const line of page.lines) list.append(logLine(line));
-          while (list.children.length > 5000) list.firstElementChild.remove();
-          if (page.lines.length && atEnd) list.scrollTop = list.scrollHeight;
-          list.dataset.after = page.next;
-          if (page.ended) return;
-          if (page.lines.length >= page.limit) continue;
-        }
-      } catch {
-        // The service is away: the next look may find it.
-      }
+    const page = document.hidden ? null : await moreOf(list);
+    const isBehind = page !== null && page.lines.length >= page.limit;
+    if (page) lines = lines.concat(page.lines).slice(-KEPT);
+    if (!isBehind || Date.now() - shownAt > 500) {
+      add(list, lines);
+      lines = [];
+      shownAt = Date.now();
     }
-    await waited;
+    if (page?.ended) return;
+    if (!isBehind) await pause(1000);
   }
 }
 
+// What the log has after what is known of it; null when that can't be had now.
+async function moreOf(list) {
+  try {
+    const answer = await fetch(`${list.dataset.log}?after=${encodeURIComponent(list.dataset.after)}`);
+    if (answer.redirected) location.reload(); // signed out meanwhile
+    if (!answer.ok) return null;
+    const page = await answer.json();
+    list.dataset.after = page.next;
+    return page;
+  } catch {
+    return null; // the service is away: the next look may find it
+  }
+}
+
+function add(list, lines) {
+  if (!lines.length) return;
+  const isAtEnd = list.scrollTop + list.clientHeight >= list.scrollHeight - 8;
+  list.append(...lines.map(logLine));
+  while (list.children.length > KEPT) list.firstElementChild.remove();
+  if (isAtEnd) list.scrollTop = list.scrollHeight;
+}
+
+// As the server makes the first lines: log_lines in execution_parts.html.
 function logLine(line) {
   const item = document.createElement("li");
-  item.className = line.level === "ERROR" || line.level === "CRITICAL" ? "error" : line.stream;
+  item.className = line.kind;
   for (const [name, text] of [["time", line.time], ["step", line.step], ["text", line.text]]) {
-    const part = document.createElement(name === "time" ? "time" : "span");
+    const part = document.createElement("span");
     part.className = name;
     part.textContent = text;
     item.append(part, " ");
@@ -116,12 +171,14 @@ function sends(field) {
 }
 
 function prepare(root) {
+  if (!root.querySelectorAll) return; // a text
   const all = (selector) => [...(root.matches?.(selector) ? [root] : []), ...root.querySelectorAll(selector)];
-  all("[data-live]").forEach(follow);
   all("[data-copy]").forEach(copies);
+  all("ol.log").forEach((list) => { list.scrollTop = list.scrollHeight; });
   all("[data-log]").forEach(followLog);
   all("[data-confirm]").forEach(asks);
   all("[data-submit]").forEach(sends);
 }
 
 prepare(document);
+follow();

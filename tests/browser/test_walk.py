@@ -1,0 +1,77 @@
+"""Every page, on a phone and on a desk, in light and in dark: no complaints, no serious fault, nothing too wide."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext
+
+from tests.browser.running import Service, Watched, sign_in
+
+WIDTHS = {"phone": (390, 844), "desk": (1280, 800)}
+
+
+@pytest.fixture(scope="module")
+def uids(site: Service) -> dict[str, str]:
+    """An execution of each kind, by what has become of it."""
+    found = {
+        "succeeded": site.call("shop/report", {"day": "today"}),
+        "failed": site.call("shop/fails", {"sku": "<img src=x onerror=alert(1)>"}),
+        "running": site.call("shop/slow", {}),
+    }
+    for status, uid in found.items():
+        site.becomes(uid, status)
+    return found
+
+
+@pytest.fixture(scope="module", params=[(w, t) for w in WIDTHS for t in ("light", "dark")], ids="-".join)
+def context(request: Any, browser: Browser, site: Service) -> Iterator[BrowserContext]:
+    width, theme = request.param
+    size = dict(zip(("width", "height"), WIDTHS[width], strict=True))
+    made = browser.new_context(viewport=size, color_scheme=theme)  # type: ignore[arg-type]
+    sign_in(made, site, (site.folder / "data/admin.password").read_text().strip())
+    yield made
+    made.close()
+
+
+PAGES = {
+    "apis": "/console/apis",
+    "found": "/console/apis?q=stock",
+    "api": "/console/apis/shop/restock",
+    "workflows": "/console/workflows",
+    "callable": "/console/workflows/hello",
+    "drawing": "/console/workflows/report",
+    "executions": "/console/executions",
+    "filtered": "/console/executions?status=failed&since=24h",
+    "mistaken": "/console/executions?since=yesterday",
+    "succeeded": "/console/executions/{succeeded}",
+    "failed": "/console/executions/{failed}",
+    "running": "/console/executions/{running}",
+    "refused": "/console/refused",
+    "system": "/console/system",
+}
+
+
+@pytest.mark.parametrize("path", PAGES.values(), ids=list(PAGES))
+def test_a_page_is_well(context: BrowserContext, site: Service, uids: dict[str, str], path: str) -> None:
+    page = context.new_page()
+    watched = Watched(page)
+    answer = page.goto(site.address + path.format(**uids))
+    assert answer is not None
+    assert answer.status == 200
+    assert page.locator("h1").count() == 1
+    watched.is_well()
+    page.close()
+
+
+def test_the_page_where_one_signs_in_is_well(browser: Browser, site: Service) -> None:
+    for theme in ("light", "dark"):
+        context = browser.new_context(viewport={"width": 390, "height": 844}, color_scheme=theme)
+        page = context.new_page()
+        watched = Watched(page)
+        page.goto(f"{site.address}/console/executions")
+        assert page.get_by_role("heading", name="Sign in").is_visible()
+        watched.is_well()
+        context.close()

@@ -1,0 +1,169 @@
+"""Schemathesis calls the real service as /openapi.json says, and as it says one must not: every answer is described."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+import schemathesis
+from schemathesis.config import SchemathesisConfig
+from schemathesis.core.failures import AcceptedNegativeData, Failure
+from schemathesis.engine import events, from_schema
+from schemathesis.openapi.checks import RejectedPositiveData
+
+from tests.support import WORKFLOWS, OwnRedis, environment, eventually, process
+from tests.web.described import CONFIG, USER
+from tests.web.site import OPERATOR, TOKEN, Gunicorn
+
+SEED = 20261125
+EXAMPLES = 5  # of each operation and phase, beside the cases that follow from its schema
+
+RIGHT = {
+    "token": {"api_key": TOKEN},
+    "bearer": {"bearer": TOKEN},
+    "user": {"api_key": USER},
+    "password": {"api_key": OPERATOR},
+    "basic": {"username": USER, "password": OPERATOR},
+}
+WRONG = {name: dict.fromkeys(scheme, "wrong") for name, scheme in RIGHT.items()}
+
+UNCALLABLE = "GET /v1/api/all/nested/async"
+FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gunicorn]:
+    """The web processes and a worker, on a Redis of their own."""
+    folder = tmp_path_factory.mktemp("described")
+    (folder / "config.yaml").write_text(CONFIG)
+    os.chmod(folder / "config.yaml", 0o600)
+    (folder / "work.py").write_text(WORKFLOWS)
+    with ExitStack() as stack:
+        redis = stack.enter_context(OwnRedis(folder / "data", fsync="no"))
+        web = stack.enter_context(Gunicorn(folder, redis.url))
+        log = folder / "worker.log"
+        stack.enter_context(process(["worker"], environment(folder, redis.url), log))
+        eventually(lambda: "serves queue" in log.read_text())
+        yield web
+
+
+def settings(credentials: dict[str, Any]) -> SchemathesisConfig:
+    # What is generated follows from the seed alone, and not from what was answered.
+    from_schema_alone = {"extra-data-sources": {"responses": False}}
+    return SchemathesisConfig.from_dict(
+        {
+            "seed": SEED,
+            "continue-on-failure": True,
+            "generation": {"max-examples": EXAMPLES, "database": "none", "no-shrink": True},
+            "auth": {"openapi": credentials},
+            "parameters": {"query.wait": "0"},
+            "phases": {
+                "examples": from_schema_alone,
+                "coverage": from_schema_alone,
+                "fuzzing": {**from_schema_alone, "error-feedback": {"enabled": False}},
+                "stateful": {"inference": {"algorithms": []}, "link-calibration": False},
+            },
+            "checks": {
+                # Besides a success: what depends on the executions that there are, and on the keys used before.
+                "positive_data_acceptance": {"expected-statuses": ["2xx", "401", "404", "409", "422"]},
+                # Besides the usual refusals: what is too long.
+                "negative_data_rejection": {"expected-statuses": ["400", "401", "404", "405", "413", "414", "415"]},
+            },
+            # What a rerun takes depends on the execution; and a query can't say what the other one requires.
+            "operations": [
+                {"include-name": label, "checks": {"positive_data_acceptance": {"enabled": False}}}
+                for label in ("POST /v1/executions/{uid}/rerun", UNCALLABLE)
+            ],
+        }
+    )  # fmt: skip
+
+
+def is_fault(failure: Failure, case: schemathesis.Case[Any]) -> bool:
+    """Whether a failure is not one that a schema can't prevent."""
+    if isinstance(failure, RejectedPositiveData) and case.media_type == "application/json":
+        return not has_untold_number(case.body)
+    if isinstance(failure, AcceptedNegativeData) and case.media_type in FORMS:
+        return not is_read_leniently(case)
+    return True
+
+
+def has_untold_number(value: Any) -> bool:
+    """JSON Schema can't tell 5.0 from 5, which we do for an integer, nor a large whole number from a large float."""
+    if isinstance(value, dict | list):
+        return any(has_untold_number(item) for item in (value.values() if isinstance(value, dict) else value))
+    if isinstance(value, float):
+        return value.is_integer()
+    return isinstance(value, int) and abs(value) >= 2**63
+
+
+def is_read_leniently(case: schemathesis.Case[Any]) -> bool:
+    """Whether a form has what would make its schema hard to read, as in a query's it is said otherwise: nothing in the
+    place of an optional value that is no string, or an item in the place of a list of one."""
+    if not isinstance(case.body, dict):
+        return False
+    schema = case.operation.definition.raw["requestBody"]["content"][case.media_type]["schema"]
+    for name, property in schema.get("properties", {}).items():
+        if name not in case.body or (property.get("type") == "string" and not property.keys() & {"format", "pattern"}):
+            continue
+        value = case.body[name]
+        if value == "" and name not in schema.get("required", ()):
+            return True
+        if property.get("type") == "array" and not isinstance(value, list):
+            return True
+    return False
+
+
+def run(service: Gunicorn, credentials: dict[str, Any]) -> tuple[dict[str, set[int]], list[str]]:
+    """The statuses that each operation has answered, and what is wrong with the answers."""
+    url = f"http://127.0.0.1:{service.port}/openapi.json"
+    schema = schemathesis.openapi.from_url(url, config=settings(credentials))
+
+    @schema.hook
+    def filter_failure(context: Any, failure: Failure, case: schemathesis.Case[Any], response: Any) -> bool:
+        return is_fault(failure, case)
+
+    answered: dict[str, set[int]] = {}
+    faults: list[str] = []
+    for event in from_schema(schema).execute():
+        if isinstance(event, events.NonFatalError):
+            faults.append(f"{event.label}: {event.value!r}")
+        elif isinstance(event, events.FatalError):
+            raise event.exception
+        elif isinstance(event, events.ScenarioFinished):
+            recorder = event.recorder
+            for case_id, interaction in recorder.interactions.items():
+                assert interaction.response is not None, "every call is answered"
+                answered.setdefault(recorder.label, set()).add(interaction.response.status_code)
+                for check in recorder.checks.get(case_id, ()):
+                    if check.failure_info is not None:
+                        sent = (
+                            f"{interaction.request.method} {interaction.request.uri} {interaction.request.body!r:.500}"
+                        )
+                        faults.append(f"{recorder.label}: {check.name}: {check.failure_info.failure}\n{sent}")
+    return answered, faults
+
+
+def test_with_credentials_every_answer_is_as_described(service: Gunicorn) -> None:
+    answered, faults = run(service, RIGHT)
+    assert faults == []
+    calls = {label: statuses for label, statuses in answered.items() if "/v1/api/" in label}
+    assert len(calls) == 11
+    for label, statuses in calls.items():
+        assert 400 in statuses or "/any/" in label, label
+        assert 202 in statuses or label == UNCALLABLE, label
+    assert {200, 202, 404} <= set().union(*answered.values())
+    assert max(max(statuses) for statuses in answered.values()) < 500
+
+
+def test_with_wrong_credentials_every_answer_is_as_described(service: Gunicorn) -> None:
+    answered, faults = run(service, WRONG)
+    assert faults == []
+    closed = ("all/keeps", "all/drops", "any/get", "/v1/executions")
+    for label, statuses in answered.items():
+        if any(name in label for name in closed) and "{uid}" not in label:
+            assert statuses <= {400, 401, 405, 413, 414}, label
+            assert 401 in statuses, label
+    assert max(max(statuses) for statuses in answered.values()) < 500

@@ -1,0 +1,211 @@
+"""The page of one execution: what has become of it, where its time went, what it put out, and what can be done."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from flask import Response, g, request
+
+from trigger import executions
+from trigger.acts import unknown
+from trigger.config.model import Config
+from trigger.console.drawing import Drawing, draw
+from trigger.console.execution_log import Tail, tail
+from trigger.console.execution_ways import Mend, Ways
+from trigger.console.page import Pages, data
+from trigger.console.room import Piece, Room
+from trigger.console.shown import between
+from trigger.console.timing import Bar, Timing, spans
+from trigger.errors import RequestError
+from trigger.executions import FINAL, Plan, Record, Status, StepRecord
+from trigger.service import Service
+
+# How many lines of a failed step stand beside its error, and how many bytes one may take there.
+LINES, LINE = 5, 500
+# How many steps a page shows; and in bytes, what one takes there and in the drawing, what all of a page's texts may
+# take, and the most of each of them. An input that is longer than its form holds can't be edited here.
+STEPS, STEP, BOX = 25, 1_500, 500
+TEXTS = 82_000
+MESSAGE, TRACEBACK, GIVEN, OUTPUT, INPUT, FORM, PART = 4_000, 10_000, 3_000, 8_000, 6_000, 16_000, 1_500
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why it has not succeeded; `step` is the one that failed, on the page `steps` of them."""
+
+    step: StepRecord | None
+    steps: int
+    kind: str
+    message: Piece
+    traceback: Piece | None
+    given: Piece | None  # what the step was given, where that is not the input
+    lines: tuple[Mapping[str, str], ...]  # the last ones that the step has logged, of those that the page shows
+
+    @classmethod
+    def of(cls, record: Record, log: Tail, room: Room) -> Failure | None:
+        """None while nothing has failed."""
+        if record.error is None:
+            return None
+        step = record.failed_step
+        trace = (step.traceback if step else None) or record.traceback
+        is_failed = record.status is not Status.CANCELLED
+        return cls(
+            step=step,
+            steps=record.steps.index(step) // STEPS + 1 if step else 1,
+            kind=str(record.error.get("class", ""))[:200],
+            message=room.beginning(str(record.error.get("message", "")), MESSAGE),
+            traceback=room.end(trace.rstrip(), TRACEBACK) if trace and is_failed else None,
+            given=room.json(step.input, GIVEN) if step and step.input is not None else None,
+            lines=_last_lines(log, step.name, room) if step else (),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A step, as much of it as there is room for."""
+
+    number: int
+    step: StepRecord
+    bar: Bar | None
+    error: Piece | None
+    traceback: Piece | None
+    output: Piece | None
+    input: Piece | None
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """Those of one page, of `pages`; `counts` says how many there are of each status in all."""
+
+    rows: tuple[Row, ...]
+    counts: Mapping[str, int]
+    page: int
+    pages: int
+
+    @classmethod
+    def of(cls, record: Record, timing: Timing | None, room: Room) -> Steps:
+        steps = record.steps
+        pages = max(1, -(-len(steps) // STEPS))
+        page = min(pages, _asked_page() or _telling(record) // STEPS + 1)
+        begin = (page - 1) * STEPS
+        rows = tuple(
+            _row(begin + index + 1, step, timing, room, is_told=step is record.failed_step)
+            for index, step in enumerate(steps[begin : begin + STEPS])
+        )
+        return cls(rows, Counter(step.status for step in steps), page, pages)
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionPage:
+    """GET /console/executions/<uid>"""
+
+    service: Service
+    pages: Pages
+
+    def __call__(self, uid: str) -> Response:
+        return self.show(uid)
+
+    def show(self, uid: str, problem: RequestError | None = None, edited: str | None = None) -> Response:
+        """The page, perhaps with why the last act was refused, and with the input that was edited for it."""
+        record = self.read(uid)
+        with executions.reading("Logs"):
+            log = tail(self.service.redis, uid)
+        now = time.time()
+        config: Config = g.config
+        drawing = _drawing(record, config)
+        boxes = len(drawing.boxes) if drawing else 0
+        room = Room(TEXTS - log.size - STEP * min(STEPS, len(record.steps)) - BOX * boxes)
+        failure = Failure.of(record, log, room)
+        output = None if record.output is None else room.json(record.output, OUTPUT)
+        given = room.json(record.input, INPUT)
+        form = room.json(record.input, FORM)
+        timing = Timing.of(record, now)
+        return self.pages(
+            "execution.html",
+            problem.status if problem else 200,
+            problem.headers if problem else None,
+            record=record,
+            ways=Ways.of(record, config),
+            mend=Mend.of(record, config),
+            problem=problem,
+            failure=failure,
+            timing=timing,
+            spans=spans(record, now),
+            spent=_spent(record, now),
+            steps=Steps.of(record, timing, room),
+            drawing=drawing,
+            statuses={step.name: step.status for step in record.steps},
+            output=output,
+            input=given,
+            edited=edited if edited is not None else None if form.is_cut else form.text,
+            once=secrets.token_urlsafe(12),
+            log=log,
+            live=record.status not in FINAL,
+        )
+
+    def record(self, uid: str) -> Response:
+        """GET /console/executions/<uid>/record.json: all of it, as a file."""
+        whole = self.read(uid).as_json(operator=True)
+        return data(whole, headers={"Content-Disposition": f'attachment; filename="{uid}.json"'})
+
+    def read(self, uid: str) -> Record:
+        """Raises ExecutionNotFound and QueueUnavailable."""
+        if not executions.is_uid(uid):
+            raise unknown()
+        config: Config = g.config
+        with executions.reading():
+            record = executions.read(self.service.redis, uid, config.masked)
+        if record is None:
+            raise unknown()
+        return record
+
+
+def _last_lines(log: Tail, step: str, room: Room) -> tuple[Mapping[str, str], ...]:
+    lines = tuple(line for line in log.lines if line["step"].partition("#")[0] == step)[-LINES:]
+    return tuple({**line, "text": room.beginning(line["text"], LINE).text} for line in lines)
+
+
+def _row(number: int, step: StepRecord, timing: Timing | None, room: Room, *, is_told: bool) -> Row:
+    """`is_told`: the page says already why this one failed."""
+    error = dict(step.error) if step.error else {}
+    return Row(
+        number=number,
+        step=step,
+        bar=timing.of_step(step) if timing else None,
+        error=room.beginning(f"{error.get('class')}: {error.get('message')}", PART) if error and not is_told else None,
+        traceback=room.end(step.traceback.rstrip(), PART) if step.traceback and not is_told else None,
+        output=room.json(step.output, PART) if step.output is not None else None,
+        input=room.json(step.input, PART) if step.input is not None and not is_told else None,
+    )
+
+
+def _drawing(record: Record, config: Config) -> Drawing | None:
+    """The drawing of its workflow; None when that has other steps now."""
+    workflow = config.workflows.get(record.workflow)
+    plan = Plan.of(workflow) if workflow else Plan()
+    names = (*plan.steps, *plan.on_failure)
+    return draw(plan) if names and names == tuple(step.name for step in record.steps) else None
+
+
+def _asked_page() -> int:
+    text = request.args.get("steps", "")
+    return int(text) if text.isdecimal() and len(text) < 5 else 0
+
+
+def _telling(record: Record) -> int:
+    """The index of the step that tells most: the one that failed, else the first that is not done."""
+    open_ = (index for index, step in enumerate(record.steps) if step.status in ("running", "retrying", "waiting"))
+    return record.steps.index(record.failed_step) if record.failed_step else next(open_, 0)
+
+
+def _spent(record: Record, now: float) -> Mapping[str, float]:
+    """How many seconds it was in the queue, running and waiting."""
+    spent: dict[str, float] = {}
+    for part in record.timeline:
+        seconds = part.ms / 1000 if part.ms is not None else between(part.since, None, now)
+        spent[part.what] = spent.get(part.what, 0.0) + (seconds or 0.0)
+    return spent

@@ -1,0 +1,114 @@
+"""The log of an execution: its last lines in the page, those that follow for our script, and all of it as text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flask import Response, request
+from redis import Redis
+
+from trigger import executions
+from trigger.acts import unknown
+from trigger.console.page import data, plain
+from trigger.console.room import Room
+from trigger.errors import BadRequest
+from trigger.executions import log_reading
+from trigger.executions.log_reading import Line
+
+# How many lines a page shows at first, how many our script gets at once, and how many characters of one both show.
+FIRST, AT_ONCE, MAX_LINE = 100, 500, 2_000
+# What all of its lines may take in a page, and what there is around the text of each, in bytes.
+ROOM, AROUND = 20_000, 130
+# How much of a log is sent as one text, in characters.
+MAX_TEXT = 2 * 1024 * 1024
+
+_BAD = frozenset({"ERROR", "CRITICAL"})
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """The last lines of a log, as a page shows them, and how many bytes they take there.
+
+    `after` is the position behind them; `is_all`: there are no others.
+    """
+
+    lines: tuple[dict[str, str], ...]
+    size: int
+    after: str
+    is_all: bool
+
+
+def tail(redis: Redis, uid: str) -> Tail:
+    """The last lines of an execution's log, as many as a page has room for. Raises RedisError."""
+    found = log_reading.last(redis, uid, FIRST + 1)
+    room = Room(ROOM, AROUND)
+    shown: list[dict[str, str]] = []
+    for line in reversed(found[-FIRST:]):
+        piece = room.beginning(_cut(line.text), ROOM)
+        if not piece.text and line.text:
+            break
+        shown.append({**_shown(line), "text": piece.text})
+    after = found[-1].id if found else log_reading.START
+    return Tail(tuple(reversed(shown)), ROOM - room.left, after, len(shown) == len(found))
+
+
+@dataclass(frozen=True, slots=True)
+class LogViews:
+    """GET /console/executions/<uid>/log and /log.txt"""
+
+    redis: Redis
+
+    def lines(self, uid: str) -> Response:
+        """The lines after the position `after`, for our script."""
+        with executions.reading("Logs"):
+            page = log_reading.read(self.redis, _known(self.redis, uid), _after(), AT_ONCE)
+        marker = [_marker(page.cut)] if page.cut else []
+        lines = marker + [_shown(line) for line in page.lines]
+        return data({"lines": lines, "next": page.next, "ended": page.ended, "limit": AT_ONCE})
+
+    def text(self, uid: str) -> Response:
+        """The log as text from the position `after` on, or from its beginning."""
+        after = _after()
+        pieces: list[str] = []
+        length = 0
+        with executions.reading("Logs"):
+            _known(self.redis, uid)
+            while length < MAX_TEXT:
+                page = log_reading.read(self.redis, uid, after, AT_ONCE)
+                text = "".join(f"{line}\n" for line in page.as_text())
+                pieces.append(text)
+                length += len(text)
+                after = page.next
+                if len(page.lines) < AT_ONCE:
+                    break
+            else:
+                pieces.append(f"... it goes on at /console/executions/{uid}/log.txt?after={after}\n")
+        return plain("".join(pieces))
+
+
+def _known(redis: Redis, uid: str) -> str:
+    if not executions.is_uid(uid) or executions.api_of(redis, uid) is None:
+        raise unknown()
+    return uid
+
+
+def _after() -> str:
+    after = request.args.get("after", log_reading.START)
+    if not log_reading.is_position(after):
+        raise BadRequest("`after` must be the position of a line")
+    return after
+
+
+def _shown(line: Line) -> dict[str, str]:
+    """What pages show of a line; `kind` is its class."""
+    step = f"{line.step}#{line.attempt}" if line.step and line.attempt > 1 else line.step
+    kind = "error" if line.level in _BAD else line.stream
+    return {"time": line.time[11:23], "step": step, "kind": kind, "text": _cut(line.text)}
+
+
+def _marker(cut: int) -> dict[str, str]:
+    return {"time": "", "step": "", "kind": "cut", "text": f"… {cut} lines were cut; only the newest are kept"}
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MAX_LINE else f"{text[:MAX_LINE]}…"

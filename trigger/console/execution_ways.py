@@ -1,0 +1,62 @@
+"""What can be done about an execution: cancel it, run it again, go on with it, and where to mend what has failed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from trigger.config.model import Config
+from trigger.executions import FINAL, Record, Status
+
+
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """What can be done now; `why_not` says why it can't be started again. `kept` are the steps that resuming skips."""
+
+    cancel: bool
+    rerun: bool
+    resume: bool
+    why_not: str
+    kept: tuple[str, ...]
+
+    @classmethod
+    def of(cls, record: Record, config: Config) -> Ways:
+        """As trigger.acts checks it in the end."""
+        api = config.apis.get((record.module, record.method))
+        why_not = ""
+        if api is None:
+            why_not = "The config has no such API any more, so it can't be started again."
+        elif not api.enabled and not record.debug:
+            why_not = "The API is not enabled, so it can't be started again."
+        has_steps = api is not None and bool(api.workflow.steps)
+        is_left = record.status in (Status.FAILED, Status.CANCELLED)
+        return cls(
+            cancel=record.status not in FINAL,
+            rerun=not why_not,
+            resume=not why_not and has_steps and is_left,
+            why_not=why_not,
+            kept=tuple(step.name for step in record.steps if step.status == "succeeded" and not step.on_failure),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Mend:
+    """Where the config declares what has failed: a line of it, counted from 1; what it calls, as the file has it."""
+
+    file: str
+    line: int
+    step: str  # empty where it is the workflow
+    calls: str
+
+    @classmethod
+    def of(cls, record: Record, config: Config) -> Mend | None:
+        """None when nothing has failed, or the config in force does not declare it any more."""
+        workflow = config.workflows.get(record.workflow)
+        if workflow is None or record.status is not Status.FAILED:
+            return None
+        name = record.failed_step.name if record.failed_step else ""
+        step = next((step for step in (*workflow.steps, *workflow.on_failure) if step.name == name), None)
+        if step is not None:
+            return cls(config.path.name, step.line, step.name, step.calls)
+        api = config.apis.get((record.module, record.method))
+        line = workflow.line or (api.line if api else 0)
+        return cls(config.path.name, line, "", workflow.calls) if line else None

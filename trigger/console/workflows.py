@@ -1,0 +1,101 @@
+"""The list of workflows, and the page of one: what it does, what starts it, how it fares."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from flask import Response, g, request
+from redis.exceptions import RedisError
+
+from trigger import executions
+from trigger.config.model import Api, Config, Workflow
+from trigger.console.drawing import draw, marks_of
+from trigger.console.lists import MAX_SEARCH, part
+from trigger.console.page import Pages
+from trigger.console.week import Week, weeks
+from trigger.console.workflow_index import WorkflowIndex
+from trigger.errors import PathNotFound
+from trigger.executions import Plan, Summary
+from trigger.service import Service
+
+RECENT = 10  # executions that the page of a workflow shows
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowsPage:
+    """GET /console/workflows"""
+
+    service: Service
+    pages: Pages
+    index: WorkflowIndex
+
+    def __call__(self) -> Response:
+        config: Config = g.config
+        listed = self.index.of(config)
+        search = request.args.get("q", "")[:MAX_SEARCH]
+        shown = part(listed.find(search), request.args.get("page", ""))
+        figures = self._weeks([workflow.name for workflow in shown.rows])
+        rows = [
+            (workflow, listed.starters[workflow.name], figures[number] if figures is not None else None)
+            for number, workflow in enumerate(shown.rows)
+        ]
+        status = 503 if figures is None else 200
+        return self.pages(
+            "workflows.html", status, listed=listed, search=search, part=shown, rows=rows, away=figures is None
+        )
+
+    def _weeks(self, names: Sequence[str]) -> list[Week] | None:
+        """How the workflows have fared; None while Redis is away."""
+        try:
+            return weeks(self.service.redis, names, time.time())
+        except RedisError:
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """What Redis knows of a workflow: its last seven days, and its newest executions."""
+
+    week: Week
+    recent: Sequence[Summary]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowPage:
+    """GET /console/workflows/<name>"""
+
+    service: Service
+    pages: Pages
+    index: WorkflowIndex
+
+    def __call__(self, name: str) -> Response:
+        config: Config = g.config
+        workflow = config.workflows.get(name)
+        if workflow is None:
+            raise PathNotFound("There is no workflow of that name")
+        starters = self.index.of(config).starters[name]
+        late = frozenset(step.name for step in workflow.on_failure)
+        activity = self._activity(workflow, starters)
+        return self.pages(
+            "workflow.html",
+            200 if activity else 503,
+            config=config,
+            workflow=workflow,
+            starters=starters,
+            late=late,
+            steps=part((*workflow.steps, *workflow.on_failure), request.args.get("page", "")),
+            drawing=draw(Plan.of(workflow), marks_of(workflow)),
+            activity=activity,
+        )
+
+    def _activity(self, workflow: Workflow, starters: Sequence[Api]) -> Activity | None:
+        """None while Redis is away."""
+        redis = self.service.redis
+        try:
+            (week,) = weeks(redis, [workflow.name], time.time())
+            apis = [(api.module, api.method) for api in starters]
+            return Activity(week, executions.recent(redis, workflow.name, apis, RECENT))
+        except RedisError:
+            return None

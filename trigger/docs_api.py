@@ -1,0 +1,159 @@
+"""The description of the APIs: for programs, and for people.
+
+    GET /openapi.json    OpenAPI 3.1, made from the config in force
+    GET /docs            a page that shows it and tries it out: Swagger UI
+    GET /docs/<asset>    what the page is made of
+
+Who may read them, `docs` in the config says. What is answered is made once, kept compressed, and has an ETag.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import threading
+import zlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+
+from flask import Response, g, request
+from werkzeug.datastructures import Headers
+
+from trigger.answers import Answer, only_get
+from trigger.config.model import Config
+from trigger.errors import PathNotFound, QueueUnavailable
+from trigger.openapi import pieces
+
+# How many callers of one process may wait for the document of a new config, each of them holding a thread.
+WAITERS = 3
+
+_OURS = files("trigger.openapi") / "page"
+_THEIRS = files("flask_swagger_ui") / "dist"
+_PAGE = _OURS / "index.html"
+
+# All that is served under /docs/, and where it is.
+ASSETS: Mapping[str, tuple[Traversable, str]] = {
+    "start.js": (_OURS, "text/javascript; charset=utf-8"),
+    "page.css": (_OURS, "text/css; charset=utf-8"),
+    "swagger-ui-bundle.js": (_THEIRS, "text/javascript; charset=utf-8"),
+    "swagger-ui.css": (_THEIRS, "text/css; charset=utf-8"),
+    "favicon-32x32.png": (_THEIRS, "image/png"),
+}
+
+# Swagger UI's stylesheet has its icons in data: URLs. All else comes from here, and nothing is inline.
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """Something that is answered again and again: gzip's bytes, and what tells its versions apart."""
+
+    compressed: bytes
+    tag: str
+    media_type: str
+
+    @classmethod
+    def of(cls, pieces: Iterable[bytes], media_type: str) -> _Kept:
+        digest = hashlib.sha256()
+        packer = zlib.compressobj(6, zlib.DEFLATED, 16 + zlib.MAX_WBITS)  # in gzip's format
+        compressed = []
+        for piece in pieces:
+            digest.update(piece)
+            compressed.append(packer.compress(piece))
+        compressed.append(packer.flush())
+        return cls(b"".join(compressed), digest.hexdigest()[:32], media_type)
+
+
+class DocsViews:
+    """The views. `operator` tells the name of the operator whose request is being answered; it raises the refusal where
+    it is nobody's."""
+
+    def __init__(self, operator: Callable[[], str]) -> None:
+        self._operator = operator
+        self._document: tuple[str, _Kept] | None = None  # of the config with that digest
+        self._assets: dict[str, _Kept] = {}
+        self._making = threading.Lock()
+        self._waiters = threading.BoundedSemaphore(WAITERS)
+
+    def openapi(self) -> Response:
+        """GET /openapi.json"""
+        config = self._admit()
+        kept = self._document
+        if kept is None or kept[0] != config.digest:
+            kept = self._made(config)
+        return _answer(kept[1])
+
+    def page(self) -> Response:
+        """GET /docs"""
+        self._admit()
+        return _answer(self._asset(_PAGE, "text/html; charset=utf-8"), {"Content-Security-Policy": POLICY})
+
+    def asset(self, name: str) -> Response:
+        """GET /docs/<name>"""
+        self._admit()
+        found = ASSETS.get(name)
+        if found is None:
+            raise _nothing()
+        folder, media_type = found
+        return _answer(self._asset(folder / name, media_type))
+
+    def _admit(self) -> Config:
+        """The config in force, if what it says lets the caller read."""
+        config: Config = g.config
+        if config.docs == "off":
+            raise _nothing()
+        only_get()
+        if config.docs == "operators":
+            self._operator()
+        return config
+
+    def _made(self, config: Config) -> tuple[str, _Kept]:
+        if not self._waiters.acquire(blocking=False):
+            raise QueueUnavailable("The description is being made; try again", headers={"Retry-After": "1"})
+        try:
+            with self._making:
+                kept = self._document
+                if kept is None or kept[0] != config.digest:
+                    kept = self._document = (config.digest, _Kept.of(pieces(config), "application/json"))
+                return kept
+        finally:
+            self._waiters.release()
+
+    def _asset(self, file: Traversable, media_type: str) -> _Kept:
+        kept = self._assets.get(file.name)
+        if kept is None:
+            kept = self._assets[file.name] = _Kept.of([file.read_bytes()], media_type)
+        return kept
+
+
+def _nothing() -> PathNotFound:
+    return PathNotFound("There is nothing at this path")
+
+
+def _answer(kept: _Kept, more: Mapping[str, str] | None = None) -> Response:
+    """What is kept, compressed for who takes that; 304 for who has it."""
+    headers = Headers(
+        [
+            ("ETag", f'W/"{kept.tag}"'),
+            ("Cache-Control", "private, no-cache"),  # kept by the browser, and asked for again with its ETag
+            ("Vary", "Accept-Encoding"),
+            ("X-Content-Type-Options", "nosniff"),
+            ("Referrer-Policy", "no-referrer"),
+            *(more or {}).items(),
+        ]
+    )
+    if request.if_none_match.contains_weak(kept.tag):
+        return Answer(status=304, headers=headers)
+    body = kept.compressed
+    if request.accept_encodings["gzip"]:
+        headers["Content-Encoding"] = "gzip"
+    else:
+        body = gzip.decompress(body)
+    headers["Content-Type"] = kept.media_type
+    headers["Content-Length"] = str(len(body))
+    return Answer(body, headers=headers)

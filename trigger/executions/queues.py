@@ -1,0 +1,87 @@
+"""The queues as they are now: what waits, what runs, and who is there to do it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+from redis import Redis
+
+from trigger.executions.keys import INDEX, LEASED, QUEUE, QUEUES, WAITING
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """A queue now. `retrying` are waiting for their next attempt, or for that of a step.
+
+    `oldest_waiting` and `oldest_unowned` are seconds: for how long the one waits that has waited longest, and for how
+    long the one in the ledger has had no owner that has been so longest; 0 where there is none. Of the `workers`, which
+    have beaten lately, so many are `busy`.
+    """
+
+    name: str
+    waiting: int
+    running: int
+    retrying: int
+    oldest_waiting: float
+    oldest_unowned: float
+    workers: int
+    busy: int
+
+
+def queues(redis: Redis, names: Sequence[str]) -> list[Queue]:
+    """Those queues, in that order, in two round trips."""
+    pipeline = redis.pipeline(transaction=False)
+    pipeline.time()
+    for name in names:
+        pipeline.zcard(WAITING + name)
+        pipeline.zcard(f"rq:wip:{name}")
+        pipeline.zcard(f"rq:scheduled:{name}")
+        pipeline.zrange(WAITING + name, 0, 0, withscores=True)
+        pipeline.zrange(LEASED + name, 0, 0, withscores=True)
+        pipeline.smembers(f"rq:workers:{name}")
+    (seconds, microseconds), *answers = pipeline.execute()
+    now = seconds + microseconds / 1e6
+    per_queue = [answers[begin : begin + 6] for begin in range(0, len(answers), 6)]
+    states = _states(redis, sorted({worker for *_, workers in per_queue for worker in workers}))
+
+    def since(first: list[tuple[bytes, float]]) -> float:
+        return max(0.0, now - first[0][1] / 1000) if first else 0.0
+
+    return [
+        Queue(
+            name=name,
+            waiting=waiting,
+            running=running,
+            retrying=retrying,
+            oldest_waiting=since(first_waiting),
+            oldest_unowned=since(first_leased),
+            workers=sum(worker in states for worker in workers),
+            busy=sum(states.get(worker) == b"busy" for worker in workers),
+        )
+        for name, (waiting, running, retrying, first_waiting, first_leased, workers) in zip(
+            names, per_queue, strict=True
+        )
+    ]
+
+
+def queue_names(redis: Redis) -> set[str]:
+    """The queues that ever held an execution, also those that the config names no more."""
+    members = cast(set[bytes], redis.smembers(QUEUES))
+    return {key.decode("utf-8", "replace").removeprefix(QUEUE) for key in members}
+
+
+def record_count(redis: Redis) -> int:
+    """How many executions there are records of, those included that have not ended."""
+    return redis.zcard(INDEX)
+
+
+def _states(redis: Redis, workers: Sequence[bytes]) -> dict[bytes, bytes | None]:
+    """RQ's word for what each worker does that lives: its key runs out soon after its last beat."""
+    pipeline = redis.pipeline(transaction=False)
+    for worker in workers:
+        pipeline.exists(worker)
+        pipeline.hget(worker, "state")
+    answers = pipeline.execute() if workers else []
+    return {worker: state for worker, lives, state in zip(workers, answers[::2], answers[1::2], strict=True) if lives}
