@@ -63,8 +63,9 @@ def state(redis: Redis, watcher: Watcher, watermark: Watermark) -> Readiness:
     workers = {queue.name: queue.workers for queue in found}
     shown = {queue.name: _shown(queue) for queue in found}
     problems = (watermark.problem,) if watermark.problem else ()
-    seen = {"status": "ok", "durability": str(durability), **reaper}
-    return Readiness(in_force, seen, workers, shown, problems, durability)
+    return Readiness(
+        in_force, {"status": "ok", "durability": str(durability), **reaper}, workers, shown, problems, durability
+    )
 
 
 def _shown(queue: Queue) -> dict[str, Any]:

@@ -54,13 +54,7 @@ def test_queues_are_shown_with_what_is_in_them(signed_in: Browser, bench: Bench)
     page = signed_in.get(SYSTEM)
     shown = queue(page)
     assert re.fullmatch(r"[0-9.]+ m?s", shown.pop("Oldest waits for"))
-    assert shown == {
-        "Queue": "default",
-        "Waiting": "3",
-        "Running": "1",
-        "Retrying": "1",
-        "Workers": "0",
-    }
+    assert shown == {"Queue": "default", "Waiting": "3", "Running": "1", "Retrying": "1", "Workers": "0"}
     assert "Nobody works on the queue default: 3 wait in it." in page.notices()
     assert "No worker lives" in page.text
 
@@ -69,7 +63,7 @@ def test_a_queue_that_no_workflow_names_any_more_is_shown_while_something_waits_
     signed_in: Browser, redis: Redis
 ) -> None:
     redis.sadd("rq:queues", "rq:queue:<i>old</i>")
-    redis.zadd(executions.waiting_key("<i>old</i>"), {"1": 1})
+    redis.zadd(executions.waiting_key("<i>old</i>"), {"1": 0})
     page = signed_in.get(SYSTEM)
     assert queue(page, "<i>old</i>")["Waiting"] == "1"
     assert any("<i>old</i>: 1 wait in it, and no workflow of the config names it." in text for text in page.notices())

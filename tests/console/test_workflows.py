@@ -251,7 +251,9 @@ def test_one_that_its_api_names_directly_is_a_workflow_too(signed_in: Browser, s
     page = signed_in.get("/console/workflows/examples.hello%3Agreet")
     assert page.heading == "examples.hello:greet"
     assert page.main.facts()["Declared in"] == "config.yaml, by its API"
-    assert [found["Execution"] for found in page.main.one(id="recent").rows()] == uids
+    recent = page.main.one(id="recent")
+    assert [found["Execution"] for found in recent.rows()] == uids
+    assert recent.one("a", text="All executions of this API")["href"] == "/console/executions?api=shop%2Fdirect"
 
 
 def test_steps_are_drawn(signed_in: Browser) -> None:

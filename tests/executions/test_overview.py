@@ -1,4 +1,4 @@
-"""What is kept, and what was put aside."""
+"""Who works, and what is kept."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from redis import Redis
 from tests.executions.conftest import FAILED, SUCCEEDED, Bench
 from trigger import executions
 from trigger.executions import overview
+from trigger.executions.queues import queues
 
 
 def test_it_counts_the_records_that_are_kept(bench: Bench) -> None:
@@ -51,4 +52,6 @@ def test_what_was_put_aside_is_shown_whatever_it_is(redis: Redis, packed: bytes)
 
 def test_a_worker_that_is_gone_is_not_shown(redis: Redis) -> None:
     redis.sadd("rq:workers", "rq:worker:gone")
+    redis.sadd("rq:workers:default", "rq:worker:gone")
     assert overview.workers(redis) == []
+    assert queues(redis, ["default"])[0].workers == 0

@@ -174,6 +174,18 @@ def test_the_figures_do_not_pass(nginx: Nginx, web: Gunicorn) -> None:
         assert refusal(nginx.call(target, "GET")).status == 404
 
 
+def test_the_description_of_the_apis_passes_and_so_does_its_page(nginx: Nginx) -> None:
+    who = basic("admin", OPERATOR)
+    assert nginx.call("/openapi.json", "GET", headers=who).json["openapi"] == "3.1.0"
+    page = nginx.call("/docs", "GET", headers=who)
+    assert page.headers["content-security-policy"].startswith("default-src 'none'")
+    script = nginx.call("/docs/swagger-ui-bundle.js", "GET", headers={**who, "Accept-Encoding": "gzip"})
+    assert (script.status, script.headers["content-encoding"]) == (200, "gzip")
+    etag = {"If-None-Match": script.headers["etag"]}
+    assert nginx.call("/docs/swagger-ui-bundle.js", "GET", headers={**who, **etag}).status == 304
+    assert refusal(nginx.call("/docs", "GET")).status == 401
+
+
 def test_a_get_passes_with_its_query(nginx: Nginx) -> None:
     uid = accepted(nginx.call(path("open/any") + "?name=A%26a&x=%C3%A4", "GET"))
     assert nginx.call(f"/v1/executions/{uid}", "GET").json["response"]["input"] == {"name": "A&a", "x": "ä"}

@@ -135,6 +135,21 @@ def test_of_operators_wrong_credentials_are_kept_and_missing_ones_are_not(fresh:
     assert (refused.api, refused.status, refused.path) == ("", 401, "/v1/executions")
 
 
+def test_failed_sign_ins_are_kept_without_what_was_typed(fresh: Site, redis: Redis) -> None:
+    page = "/console/sign-in"
+    fresh.call(page, "GET")
+    same = {"Sec-Fetch-Site": "same-origin"}
+    for password in ("s3cret-but-wrong", OPERATOR):
+        fresh.call(page, data={"user": "admin", "password": password}, headers=same)
+    fresh.call(f"{page}?key=s3cret-of-a-link", "GET")
+    found = refusals(fresh, redis)
+    assert [(refused.status, refused.method, refused.path) for refused in found] == [
+        (401, "GET", page),
+        (401, "POST", page),
+    ]
+    assert "s3cret" not in repr(found)
+
+
 def test_a_line_of_another_version_is_left_out(redis: Redis) -> None:
     redis.lpush("trigger:refused", "{}", "[]", "x", json.dumps({"time": "t", "more": 1}))
     assert recent_refusals(redis, 10) == []

@@ -8,6 +8,7 @@ from tests.support import eventually
 from tests.worker.conftest import Rig
 from trigger.executions import overview
 from trigger.executions.overview import Worker
+from trigger.executions.queues import queues
 
 
 def only(rig: Rig) -> Worker:
@@ -22,9 +23,11 @@ def test_a_worker_is_shown_while_it_lives(rig: Rig) -> None:
     assert (worker.queue, worker.host, worker.pid) == ("default", os.uname().nodename, str(child.pid))
     assert worker.since is not None
     assert worker.beat is not None
+    assert queues(rig.redis, ["default", "slow"])[0].workers == 1
     child.terminate()
     child.wait(20)
     assert overview.workers(rig.redis) == []
+    assert queues(rig.redis, ["default"])[0].workers == 0
 
 
 def test_it_says_what_it_holds_and_what_it_has_done(rig: Rig) -> None:

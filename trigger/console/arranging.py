@@ -12,7 +12,7 @@ from bisect import bisect_right, insort
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, pairwise
+from itertools import pairwise
 from math import inf
 
 ACROSS = 6  # boxes side by side
@@ -22,6 +22,7 @@ GAP = 18  # between neighbours in a row
 _NARROW, _WIDE = 24, 60  # between two rows: more where lines go far to the side
 _SLOPE = 0.1  # how much more, for each unit that they go
 _SWEEPS = 8  # how often the rows are put into order, down and up in turn
+_PATIENCE = 3  # how many of them may be of no use
 _STIFF = 8.0  # how much more than a box a bend wants to stand where its line is straight
 
 
@@ -146,13 +147,17 @@ class _Grid:
 
     def untangle(self) -> None:
         """Puts the places of each row into an order in which few lines cross."""
-        fewest = inf
-        for rows in chain(self._sweeps(self._sided(1)), self._sweeps(self._sided(0))):
-            crossings = sum(self._crossings(upper, lower) for upper, lower in pairwise(rows))
-            if crossings < fewest:
-                self.rows, fewest = rows, crossings
-            if not fewest:
-                break
+        best, fewest = self.rows, inf
+        for side in (1, 0):
+            least, since = inf, 0  # of this beginning, and for how many sweeps
+            for rows in self._sweeps(self._sided(side)):
+                crossings = sum(self._crossings(upper, lower) for upper, lower in pairwise(rows))
+                if crossings < fewest:
+                    best, fewest = rows, crossings
+                least, since = (crossings, 0) if crossings < least else (least, since + 1)
+                if not fewest or since == _PATIENCE:
+                    break
+        self.rows = best
 
     def _sided(self, side: int) -> list[list[Place]]:
         """The rows with the bends of one line to the left of the boxes, those of the next to the right, and so on."""

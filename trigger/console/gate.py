@@ -19,7 +19,7 @@ from trigger import sender, sessions
 from trigger.auth import Credentials
 from trigger.config.model import Config
 from trigger.console.page import Pages, see_other
-from trigger.errors import BadRequest, MethodNotAllowed, PathNotFound, QueueUnavailable, TooManyRequests
+from trigger.errors import BadRequest, MethodNotAllowed, PathNotFound, QueueUnavailable, TooManyRequests, Unauthorized
 from trigger.inputs import Form
 from trigger.request_body import whole_body
 from trigger.service import Service
@@ -135,9 +135,11 @@ class Gate:
         try:
             operator = self.service.guard.operator(config.operators, credentials, self._client())
         except TooManyRequests as error:
+            g.refused = error
             return self._form(error.message, error.status, user, error.headers)
         if operator is None:
             logger.warning("signing in failed", extra={"fields": {"client": self._client()}})
+            g.refused = Unauthorized(_WRONG)
             return self._form(_WRONG, 401, user)
         return self._begin(operator)
 
@@ -152,7 +154,10 @@ class Gate:
             operator = self.service.sessions.use_link(key, config.operators)
         except RedisError as error:
             raise QueueUnavailable("Redis can't be reached: a link can't sign in now, a password can") from error
-        return self._form(_BAD_LINK, 401) if operator is None else self._begin(operator)
+        if operator is None:
+            g.refused = Unauthorized(_BAD_LINK)
+            return self._form(_BAD_LINK, 401)
+        return self._begin(operator)
 
     def _begin(self, operator: str) -> Response:
         config: Config = g.config

@@ -1,4 +1,4 @@
-"""Who works, what is kept, and what was put aside, as Redis knows it; the queues are in `queues`.
+"""Who works, and what is kept, as Redis knows it.
 
 Reading costs the same with a million records.
 """

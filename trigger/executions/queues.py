@@ -8,7 +8,7 @@ from typing import cast
 
 from redis import Redis
 
-from trigger.executions.keys import INDEX, LEASED, QUEUE, QUEUES, WAITING
+from trigger.executions.keys import INDEX, LATER, QUEUE, QUEUES, RUNNING, WORKERS, leased_key, waiting_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +35,12 @@ def queues(redis: Redis, names: Sequence[str]) -> list[Queue]:
     pipeline = redis.pipeline(transaction=False)
     pipeline.time()
     for name in names:
-        pipeline.zcard(WAITING + name)
-        pipeline.zcard(f"rq:wip:{name}")
-        pipeline.zcard(f"rq:scheduled:{name}")
-        pipeline.zrange(WAITING + name, 0, 0, withscores=True)
-        pipeline.zrange(LEASED + name, 0, 0, withscores=True)
-        pipeline.smembers(f"rq:workers:{name}")
+        pipeline.zcard(waiting_key(name))
+        pipeline.zcard(RUNNING + name)
+        pipeline.zcard(LATER + name)
+        pipeline.zrange(waiting_key(name), 0, 0, withscores=True)
+        pipeline.zrange(leased_key(name), 0, 0, withscores=True)
+        pipeline.smembers(f"{WORKERS}:{name}")
     (seconds, microseconds), *answers = pipeline.execute()
     now = seconds + microseconds / 1e6
     per_queue = [answers[begin : begin + 6] for begin in range(0, len(answers), 6)]

@@ -55,7 +55,7 @@ def pieces(config: Config) -> Iterator[bytes]:
     spec.tag({"name": operations.TAG, "description": "What has become of calls, and the health of the service"})
     for path, its_operations in operations.paths().items():
         spec.path(path, operations=dict(its_operations))
-    document = spec.to_dict()
+    document = {"openapi": spec.openapi_version.public, **spec.to_dict()}  # in front, where one looks for it
     paths = document.pop("paths")
     yield _json(document)[:-1] + b',"paths":' + _json(paths)[:-1]
     for api in enabled:
