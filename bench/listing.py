@@ -35,12 +35,13 @@ API = Api("m0", "a0", NoAuth(), WORKFLOW)
 INPUT = {"sku": "A-1000-23", "count": 3, "note": "x" * 60}  # 100 bytes as JSON
 
 _COPY = """
--- KEYS: job, index, index of what failed, names of APIs.  ARGV: prefix of the APIs' indexes, number of the first, uids.
+-- KEYS: job, index, index of what failed, names of APIs.
+-- ARGV: prefix of the APIs' indexes, how many modules, how many methods in each, number of the first, uids.
 local fields = redis.call('HGETALL', KEYS[1])
-for i = 3, #ARGV do
-  local uid, n = ARGV[i], ARGV[2] + i - 3
-  local module, method = 'm' .. n % 5, 'a' .. math.floor(n / 5) % 10
-  local api, ms = module .. '/' .. method, string.format('%.0f', ARGV[2] + i - 3 + 1700000000000)
+for i = 5, #ARGV do
+  local uid, n = ARGV[i], ARGV[4] + i - 5
+  local module, method = 'm' .. n % ARGV[2], 'a' .. math.floor(n / ARGV[2]) % ARGV[3]
+  local api, ms = module .. '/' .. method, string.format('%.0f', n + 1700000000000)
   local failed = n % 100 == 0
   local caller = n % 100000 == 7 and 'rare' or 'caller' .. n % 10
   redis.call('HSET', 'rq:job:' .. uid, unpack(fields))
@@ -66,13 +67,13 @@ def ended(redis: Redis) -> str:
     return uid
 
 
-def fill(redis: Redis, template: str, have: int, wanted: int) -> None:
-    """Adds records until there are `wanted`, one a millisecond."""
+def fill(redis: Redis, template: str, have: int, wanted: int, *, modules: int = 5, methods: int = 10) -> None:
+    """Adds records until there are `wanted`, one a millisecond, of so many APIs in so many modules."""
     copy = redis.register_script(_COPY)
     keys = [executions.JOB + template, executions.INDEX, executions.FAILED_INDEX, executions.APIS]
     while have < wanted:
         uids = [f"{(1_700_000_000_000 + n << 40) + n:025d}" for n in range(have, min(have + 2_000, wanted))]
-        copy(keys=keys, args=[executions.API_INDEX, have, *uids])
+        copy(keys=keys, args=[executions.API_INDEX, modules, methods, have, *uids])
         have += len(uids)
 
 

@@ -6,13 +6,14 @@ import ast
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
-from bench import report, tables
+from bench import console, report, tables
 from bench.chart import Panel, chart
 from bench.figures import Figures, Spread, machine
 from bench.stacks import BY_NAME, STACKS, Stack
@@ -21,6 +22,7 @@ from bench.tables import number, spread, table
 from bench.targets import TARGETS, AllFigures, Target, targets
 from bench.venvs import PEERS, MissingProgram, need_program, requirements
 from tests.support import ROOT
+from trigger.config import load
 
 PEERS_AND_US = [pytest.param(stack, id=stack.name) for stack in STACKS]
 
@@ -157,3 +159,21 @@ def test_each_make_target_runs_a_bench_that_the_page_names() -> None:
     assert set(runs.values()) == set(report.BENCHMARKS)
     assert set(re.findall(r"\bmake (bench-[a-z]+)", report.PAGE.read_text())) == set(runs)
     assert re.search(r"^bench: (.*)$", makefile, re.MULTILINE)[1].split() == list(runs)  # type: ignore[index]
+
+
+def test_the_consoles_config_is_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(console, "MODULES", 2)
+    monkeypatch.setattr(console, "METHODS", 3)
+    (tmp_path / "config.yaml").write_text(console.config_text())
+    config = load(tmp_path / "config.yaml", {})
+    assert len(config.apis) == 7
+    assert len(config.workflows["stepped"].steps) == console.STEPS
+    assert set(config.operators) == {"admin"}
+
+
+def test_a_page_that_is_too_large_or_too_slow_does_not_fit() -> None:
+    fits = console.Cost("/console/x", 200, 99_999, 200.0, 49.9, 200.0)
+    assert fits.fits
+    for wrong in ({"status": 503}, {"size": 100_000}, {"median": 50.0}):
+        assert not replace(fits, **wrong).fits
+    assert "| `/console/x` | 200 | 99,999 | 200 | 49.9 | 200 | yes |" in console.report([fits])

@@ -54,7 +54,7 @@ def test_queues_are_shown_with_what_is_in_them(signed_in: Browser, bench: Bench)
     page = signed_in.get(SYSTEM)
     shown = queue(page)
     assert re.fullmatch(r"[0-9.]+ m?s", shown.pop("Oldest waits for"))
-    assert shown == {"Queue": "default", "Waiting": "3", "Running": "1", "Next attempt later": "1", "Workers": "0"}
+    assert shown == {"Queue": "default", "Waiting": "3", "Running": "1", "Retrying": "1", "Workers": "0"}
     assert "Nobody works on the queue default: 3 wait in it." in page.notices()
     assert "No worker lives" in page.text
 

@@ -181,4 +181,5 @@ function prepare(root) {
 }
 
 prepare(document);
+document.querySelector("nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" }); // on a phone
 follow();
