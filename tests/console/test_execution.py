@@ -378,6 +378,9 @@ def test_a_value_that_is_very_deep_is_not_shown(shop: Shop) -> None:
         deep = base64.b64encode(b"[" * depth + b"]" * depth)
         shop.redis.xadd(executions.RESULTS + uid, {"return_value": deep})
         assert shop.page(uid).main.one(id="output-text").text
+        whole = shop.browser.open(f"/console/executions/{uid}/record.json")
+        assert whole.status_code == 200
+        assert whole.get_json()["uid"] == uid
 
 
 # --- its log ---
