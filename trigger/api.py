@@ -227,7 +227,7 @@ def blueprint(service: Service) -> Blueprint:
         seconds = time.perf_counter() - call.started
         fields = {
             "verb": environ["REQUEST_METHOD"],
-            "path": quote(path)[:200],
+            "path": _shown(path),
             "status": response.status_code,
             "ms": round(seconds * 1000, 1),
             "client": client()[:64],
@@ -273,7 +273,7 @@ def register_errors(app: Flask) -> None:
     @app.errorhandler(Exception)
     def failed(error: Exception) -> Response:
         traced = _traced(g)
-        logger.error("internal error at %s", quote(request.path)[:200], exc_info=error, extra={"fields": traced})
+        logger.error("internal error at %s", _shown(request.path), exc_info=error, extra={"fields": traced})
         return refusal(InternalError(f"Something went wrong here; the log has it under {traced['request']}"))
 
 
@@ -311,6 +311,12 @@ def _is_served(host: str, hosts: Collection[str]) -> bool:
         if served in (host, name) or (served.startswith(".") and f".{name}".endswith(served)):
             return True
     return False
+
+
+def _shown(path: str) -> str:
+    """A path as the log has it. What is put after that of an API may be a credential in the wrong place."""
+    api, end, more = path.partition("/async")
+    return quote(f"{api}{end}")[:200] + ("…" if more else "")
 
 
 def _is_look(verb: str, path: str) -> bool:

@@ -60,7 +60,7 @@ def _config(secrets: Canaries, peer: str, operators: dict[str, str]) -> dict[str
             "run": [
                 "sh",
                 "-c",
-                'echo "$FROM_ENV $1"; echo "$FROM_FILE$2" >&2',
+                'printf "%s\\n" "$FROM_ENV $1"; printf "%s\\n" "$FROM_FILE$2" >&2',
                 PROGRAM,
                 "${IN_ARGV}",
                 "{{ input.shown }}",
@@ -79,7 +79,7 @@ def _config(secrets: Canaries, peer: str, operators: dict[str, str]) -> dict[str
         {"name": "away", "http": {"url": f"http://ada:${{IN_USERINFO}}@127.0.0.1:1/${{IN_PATH}}{query}"}},
         {"name": "gone", "python": "work:tells_parts", "with": {"key": "{{ input[input.card] }}"}},
         {"name": "gone_too", "python": "work:tells_parts", "with": {"key": "{{ input[env.FROM_ENV] }}"}},
-        {"name": "shouts", "run": ["sh", "-c", 'echo "$FROM_ENV $FROM_FILE" >&2; exit 3']},
+        {"name": "shouts", "run": ["sh", "-c", 'printf "%s\\n" "$FROM_ENV $FROM_FILE" >&2; exit 3']},
         {
             "name": "ends",
             "python": "work:fails_parts",
@@ -97,7 +97,9 @@ def _config(secrets: Canaries, peer: str, operators: dict[str, str]) -> dict[str
             "steps": {
                 "env": {"FROM_ENV": "${IN_ENV}", "FROM_FILE": "${file:secret.txt}"},
                 "steps": steps,
-                "on_failure": [{"name": "complains", "run": ["sh", "-c", 'echo "$1"', PROGRAM, "{{ error.message }}"]}],
+                "on_failure": [
+                    {"name": "complains", "run": ["sh", "-c", 'printf "%s\\n" "$1"', PROGRAM, "{{ error.message }}"]}
+                ],
             },
             "at-once": {"steps": [{"name": "at", "python": "work:fails_at_once", "with": {"k": "${IN_WITH}"}}]},
         },
@@ -240,7 +242,7 @@ class House:
             form = {"user": self.operator, "password": self.secrets["operator"]}
             answer = self.ask("POST", "/console/sign-in", by=self.browser, data=form, headers=OURS)
         assert answer.status_code == 303
-        self.secrets.know("session", self.browser.cookies["trigger_session"])
+        self.secrets.know("session", str(self.browser.cookies["trigger_session"]))
 
 
 # What a browser says about a form of a page of ours.
