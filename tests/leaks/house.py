@@ -187,6 +187,10 @@ class House:
     commands: set[bytes] = field(default_factory=set)  # the command lines of all its processes
 
     @property
+    def port(self) -> int:
+        return int(self.running.address.rpartition(":")[2])
+
+    @property
     def folder(self) -> Path:
         return self.running.folder
 

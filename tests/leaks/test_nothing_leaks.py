@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import suppress
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any, cast
@@ -289,15 +291,23 @@ def test_redis_keeps_inputs_and_what_steps_put_out_and_no_credential(used: House
 def contents(redis: Redis, key: bytes) -> Iterator[bytes]:
     """Everything that a key holds."""
     yield key
-    read: dict[bytes, Callable[[], Any]] = {
-        b"hash": lambda: [part for pair in redis.hgetall(key).items() for part in pair],  # type: ignore[union-attr]
-        b"stream": lambda: [part for _, entry in redis.xrange(key) for pair in entry.items() for part in pair],  # type: ignore
-        b"string": lambda: [redis.get(key)],
-        b"list": lambda: redis.lrange(key, 0, -1),
-        b"zset": lambda: redis.zrange(key, 0, -1),
-        b"set": lambda: redis.smembers(key),
-    }
-    yield from read[cast(bytes, redis.type(key))]()
+    found: Any
+    match redis.type(key):
+        case b"hash":
+            found = [part for pair in cast(dict[bytes, bytes], redis.hgetall(key)).items() for part in pair]
+        case b"stream":
+            entries = cast(list[tuple[bytes, dict[bytes, bytes]]], redis.xrange(key))
+            found = [part for _, entry in entries for pair in entry.items() for part in pair]
+        case b"string":
+            found = [redis.get(key)]
+        case b"list":
+            found = redis.lrange(key, 0, -1)
+        case b"zset":
+            found = redis.zrange(key, 0, -1)
+        case kind:
+            assert kind == b"set"
+            found = redis.smembers(key)
+    yield from found
 
 
 def test_files_that_hold_one_are_for_their_owner_only(used: House) -> None:
@@ -322,3 +332,39 @@ def test_the_environment_of_the_service_is_for_its_owner_only(used: House) -> No
     for kind in (REDIS, WEB, WORKER):
         pid = used.running.pid(kind)
         assert stat.S_IMODE(Path(f"/proc/{pid}/environ").stat().st_mode) == 0o400
+
+
+@pytest.mark.parametrize(
+    "agent",
+    [
+        pytest.param(agent, id=repr(agent[:8]))
+        for agent in (
+            b"\x1b[2J\x1b]0;t\x07",
+            b"a\r\nX: 2026-01-01 INFO api: forged",
+            b"a\0b",
+            b"\xff\xfe",
+            b"x" * 1_000_000,
+        )
+    ],
+)
+def test_x3_no_header_or_path_breaks_a_line_of_the_log(used: House, agent: bytes) -> None:
+    before = used.running.log.stat().st_size
+    for target in (b"/v1/api/shop/once/async", b"/v1/api/%0d%0aforged%1b%5b2J/x/async"):
+        head = b"POST %b HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\nUser-Agent: %b\r\n\r\n"
+        with socket.create_connection(("127.0.0.1", used.port), timeout=20) as connection:
+            with suppress(ConnectionError):  # it may be refused before all of it is sent
+                connection.sendall(head % (target, agent))
+            assert re.match(rb"HTTP/1.1 (202|4\d\d) ", connection.recv(100))
+
+    def told() -> list[str]:
+        return [
+            line
+            for line in used.running.log.read_bytes()[before:].decode().split("\n")
+            if " status=" in line or '"status"' in line
+        ]
+
+    eventually(lambda: len(told()) >= 2)
+    for line in used.running.log.read_bytes()[before:].decode().split("\n"):
+        assert line.isprintable()
+        assert len(line) < 5_000
+        assert "forged" not in line or "path" in line
