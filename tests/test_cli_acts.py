@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import pickle
 import re
 import shlex
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +16,8 @@ from redis import Redis
 from tests.executions.conftest import FAILED, Bench, api
 from tests.support import ROOT, OwnRedis
 from tests.test_cli import Shell
+from tests.test_record import Planted
+from trigger import executions
 
 
 @pytest.fixture
@@ -96,3 +101,19 @@ def test_an_unknown_uid_is_said_to_be_unknown(shell: Shell, command: str, uid: s
     said = shell(command, uid)
     assert said.returncode == 1
     assert said.stderr.startswith("there is no execution")
+
+
+def test_x11_what_is_pickled_is_run_by_no_command(shell: Shell, redis: Redis, tmp_path: Path) -> None:
+    evidence = tmp_path / "ran"
+    planted = pickle.dumps(Planted(evidence))
+    (uid,) = queued(shell, redis, "shop/draft")
+    redis.xadd(executions.RESULTS + uid, {"return_value": base64.b64encode(planted), "exc_string": planted})
+    redis.hset(executions.STEPS + uid, "", planted)
+    redis.hset(executions.STEPS + uid, "quote", planted)
+    for name in ("status", "error", "runs", "meta", "data"):
+        redis.hset(executions.JOB + uid, name, b"finished" if name == "status" else planted)
+        for command in (["executions"], ["show", uid], ["logs", uid], ["rerun", uid], ["resume", uid], ["cancel", uid]):
+            done = shell(*command, "--json") if command[0] in ("executions", "show", "logs") else shell(*command)
+            assert done.returncode in (0, 1), done.stderr
+            assert "Traceback" not in done.stderr
+    assert not evidence.exists()

@@ -72,7 +72,7 @@ def traced(call: Any) -> dict[str, str]:
 def internal_error(error: Exception, logger: logging.Logger) -> InternalError:
     """What a caller is told of a fault of ours, of which the log has all."""
     found = traced(g)
-    logger.error("internal error at %s", quote(request.path)[:200], exc_info=error, extra={"fields": found})
+    logger.error("internal error at %s", shown_path(request.path), exc_info=error, extra={"fields": found})
     return InternalError(f"Something went wrong here; the log has it under {found['request']}")
 
 
@@ -89,3 +89,9 @@ def only_get() -> None:
     """Refuses any verb but GET, and HEAD, which gets the same without a body."""
     if request.method not in ("GET", "HEAD"):
         raise MethodNotAllowed("Only GET is answered here", headers={"Allow": "GET, HEAD"})
+
+
+def shown_path(path: str) -> str:
+    """A path as the log has it. What is put after that of an API may be a credential in the wrong place."""
+    api, end, more = path.partition("/async")
+    return quote(f"{api}{end}")[:200] + ("…" if more else "")

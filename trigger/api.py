@@ -26,13 +26,12 @@ import logging
 import time
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from flask import Blueprint, Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
 
 from trigger import readiness, sender
-from trigger.answers import accepted, answer, internal_error, only_get, refusal, traced
+from trigger.answers import accepted, answer, internal_error, only_get, refusal, shown_path, traced
 from trigger.auth import Credentials
 from trigger.config.model import Api, Config
 from trigger.docs_api import DocsViews
@@ -227,7 +226,7 @@ def blueprint(service: Service) -> Blueprint:
         seconds = time.perf_counter() - call.started
         fields = {
             "verb": environ["REQUEST_METHOD"],
-            "path": quote(path)[:200],
+            "path": shown_path(path),
             "status": response.status_code,
             "ms": round(seconds * 1000, 1),
             "client": client()[:64],

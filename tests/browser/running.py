@@ -126,10 +126,10 @@ class Service:
 
 
 @contextmanager
-def service(folder: Path, config: str = CONFIG) -> Iterator[Service]:
+def service(folder: Path, config: str = CONFIG, work: str = WORK) -> Iterator[Service]:
     """`up` on a config in `folder`, with the private Redis, until it is ready."""
     (folder / "config.yaml").write_text(config)
-    (folder / "work.py").write_text(WORK)
+    (folder / "work.py").write_text(work)
     port, log = free_port(), folder / "log"
     environ = environment(folder, "", TRIGGER_BIND=f"127.0.0.1:{port}")
     with process(["up"], environ, log) as child:

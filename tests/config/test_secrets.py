@@ -241,3 +241,18 @@ def test_an_environment_value_that_is_not_utf8_is_refused(tmp_path: Path) -> Non
         "not UTF-8"
         in mistake(tmp_path, api("description: ${WHO}"), {"WHO": b"\xff".decode("utf-8", "surrogateescape")}).message
     )
+
+
+def test_a_field_whose_default_or_enum_comes_from_outside_counts_as_secret(tmp_path: Path) -> None:
+    fields = (
+        "plain: {type: string, default: a}, filled: {type: string, default: 'a ${S}'}, "
+        "listed: {type: list, of: {type: string}, default: ['${S}']}, one: {type: string, enum: [a, '${S}']}, "
+        "left: {type: string, default: '${UNSET:-a}'}"
+    )
+    text = (
+        "workflows: {w: 'examples.hello:greet'}\n"
+        "modules: {m: {methods: {a: {auth: {mode: none}, workflow: w, input: {fields: {" + fields + "}}}}}}\n"
+    )
+    declared = loaded(tmp_path, text, {"S": "shell-of-a-canary"}).apis["m", "a"].input
+    assert declared is not None
+    assert {field.name for field in declared.fields if field.secret} == {"filled", "listed", "one"}

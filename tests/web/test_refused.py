@@ -105,6 +105,17 @@ def test_what_a_caller_has_sent_is_not_in_it(fresh: Site, redis: Redis) -> None:
     assert "The input is invalid: sku, count, tags, 1 unknown" in [refused.message for refused in found]
 
 
+@pytest.mark.parametrize("more", ["/{}", "%3Ftoken={}", "&token={}", ";token={}"])
+def test_what_comes_after_an_apis_path_is_neither_kept_nor_logged(
+    fresh: Site, redis: Redis, log: list[str], more: str
+) -> None:
+    fresh.call(f"{path('keyed/one')}{more.format('canary-4711')}")
+    (kept,) = refusals(fresh, redis)
+    assert kept.path == f"{path('keyed/one')}…"
+    assert "canary-4711" not in "\n".join(log)
+    assert f"path={path('keyed/one')}… " in log[-1]
+
+
 def test_the_newest_come_first_and_a_thousand_are_kept(fresh: Site, redis: Redis) -> None:
     for number in range(1010):
         fresh.call(f"/v1/api/no/such{number}/async")

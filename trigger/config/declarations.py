@@ -16,6 +16,7 @@ from trigger.config.model import MISSING, Field, FieldType, Unknown
 from trigger.config.parts import Scalar, Strict, Value, by_key, did_you_mean, each
 from trigger.config.references import Replaced
 from trigger.config.scalars import boolean, free, integer, number, shown
+from trigger.config.step_rules import texts
 
 TYPES: tuple[str, ...] = get_args(FieldType)
 UNKNOWNS: tuple[str, ...] = get_args(Unknown)
@@ -111,6 +112,8 @@ def declare(name: str, value: Any) -> Field:
     if kind == "object" and "fields" not in value:
         given.setdefault("unknown", "keep")
     raw = {key: given.pop(key) for key in ("enum", "default") if key in given}
+    if any(isinstance(text, Replaced) and text.outside for _, text in texts(raw)):
+        given["secret"] = True  # what came from outside the file may be one
     field = Field(name=name, **given)
     _check_bounds(field, wrong)
     if "enum" in raw:

@@ -20,7 +20,7 @@ from trigger.config.programs import missing
 from trigger.config.references import References, Replaced
 from trigger.config.rules import apis_of, check_together, steps_of
 from trigger.config.schemas import CONFIG
-from trigger.config.secret import MIN_LENGTH, Secret
+from trigger.config.secret import MIN_LENGTH, Secret, written_forms
 from trigger.config.step_rules import texts
 from trigger.errors import ConfigError, Mistake
 
@@ -179,13 +179,15 @@ def _missing(data: Mapping[str, Any], folder: Path, search: str) -> Iterator[tup
 
 
 def _masked(workflows: Any) -> tuple[str, ...]:
-    """What came from outside the file into workflows; of a value of several lines each line too, as logs show it."""
+    """What came from outside the file into workflows, in every form in which it may turn up; of a value of several
+    lines each line too, as logs show it."""
     found: set[str] = set()
     for _, text in texts(workflows):
         if isinstance(text, Replaced):
             found.update(text.outside)
             found.update(line.strip() for value in text.outside for line in value.splitlines())
-    return tuple(sorted((value for value in found if len(value) >= MIN_MASKED), key=len, reverse=True))
+    forms = {form for value in found if len(value) >= MIN_MASKED for form in written_forms(value)}
+    return tuple(sorted(forms, key=len, reverse=True))
 
 
 def _report(document: Document, path: tuple[Hashable, ...], messages: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 
 from werkzeug.security import check_password_hash, generate_password_hash
 
@@ -71,3 +72,18 @@ class Secret:
 def hash_secret(text: str) -> str:
     """The scrypt hash of a secret (werkzeug.security), to be stored in the config instead of its text."""
     return generate_password_hash(text, method="scrypt")
+
+
+def written_forms(text: str) -> set[str]:
+    """The texts in which a secret may turn up in a message: as it is, and as repr or JSON quotes it, once or twice: as
+    in an error that quotes an answer which is JSON."""
+    forms = {text}
+    for _ in range(2):
+        forms |= {form for one in forms for form in _quoted(one)}
+    return forms
+
+
+def _quoted(text: str) -> tuple[str, ...]:
+    # How repr writes an apostrophe depends on what else it quotes with it.
+    apart, together = repr(text)[1:-1], repr(f'{text}"')[1:-2]
+    return apart, together, json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from trigger.config.model import MISSING
+from trigger.config.secret import written_forms
 from trigger.errors import InvalidParams
 
 MASK = "***"
@@ -57,7 +58,7 @@ def secret_values(value: Any, paths: Sequence[Sequence[str]]) -> set[str]:
     for path in paths:
         for secret in _at_path(value, path):
             for leaf in _leaves(secret):
-                texts.update(_written(leaf))
+                texts.update(written_forms(str(leaf)))
     return {text for text in texts if len(text) >= MIN_SECRET_LENGTH}
 
 
@@ -127,12 +128,6 @@ def _at_path(value: Any, path: Sequence[str]) -> Iterator[Any]:
             yield from _at_path(item, path[1:])
     else:
         yield value
-
-
-def _written(leaf: str | float) -> tuple[str, ...]:
-    if not isinstance(leaf, str):
-        return (str(leaf),)
-    return leaf, repr(leaf)[1:-1], json.dumps(leaf)[1:-1], json.dumps(leaf, ensure_ascii=False)[1:-1]
 
 
 def _leaves(value: Any) -> Iterator[str | float]:

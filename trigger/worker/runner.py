@@ -8,6 +8,7 @@ unless other steps run meanwhile: the execution is put back until it is due.
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 import os
 import selectors
@@ -22,6 +23,7 @@ from redis import Redis
 
 from trigger import executions
 from trigger.config.model import Config, RunAction, Step, Workflow
+from trigger.inputs.masking import Hide
 from trigger.worker import events, outcome, processes
 from trigger.worker.capture import Capture
 from trigger.worker.forked import Means
@@ -278,6 +280,8 @@ class Runner:
     def _note_end(self, step: Step, number: int, seconds: float, report: Report) -> None:
         """Takes note of how an attempt has ended, after so many seconds."""
         now = self._run.now()
+        if report.given is not None:  # it is kept only to be shown, also when the config has other secrets
+            report = replace(report, given=json.dumps(Hide(self._run.secrets)(json.loads(report.given))))
         due = self._progress.end(step, report, now, again=not (self._late or self._cancelled))
         if self._journal.is_lost:
             self._events.broken_off(step.name, number, cancelled=False)
