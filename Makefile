@@ -18,10 +18,13 @@ help:
 run: .venv/requirements.stamp
 	@exec $(PYTHON) -m trigger up
 
-# Faults are injected with nothing else running: they are about time, and fork from the process of the tests.
+# Faults are about time: they are injected when the other tests are done, and chaos with nothing else running.
+CHAOS := tests/faults/test_chaos.py
+
 test: .venv/requirements-dev.stamp
 	@$(PYTHON) -m pytest --numprocesses auto --dist loadfile --ignore tests/faults
-	@$(PYTHON) -m pytest tests/faults
+	@$(PYTHON) -m pytest --numprocesses auto --dist worksteal tests/faults --ignore $(CHAOS)
+	@$(PYTHON) -m pytest $(CHAOS)
 
 lint: .venv/requirements-dev.stamp
 	@$(PYTHON) -m ruff check .

@@ -8,10 +8,12 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.programs import needs_program
+from tests.programs import free_port, needs_program
 from tests.support import ROOT, eventually
 
 COMMAND = [sys.executable, "-m", "trigger", "up"]
@@ -128,6 +130,24 @@ class Running:
         self.process.kill()
         self.process.wait()
         eventually(lambda: not any(is_running(pid) for pid in family))
+
+
+@contextmanager
+def starting(folder: Path) -> Iterator[Callable[..., Running]]:
+    """Starts the service, always on the same folder and port; at the end none of it is left."""
+    port = free_port()
+    started: list[Running] = []
+
+    def start(**environ: str) -> Running:
+        started.append(Running(folder, port, **environ))
+        return started[-1]
+
+    try:
+        yield start
+    finally:
+        for running in started:
+            if running.process.poll() is None:
+                running.kill()
 
 
 def is_running(pid: int) -> bool:

@@ -12,8 +12,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from tests.programs import free_port
-from tests.running import Running
+from tests.running import Running, starting
 from tests.support import ROOT, environment
 from trigger.config import Settings
 from trigger.config.secret import Secret
@@ -25,18 +24,8 @@ OWN = "an-0perator-of-our-own"
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[..., Running]]:
-    """Starts the service, always on the same folder and port."""
-    port = free_port()
-    started: list[Running] = []
-
-    def start(**environ: str) -> Running:
-        started.append(Running(tmp_path, port, **environ))
-        return started[-1]
-
-    yield start
-    for running in started:
-        if running.process.poll() is None:
-            running.kill()
+    with starting(tmp_path) as start:
+        yield start
 
 
 class Visitor:

@@ -14,24 +14,14 @@ import pytest
 from redis import Redis
 
 from tests.programs import free_port
-from tests.running import COMMAND, REDIS, UID, WEB, WEB_CHILD, WORKER, WORKER_CHILD, Running, is_running
+from tests.running import COMMAND, REDIS, UID, WEB, WEB_CHILD, WORKER, WORKER_CHILD, Running, is_running, starting
 from tests.support import ROOT, OwnRedis, eventually
 
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[..., Running]]:
-    """Starts the service, always on the same folder and port."""
-    port = free_port()
-    started: list[Running] = []
-
-    def start(**environ: str) -> Running:
-        started.append(Running(tmp_path, port, **environ))
-        return started[-1]
-
-    yield start
-    for running in started:
-        if running.process.poll() is None:
-            running.kill()
+    with starting(tmp_path) as start:
+        yield start
 
 
 TOKEN = ["-H", "token:123456"]

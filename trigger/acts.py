@@ -164,7 +164,7 @@ def resume(parts: Parts, uid: str, *, key: str | None = None, request: str | Non
 
 def unknown() -> ExecutionNotFound:
     """The error for an execution that is not there, or not any more."""
-    return ExecutionNotFound("There is no such execution; its record may have been kept long enough")
+    return ExecutionNotFound("There is no such execution, or its record is no longer kept")
 
 
 def _origin(redis: Redis, uid: str) -> Origin:

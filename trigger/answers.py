@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from flask import Response, g, request
 from werkzeug.datastructures import Headers
 
-from trigger.errors import MethodNotAllowed, RequestError
+from trigger.errors import InternalError, MethodNotAllowed, RequestError
+from trigger.executions import tracing
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -56,6 +59,21 @@ def note_started(call: Any, uid: str, *, replayed: bool) -> None:
     call.uid = uid
     if not replayed and call.request_id is None:
         call.request_id = uid
+
+
+def traced(call: Any) -> dict[str, str]:
+    """What finds the call in all logs: the uid of the execution that it is about, and the id of its request: that of
+    the proxy, else the uid of what it has started, else one that is made here. `call` is Flask's g."""
+    number = call.request_id = call.get("request_id") or tracing.new_request_id()
+    uid = call.get("uid")
+    return {"uid": uid, "request": number} if uid else {"request": number}
+
+
+def internal_error(error: Exception, logger: logging.Logger) -> InternalError:
+    """What a caller is told of a fault of ours, of which the log has all."""
+    found = traced(g)
+    logger.error("internal error at %s", quote(request.path)[:200], exc_info=error, extra={"fields": found})
+    return InternalError(f"Something went wrong here; the log has it under {found['request']}")
 
 
 def refusal(error: RequestError) -> Response:

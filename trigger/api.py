@@ -11,10 +11,11 @@
     GET      /docs                              for people, who can try them out
     GET      /docs/<asset>                      what that page is made of
     GET      /metrics                           figures for Prometheus
+    GET      /console/…                         the pages for operators: trigger.console has their routes
     GET      /healthz                           this process is alive
     GET      /readyz                            the config in force, Redis, the workers; 503 when no call can be taken
 
-Every answer is JSON, but for the page, figures and logs; a refusal is always {"response": {"error": {"code",
+Every answer is JSON, but for pages, figures and logs; a refusal is always {"response": {"error": {"code",
 "message"}}}.
 """
 
@@ -31,7 +32,7 @@ from flask import Blueprint, Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
 
 from trigger import readiness, sender
-from trigger.answers import accepted, answer, only_get, refusal
+from trigger.answers import accepted, answer, internal_error, only_get, refusal, traced
 from trigger.auth import Credentials
 from trigger.config.model import Api, Config
 from trigger.docs_api import DocsViews
@@ -39,7 +40,6 @@ from trigger.errors import (
     ApiNotEnabled,
     ApiNotFound,
     BadRequest,
-    InternalError,
     InvalidParams,
     MethodNotAllowed,
     PathNotFound,
@@ -219,8 +219,8 @@ def blueprint(service: Service) -> Blueprint:
     def log(response: Response) -> Response:
         """One line per call with its outcome. Headers and queries are left out: they may hold a secret."""
         call, environ = _this_call()
-        traced = _traced(call)
-        response.headers.add("X-Request-Id", traced["request"])
+        found_by = traced(call)
+        response.headers.add("X-Request-Id", found_by["request"])
         path = request.path
         if response.status_code < 400 and _is_look(environ["REQUEST_METHOD"], path):
             return response
@@ -251,7 +251,7 @@ def blueprint(service: Service) -> Blueprint:
             )
         )
         text = " ".join([f"{name}={value}" for name, value in fields.items()])
-        logger.info(text, extra={"fields": fields | traced})
+        logger.info(text, extra={"fields": fields | found_by})
         return response
 
     return routes
@@ -272,22 +272,12 @@ def register_errors(app: Flask) -> None:
 
     @app.errorhandler(Exception)
     def failed(error: Exception) -> Response:
-        traced = _traced(g)
-        logger.error("internal error at %s", _shown(request.path), exc_info=error, extra={"fields": traced})
-        return refusal(InternalError(f"Something went wrong here; the log has it under {traced['request']}"))
+        return refusal(internal_error(error, logger))
 
 
 def _this_call() -> tuple[Any, WSGIEnvironment]:
     """What is noted about the call in `g`, and its environ, without Flask's proxies, which cost more than the look."""
     return g._get_current_object(), request.environ
-
-
-def _traced(call: Any) -> dict[str, str]:
-    """What finds the call in all logs: the uid of the execution that it is about, and the id of its request: that of
-    the proxy, else the uid of what it has started, else one that is made here."""
-    number = call.request_id = call.get("request_id") or tracing.new_request_id()
-    uid = call.get("uid")
-    return {"uid": uid, "request": number} if uid else {"request": number}
 
 
 def _idempotency_key(environ: WSGIEnvironment) -> str | None:

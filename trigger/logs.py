@@ -11,7 +11,7 @@ import logging
 import sys
 import time
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, TextIO
 
 # What a line holds at most, in characters: a caller's path or header must not fill the disk.
 MAX_LINE = 4_000
@@ -42,8 +42,10 @@ class _OneLine(logging.Formatter):
 class TextFormatter(_OneLine):
     def line(self, record: logging.LogRecord, moment: str, text: str) -> str:
         fields: Mapping[str, Any] = getattr(record, "fields", {})
-        traced = "".join([f" {name}={fields[name]}" for name in TRACED if name in fields])
-        line = f"{moment} {record.levelname:<7} {record.name.removeprefix('trigger.')}: {text}{traced}"
+        line = f"{moment} {record.levelname:<7} {record.name.removeprefix('trigger.')}: {text}"
+        for name in TRACED:
+            if name in fields:
+                line += f" {name}={fields[name]}"
         if record.exc_info:
             # A traceback keeps its lines, each marked as such: what is raised may quote a caller.
             return "\n  | ".join(map(_escaped, [line, *self.formatException(record.exc_info).split("\n")]))
@@ -64,6 +66,13 @@ class JsonFormatter(_OneLine):
         return json.dumps(entry, default=str)
 
 
+class _Handler(logging.StreamHandler[TextIO]):
+    """Writes to a stream that is buffered by line, as stderr is: nothing is ever kept back."""
+
+    def flush(self) -> None:
+        """There is nothing to do."""
+
+
 def _escaped(text: str) -> str:
     if text.isprintable():
         return text
@@ -75,7 +84,7 @@ def configure(form: Literal["text", "json"]) -> None:
     # What no line shows need not be found out for each (https://docs.python.org/3/howto/logging.html#optimization).
     logging._srcfile = None
     logging.logThreads = logging.logMultiprocessing = logging.logProcesses = False
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Handler(sys.stderr)
     handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]

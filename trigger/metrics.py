@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import isinf
-from typing import cast
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -20,9 +19,10 @@ from prometheus_client.openmetrics.exposition import generate_latest as as_openm
 from prometheus_client.registry import Collector
 from redis.exceptions import RedisError
 
-from trigger import __version__, executions, readiness
+from trigger import __version__, readiness
 from trigger.executions import calls, counters
-from trigger.executions.queues import Queue, queue_names, queues, record_count
+from trigger.executions.overview import overview
+from trigger.executions.queues import Queue, queues
 from trigger.service import Service
 
 Sample = tuple[Sequence[str], float]  # the values of its labels, and its own
@@ -86,21 +86,19 @@ class Figures(Collector):
         )
         edits = "Edits of the config, each counted by every web process that saw it."
         yield _counter("trigger_config_edits", edits, [([of], n) for of, n in called.edits.items()], ["outcome"])
-        workflows = self._service.watcher.current.workflows.values()
-        served = {"default"} | {workflow.queue for workflow in workflows}
-        known = queues(redis, sorted(served | queue_names(redis)))
+        served = set(self._service.watcher.current.queues)
+        seen = overview(redis, 1)
+        known = queues(redis, sorted(served | seen.queues))
         # Of queues that the config names no more, those that still hold something.
         yield from _queues([of for of in known if of.name in served or of.waiting or of.running or of.retrying])
-        stats = executions.stats(redis)
         reaped = "Executions that were taken back from workers that had died or got lost."
-        yield _counter("trigger_reaped", reaped, [([], stats["reaped"])])
+        yield _counter("trigger_reaped", reaped, [([], seen.reaper["reaped"])])
         poisoned = "Entries in queues, and executions, that were put aside because nobody could read them."
-        yield _counter("trigger_poisoned", poisoned, [([], stats["poisoned"])])
-        yield _gauge("trigger_records", "Executions that there are records of.", [([], record_count(redis))])
-        memory = cast(dict[str, int], redis.info("memory"))
-        yield _gauge("trigger_redis_memory_bytes", "Memory that Redis uses.", [([], memory["used_memory"])])
+        yield _counter("trigger_poisoned", poisoned, [([], seen.reaper["poisoned"])])
+        yield _gauge("trigger_records", "Executions that there are records of.", [([], seen.records)])
+        yield _gauge("trigger_redis_memory_bytes", "Memory that Redis uses.", [([], seen.info["used_memory"])])
         limit = "Memory that Redis may use; 0 for no limit."
-        yield _gauge("trigger_redis_memory_limit_bytes", limit, [([], memory.get("maxmemory", 0))])
+        yield _gauge("trigger_redis_memory_limit_bytes", limit, [([], seen.info.get("maxmemory", 0))])
 
 
 def _apis(totals: Iterator[counters.ApiTotals]) -> Iterator[Metric]:

@@ -189,7 +189,7 @@ class Submitter:
                 case b"mismatch":
                     raise IdempotencyMismatch("The Idempotency-Key was used with another input")
                 case b"gone":
-                    raise ExecutionNotFound("The execution's record has been kept long enough and is gone")
+                    raise ExecutionNotFound("The execution's record is no longer kept")
                 case b"taken":
                     continue  # somebody else's uid, by a chance of one in 2^40 within the same millisecond
                 case first:

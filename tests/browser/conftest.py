@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 
-from tests.browser.running import Service, chromium, service
+from tests.browser.running import Service, service
+from tests.chromium import chromium
 
 
 @pytest.fixture(scope="module")
@@ -18,5 +19,5 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright, chromium(playwright) as started:
+    with chromium() as started:
         yield started

@@ -11,21 +11,10 @@ from typing import Any
 
 import requests
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Page, Playwright
+from playwright.sync_api import BrowserContext, Page
 
-from tests.programs import free_port, needs_program
+from tests.programs import free_port
 from tests.support import environment, eventually, process
-
-# Chromium as it runs in a machine without a screen, and without asking other hosts for anything.
-OPTIONS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 # `work.py` beside the config.
 WORK = """
@@ -153,16 +142,6 @@ def service(folder: Path, config: str = CONFIG, work: str = WORK) -> Iterator[Se
         found = eventually(link, within=60)
         assert found is not None
         yield Service(folder, f"http://127.0.0.1:{port}", found)
-
-
-@contextmanager
-def chromium(playwright: Playwright) -> Iterator[Browser]:
-    """Debian's Chromium."""
-    browser = playwright.chromium.launch(executable_path=needs_program("chromium"), args=OPTIONS)
-    try:
-        yield browser
-    finally:
-        browser.close()
 
 
 @dataclass

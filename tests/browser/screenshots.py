@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import requests
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 from redis import Redis
 
 from examples.warehouse import Warehouse
-from tests.browser.running import Service, chromium, service, sign_in
+from tests.browser.running import Service, service, sign_in
+from tests.chromium import chromium
 from tests.programs import free_port
 from tests.support import ROOT
 from trigger.executions.keys import FIGURES
@@ -51,7 +52,7 @@ def main() -> None:
         config = (ROOT / "examples/config.yaml").read_text()
         config = config.replace("http://127.0.0.1:8090", f"http://127.0.0.1:{warehouse.server_port}")
         config = config.replace("../data/board.txt", "board.txt")
-        with service(here, config) as site, sync_playwright() as playwright, chromium(playwright) as browser:
+        with service(here, config) as site, chromium() as browser:
             uids = calls(site)
             earlier(site)
             for suffix, size, theme in LOOKS:

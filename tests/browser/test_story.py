@@ -122,6 +122,7 @@ def test_the_console_is_used_without_scripts(fresh: Service, browser: Browser) -
     expect(page.get_by_role("status")).to_contain_text("The API is enabled")
     page.get_by_role("link", name="restock").first.click()
     page.get_by_role("button", name="Send as POST").click()
+    page.wait_for_url("**/console/executions/*")
     for _ in range(40):
         page.reload()
         if page.locator("#now .status").first.text_content() == "failed":

@@ -92,7 +92,7 @@ def test_search_finds_what_has_all_the_words(signed_in: Browser, search: str, fo
 def test_a_search_that_finds_nothing_says_what_it_looks_at(signed_in: Browser, search: str) -> None:
     page = page_of(signed_in, q=search)
     assert listed(page) == []
-    assert "No API has all of these words in its module, method, description or workflow." in page.text
+    assert "No API has all of these words in its module, method, descriptions or workflow." in page.text
 
 
 def test_without_any_api_it_says_how_to_declare_one(make_site: MakeSite, redis: Redis) -> None:
@@ -162,7 +162,7 @@ def test_the_switch_edits_that_one_value_and_the_next_page_shows_it(own: Browser
     location = flip(own, "/console/apis?q=shop", "shop/off")
     assert location == "/console/apis?q=shop&page=1&said=enabled"
     after = own.get(location)
-    assert after.notices() == ["The API is enabled; it takes calls within two seconds."]
+    assert after.notices() == ["The API is enabled: within two seconds it takes calls."]
     assert switch(after, "shop/off")["aria-checked"] == "true"
     assert accepted(own.site.call("shop/off"))
     edited = own.site.config.read_text()

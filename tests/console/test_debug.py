@@ -32,7 +32,7 @@ def module_site(make_site: MakeSite) -> Site:
 def test_the_editor_has_the_declared_data_without_its_secrets(signed_in: Browser) -> None:
     page = signed_in.get(ORDER)
     assert json.loads(editor(page).form()["input"]) == {"sku": "A1", "card": "***", "key": "***"}
-    assert "where it is left, that secret is sent" in editor(page).text
+    assert "where you leave it, that secret is sent" in editor(page).text
     assert [button["value"] for button in editor(page).all("button")] == ["POST", "GET"]
     page = signed_in.get("/console/apis/shop/get")
     assert editor(page).form() == {"input": "{}"}
@@ -87,13 +87,13 @@ def test_an_empty_editor_is_an_empty_input(signed_in: Browser, redis: Redis) -> 
 @pytest.mark.parametrize(
     ("verb", "text", "said"),
     [
-        ("POST", '{"sku": 5, "nmae": 1}', ["sku must be a string", "nmae unknown field"]),
+        ("POST", '{"sku": 5, "nmae": 1}', ["sku: must be a string", "nmae: unknown field"]),
         ("POST", '{"sku": ', ["not valid JSON: line 1"]),
         ("POST", '{"sku": "A1", "sku": "A2"}', ["a key that its object has already"]),
         ("POST", "[1]", ["must be an object"]),
         ("POST", f'{{"sku": "{XSS.replace(chr(34), "")}"}}', ["at most 20 characters long"]),
-        ("POST", '{"sku": "A1", "pin": "***"}', ["pin stands for a secret that is not known"]),
-        ("GET", '{"sku": "A1", "count": "x"}', ["count must be a whole number"]),
+        ("POST", '{"sku": "A1", "pin": "***"}', ["pin: stands for a secret that is not known"]),
+        ("GET", '{"sku": "A1", "count": "x"}', ["count: must be a whole number"]),
         ("GET", '{"sku": "A1", "address": {"city": "B"}}', ["can't be sent by GET", "address"]),
         ("GET", "[1]", ["must be an object"]),
         ("PUT", '{"sku": "A1"}', ["called by GET or POST"]),

@@ -216,7 +216,7 @@ def test_a_box_says_what_the_step_is_and_when_it_runs() -> None:
     root = svg(drawn(Plan.of(workflow), marks_of(workflow)))
     assert boxes(root) == {
         "quote: python": ("box", "quote", "python"),
-        "order: run · when · 4 tries": ("box", "order", "run · when · 4 tries"),
+        "order: run · when · 4 attempts": ("box", "order", "run · when · 4 attempts"),
         "tell: run": ("box", "tell", "run"),
         "complain: run · when": ("box late", "complain", "run · when"),
     }

@@ -191,7 +191,7 @@ def test_one_that_has_succeeded_shows_what_it_put_out(shop: Shop) -> None:
     assert "data-live" not in page.main.one(id="now").attributes
     assert page.main.all("form", action=f"/console/executions/{uid}/cancel") == []
     assert page.main.all(id="failure") == []
-    assert "It has written nothing." in page.text
+    assert "Nothing was written." in page.text
 
 
 def test_one_that_has_failed_shows_why_first_and_where_to_mend_it(shop: Shop) -> None:
@@ -301,7 +301,7 @@ def test_an_unknown_uid_is_a_page_that_says_so(shop: Shop) -> None:
     for uid in ("1" * 25, "1", "x" * 25, "%3Cb%3E"):
         for more in ("", "/record.json", "/log", "/log.txt"):
             page = shop.browser.get(f"/console/executions/{uid}{more}", 404)
-            assert page.heading == "There is no such execution; its record may have been kept long enough"
+            assert page.heading == "There is no such execution, or its record is no longer kept"
             assert page.main.all("a")[0]["href"] == "/console/executions"
         for act in ("cancel", "rerun", "resume"):
             shop.refused(uid, act, status=404)
@@ -362,7 +362,7 @@ def test_of_many_steps_a_page_shows_those_that_tell_most(shop: Shop) -> None:
     assert statuses(page)[0] == (names[300], "failed")
     assert len(statuses(page)) == execution.STEPS
     assert "300 succeeded · 1 failed · 199 skipped" in page.text
-    pages = {link.text: link["href"] for link in page.main.one("nav", aria_label="Pages of steps").all("a")}
+    pages = {link.text: link["href"] for link in page.main.one("nav", aria_label="Pages").all("a")}
     earlier = shop.browser.get(pages["Earlier steps"].partition("#")[0])
     assert statuses(earlier)[-1] == (names[299], "succeeded")
     assert statuses(shop.page(uid, "?steps=1"))[0] == (names[0], "succeeded")
@@ -378,6 +378,9 @@ def test_a_value_that_is_very_deep_is_not_shown(shop: Shop) -> None:
         deep = base64.b64encode(b"[" * depth + b"]" * depth)
         shop.redis.xadd(executions.RESULTS + uid, {"return_value": deep})
         assert shop.page(uid).main.one(id="output-text").text
+        whole = shop.browser.open(f"/console/executions/{uid}/record.json")
+        assert whole.status_code == 200
+        assert whole.get_json()["uid"] == uid
 
 
 # --- its log ---
@@ -614,9 +617,7 @@ def test_a_form_that_is_sent_twice_starts_one_execution(shop: Shop) -> None:
     form = again(page)
     first, second = (shop.post(uid, "rerun", form) for _ in range(2))
     assert second.partition("?")[0] == first.partition("?")[0]
-    assert shop.browser.get(second).notices() == [
-        "This form was sent before: here is the execution that it has started."
-    ]
+    assert shop.browser.get(second).notices() == ["This form was sent before: this is the execution that it started."]
     assert shop.count() == 2
     assert shop.post(uid, "rerun", {**form, "input": '{"sku": "B2"}'})
     assert shop.post(uid, "rerun", again(shop.page(uid)))

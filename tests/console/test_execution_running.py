@@ -135,7 +135,7 @@ def test_what_runs_is_followed_and_cancelled(shop: Shop) -> None:
     assert steps(page) == [("first", "succeeded"), ("sleep", "running")]
     listed = page.main.one("ol", of="log")
     told = shop.press(page, "cancel")
-    assert told.notices() == ["The execution is being told to end."]
+    assert told.notices() == ["The execution is told to end."]
     done = shop.ended(uid)
     assert steps(done) == [("first", "succeeded"), ("sleep", "cancelled")]
     assert done.main.one(id="failure").one("h2").text == "Cancelled"

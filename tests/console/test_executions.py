@@ -67,7 +67,7 @@ def test_without_any_it_says_what_to_do(site: Site, redis: Redis, signed_in: Bro
     shown = signed_in.get(LIST)
     assert "Nothing was called yet" in shown.text
     assert shown.main.one("a", text="Look at the APIs")["href"] == "/console/apis"
-    assert "No execution fits" in signed_in.get(f"{LIST}?status=failed").text
+    assert "No execution matches" in signed_in.get(f"{LIST}?status=failed").text
 
 
 def test_filters_narrow_it(site: Site, redis: Redis, signed_in: Browser) -> None:
@@ -76,7 +76,7 @@ def test_filters_narrow_it(site: Site, redis: Redis, signed_in: Browser) -> None
     site.call(f"/v1/executions/{off}/cancel", headers=basic("admin", OPERATOR))
     both = sorted([ci, off], reverse=True)
     assert uids(signed_in, "?api=keyed") == uids(signed_in, "?api=keyed%2Ftwo") == uids(signed_in, "?caller=ci") == [ci]
-    assert uids(signed_in, "?module=keyed&method=two") == uids(signed_in, "?status=queued") == [ci]
+    assert uids(signed_in, "?api=keyed/two&until=") == uids(signed_in, "?status=queued") == [ci]
     assert uids(signed_in, "?status=cancelled&since=1h") == [off]
     assert uids(signed_in, "?until=2001-01-01T00:00:00Z") == []
     assert uids(signed_in, "?api=&status=&since=&until=&caller=&uid=&cursor=&trail=") == both
@@ -94,8 +94,8 @@ def test_filters_stay_in_the_form_and_times_are_explained(site: Site, redis: Red
         "caller": "",
         "uid": "",
     }
-    assert "Accepted since 2026-01-31 12:00:00, UTC." in shown.text
-    assert shown.main.one("a", text="Clear")["href"] == LIST
+    assert "Accepted since 2026-01-31 12:00:00 UTC." in shown.text
+    assert shown.main.one("a", text="Show all")["href"] == LIST
 
 
 def test_a_uid_leads_to_its_page(site: Site, redis: Redis, signed_in: Browser) -> None:
@@ -134,7 +134,7 @@ def test_mistakes_stand_beside_their_fields(
 def test_a_broken_link_to_a_page_leads_to_the_newest(site: Site, redis: Redis, signed_in: Browser, cursor: str) -> None:
     shown = signed_in.get(f"{LIST}?status=failed&cursor={cursor}&trail=..x.%22")
     (notice,) = shown.notices()
-    assert "This link leads nowhere" in notice
+    assert "This link is broken" in notice
     assert shown.main.one("a", text="go to the newest")["href"] == f"{LIST}?status=failed"
 
 
@@ -166,11 +166,11 @@ def test_rare_ones_are_searched_for_further_back(
     shown = signed_in.get(f"{LIST}?caller=ada")
     assert [row["Execution"] for row in shown.root.rows()] == [new]
     (notice,) = shown.notices()
-    assert notice.startswith("Only these of the 10 executions that were looked at fit, back to 20")
+    assert notice.startswith("Of the 10 executions that were looked at, only these match; they go back to 20")
     further = shown.main.one("a", text="Search further back")["href"]
     assert [row["Execution"] for row in signed_in.get(further).root.rows()] == [old]
     (notice,) = signed_in.get(f"{LIST}?caller=nobody").notices()
-    assert notice.startswith("None of the 10 executions that were looked at fits")
+    assert notice.startswith("Of the 10 executions that were looked at, none matches")
 
 
 def test_an_api_is_typed_where_there_are_many(make_site: MakeSite, redis: Redis) -> None:

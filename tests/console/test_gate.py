@@ -17,7 +17,7 @@ from trigger.sessions import Sessions
 SYSTEM = "/console/system"
 SIGN_IN, SIGN_OUT = "/console/sign-in", "/console/sign-out"
 RIGHT = {"user": "admin", "password": OPERATOR}
-WRONG = "That user and password do not fit."
+WRONG = "The user or the password is wrong."
 
 
 # By password

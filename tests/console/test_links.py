@@ -17,7 +17,7 @@ from tests.web.site import OPERATOR, Site
 from trigger import sessions
 from trigger.sessions import Sessions
 
-USED_UP = "This link signs nobody in any more"
+USED_UP = "This link can't be used any more"
 
 
 def test_a_link_signs_in_once(site: Site, keys: Sessions) -> None:

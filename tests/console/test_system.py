@@ -56,7 +56,7 @@ def test_queues_are_shown_with_what_is_in_them(signed_in: Browser, bench: Bench)
     assert re.fullmatch(r"[0-9.]+ m?s", shown.pop("Oldest waits for"))
     assert shown == {"Queue": "default", "Waiting": "3", "Running": "1", "Retrying": "1", "Workers": "0"}
     assert "Nobody works on the queue default: 3 wait in it." in page.notices()
-    assert "No worker lives" in page.text
+    assert "No worker is running" in page.text
 
 
 def test_a_queue_that_no_workflow_names_any_more_is_shown_while_something_waits_in_it(
@@ -179,7 +179,7 @@ def test_the_config_in_force_is_named_without_its_folder(signed_in: Browser) -> 
     apis = signed_in.site.watcher.current.apis.values()
     assert facts["APIs"] == f"{len(apis)}, {sum(api.enabled for api in apis)} enabled"
     assert facts["Version"] == signed_in.site.watcher.current.digest[:12]
-    assert re.fullmatch(r"20\d\d-\d\d-\d\d \d\d:\d\d:\d\d", facts["In force since"])
+    assert re.fullmatch(r"20\d\d-\d\d-\d\d \d\d:\d\d:\d\d UTC", facts["In force since"])
     assert str(signed_in.site.config.parent) not in page.html
 
 
@@ -198,7 +198,7 @@ def test_a_refused_edit_is_shown_with_all_its_mistakes(make_site: MakeSite) -> N
     page = browser.get(SYSTEM)
     shown = page.main.one(id="config")
     assert [heading.text for heading in shown.all("h2")] == [
-        "The last edit of the config is refused",
+        "The last edit of the config was refused",
         "Config in force",
     ]
     refused = site.watcher.refused
@@ -247,7 +247,7 @@ def test_records_and_the_reaper_are_counted(signed_in: Browser, bench: Bench) ->
     assert re.fullmatch(r"just now|\d+ s ago", facts.pop("Oldest"))
     assert facts == {
         "Kept": "4",
-        "Of these failed or cancelled": "1",
+        "Failed or cancelled": "1",
         "Taken back from dead workers": "1",
         "Put aside as unreadable": "1",
     }

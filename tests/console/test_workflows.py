@@ -120,14 +120,14 @@ def test_each_workflow_is_listed_with_what_it_is_and_what_starts_it(signed_in: B
     assert names(page) == ["Alpha", "examples.hello:greet", "hello", "keyed", "order"]
     assert row(page, "Alpha") == {
         "Workflow": "Alpha Says hello first",
-        "What it is": "examples.hello:greet",
+        "Runs": "examples.hello:greet",
         "Queue": "slow",
         "Started by": "no API",
         "Succeeded": "none ended",
         "p50": "-",
         "p95": "-",
     }
-    assert row(page, "order")["What it is"] == "3 steps"
+    assert row(page, "order")["Runs"] == "3 steps"
     assert row(page, "order")["Started by"] == "shop/again, shop/order"
     assert row(page, "examples.hello:greet")["Started by"] == "shop/direct"
     assert page.main.one("a", text="shop/again")["href"] == "/console/apis/shop/again"
@@ -235,10 +235,10 @@ def test_a_callable_is_shown_with_its_declaration(signed_in: Browser) -> None:
     page = signed_in.get("/console/workflows/Alpha")
     line = CONFIG.splitlines().index("  Alpha:") + 1
     assert page.main.facts() == {
-        "What it is": "examples.hello:greet",
+        "Runs": "examples.hello:greet",
         "Queue": "slow",
         "Timeout": "1 min 30 s",
-        "How often": "3 tries, after 1 s, 5 min",
+        "Attempts": "3 attempts, after 1 s, 5 min",
         "Declared in": f"config.yaml, line {line}",
     }
     assert "Says hello first" in page.text
@@ -264,7 +264,7 @@ def test_steps_are_drawn(signed_in: Browser) -> None:
     assert [(title.text) for title in drawing.all("title")] == [
         "quote: python",
         "stock: http",
-        "tell: run · when · 4 tries",
+        "tell: run · when · 4 attempts",
         "undo: python",
         "complain: run · when",
     ]
@@ -273,7 +273,7 @@ def test_steps_are_drawn(signed_in: Browser) -> None:
 
 def test_steps_are_told_with_what_they_call_and_when(signed_in: Browser) -> None:
     page = signed_in.get("/console/workflows/order")
-    assert page.main.facts()["What it is"] == "3 steps, at most 2 at once"
+    assert page.main.facts()["Runs"] == "3 steps, at most 2 at once"
     echo = XSS.replace("'", "'\"'\"'")
     assert steps(page) == {
         "quote": {"Step": "quote", "Calls": "python examples.hello:greet", "Needs": "-", "Rules": "-"},
@@ -287,8 +287,8 @@ def test_steps_are_told_with_what_they_call_and_when(signed_in: Browser) -> None
             "Step": "tell",
             "Calls": f"run sh -c 'echo {echo}'",
             "Needs": "quote, stock",
-            "Rules": "only when {{ steps.quote.output == '<b>' }} 4 tries, after 1 s, 5 s, on some errors only "
-            "may fail: the others go on",
+            "Rules": "only when {{ steps.quote.output == '<b>' }} 4 attempts, after 1 s, 5 s, on some errors only "
+            "may fail: the others still run",
         },
         "undo": {"Step": "undo", "Calls": "python examples.hello:greet", "Rules": "-"},
         "complain": {"Step": "complain", "Calls": "run sh -c 'exit 0'", "Rules": "only when {{ true }}"},
@@ -384,7 +384,7 @@ def test_while_redis_is_away_the_pages_show_what_the_config_says(make_site: Make
         assert shown.main.all("svg", of="drawing")
         for page in (listed, shown):
             (notice,) = page.notices()
-            assert notice.startswith("Redis can't be reached now")
+            assert notice.startswith("Redis can't be reached:")
 
 
 def test_only_operators_see_workflows(site: Site) -> None:

@@ -9,30 +9,31 @@ from redis import Redis
 
 from tests.executions.conftest import FAILED, SUCCEEDED, Bench
 from trigger import executions
-from trigger.executions import overview
+from trigger.executions.overview import overview, workers
 from trigger.executions.queues import queues
 
 
 def test_it_counts_the_records_that_are_kept(bench: Bench) -> None:
-    assert overview.kept(bench.redis) == overview.Kept(0, 0, None, False)
+    seen = overview(bench.redis, 5)
+    assert (seen.records, seen.failed, seen.oldest, seen.suspended) == (0, 0, None, False)
     first = bench.accept()
     bench.accept()
     bench.accept()
     bench.run(SUCCEEDED)
     bench.run(FAILED)
-    seen = overview.kept(bench.redis)
+    seen = overview(bench.redis, 5)
     assert (seen.records, seen.failed, seen.suspended) == (3, 1, False)
     assert seen.oldest == bench.record(first).created_at
     bench.redis.set("rq:suspended", 1)
-    assert overview.kept(bench.redis).suspended
+    assert overview(bench.redis, 5).suspended
 
 
 def test_it_shows_the_newest_of_what_was_put_aside(bench: Bench) -> None:
-    assert overview.poisoned(bench.redis, 5) == []
+    assert overview(bench.redis, 5).poisoned == ()
     for number in range(3):
         bench.redis.lpush("rq:queue:default", f"<b>{number}</b>")
         bench.take()
-    newest = overview.poisoned(bench.redis, 2)
+    newest = overview(bench.redis, 2).poisoned
     assert [entry.entry for entry in newest] == ["<b>2</b>", "<b>1</b>"]
     assert newest[0].at is not None
     assert newest[0].reason
@@ -44,7 +45,7 @@ def test_it_shows_the_newest_of_what_was_put_aside(bench: Bench) -> None:
 )
 def test_what_was_put_aside_is_shown_whatever_it_is(redis: Redis, packed: bytes) -> None:
     redis.rpush(executions.POISON, packed)
-    (shown,) = overview.poisoned(redis, 10)
+    (shown,) = overview(redis, 10).poisoned
     assert shown.at is None
     assert isinstance(shown.entry, str)
     assert isinstance(shown.reason, str)
@@ -53,5 +54,5 @@ def test_what_was_put_aside_is_shown_whatever_it_is(redis: Redis, packed: bytes)
 def test_a_worker_that_is_gone_is_not_shown(redis: Redis) -> None:
     redis.sadd("rq:workers", "rq:worker:gone")
     redis.sadd("rq:workers:default", "rq:worker:gone")
-    assert overview.workers(redis) == []
+    assert workers(redis) == []
     assert queues(redis, ["default"])[0].workers == 0

@@ -6,7 +6,8 @@ from redis import Redis
 
 from tests.executions.conftest import FAILED, LATER, SUCCEEDED, Bench
 from trigger import executions
-from trigger.executions.queues import Queue, queue_names, queues
+from trigger.executions.overview import overview
+from trigger.executions.queues import Queue, queues
 
 
 def look(redis: Redis, name: str = "default") -> Queue:
@@ -19,7 +20,7 @@ def test_a_queue_that_nothing_was_in_is_empty(redis: Redis) -> None:
         Queue("default", 0, 0, 0, 0.0, 0.0, 0, 0),
         Queue("slow", 0, 0, 0, 0.0, 0.0, 0, 0),
     ]
-    assert queue_names(redis) == set()
+    assert overview(redis, 1).queues == frozenset()
 
 
 def test_it_says_how_many_wait_run_and_wait_for_their_next_attempt(bench: Bench) -> None:
@@ -31,7 +32,7 @@ def test_it_says_how_many_wait_run_and_wait_for_their_next_attempt(bench: Bench)
     bench.take()
     seen = look(bench.redis)
     assert (seen.waiting, seen.running, seen.retrying) == (1, 1, 1)
-    assert queue_names(bench.redis) == {"default"}
+    assert overview(bench.redis, 1).queues == {"default"}
 
 
 def test_it_says_how_long_the_oldest_has_waited_by_the_clock_of_redis(bench: Bench) -> None:

@@ -1,4 +1,4 @@
-"""A real Chromium, driven by Playwright, and what it has to say about a page."""
+"""What a real browser has to say about a page."""
 
 from __future__ import annotations
 
@@ -7,30 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
-
-from tests.programs import needs_program
-
-# No sandbox for root, no GPU, and no calls home.
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
-
-@contextmanager
-def chromium() -> Iterator[Browser]:
-    """Debian's Chromium; the test is skipped where it is not installed."""
-    path = needs_program("chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
-        yield browser
-        browser.close()
+from playwright.sync_api import Browser, ConsoleMessage, Page
 
 
 @dataclass

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from tests.chromium import chromium
 from tests.support import WORKFLOWS, OwnRedis
-from tests.web.browser import Visit, chromium, desk, is_too_wide, phone, visit
+from tests.web.browser import Visit, desk, is_too_wide, phone, visit
 from tests.web.described import CONFIG, USER
 from tests.web.site import OPERATOR, TOKEN, Gunicorn
 

@@ -6,19 +6,18 @@ import os
 
 from tests.support import eventually
 from tests.worker.conftest import Rig
-from trigger.executions import overview
-from trigger.executions.overview import Worker
+from trigger.executions.overview import Worker, workers
 from trigger.executions.queues import queues
 
 
 def only(rig: Rig) -> Worker:
-    (worker,) = overview.workers(rig.redis)
+    (worker,) = workers(rig.redis)
     return worker
 
 
 def test_a_worker_is_shown_while_it_lives(rig: Rig) -> None:
     child = rig.start()
-    eventually(lambda: overview.workers(rig.redis))
+    eventually(lambda: workers(rig.redis))
     worker = only(rig)
     assert (worker.queue, worker.host, worker.pid) == ("default", os.uname().nodename, str(child.pid))
     assert worker.since is not None
@@ -26,7 +25,7 @@ def test_a_worker_is_shown_while_it_lives(rig: Rig) -> None:
     assert queues(rig.redis, ["default", "slow"])[0].workers == 1
     child.terminate()
     child.wait(20)
-    assert overview.workers(rig.redis) == []
+    assert workers(rig.redis) == []
     assert queues(rig.redis, ["default"])[0].workers == 0
 
 

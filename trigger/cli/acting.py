@@ -158,7 +158,7 @@ def _acted(act: Callable[[str], T], uid: str) -> T:
 
 
 def _unknown(uid: str) -> StartError:
-    return StartError(f"there is no execution {uid}; its record may have been kept long enough")
+    return StartError(f"there is no execution {uid}, or its record is no longer kept")
 
 
 COMMANDS = (list_executions, show, logs_, cancel, rerun, resume)

@@ -26,27 +26,27 @@ from __future__ import annotations
 
 import functools
 import logging
-import secrets
 
-from flask import Blueprint, Response, g, request
+from flask import Blueprint, Response, g
 from redis.exceptions import RedisError
 from werkzeug.exceptions import HTTPException
 
+from trigger.answers import internal_error
+from trigger.console import api_index, workflow_index
 from trigger.console.api import ApiPage
-from trigger.console.api_index import ApiIndex
 from trigger.console.apis import ApisPage
 from trigger.console.execution import ExecutionPage
 from trigger.console.execution_acts import ExecutionActs
 from trigger.console.execution_log import LogViews
 from trigger.console.executions import ExecutionsPage
 from trigger.console.gate import Gate, only
+from trigger.console.lists import PerConfig
 from trigger.console.page import Assets, Pages, see_other
 from trigger.console.refused import RefusedPage
 from trigger.console.switching import Switch
 from trigger.console.system import SystemPage
-from trigger.console.workflow_index import WorkflowIndex
 from trigger.console.workflows import WorkflowPage, WorkflowsPage
-from trigger.errors import BadRequest, InternalError, PathNotFound, QueueUnavailable, RequestError
+from trigger.errors import BadRequest, PathNotFound, QueueUnavailable, RequestError
 from trigger.service import Service
 
 logger = logging.getLogger("trigger.console")
@@ -63,14 +63,14 @@ def blueprint(service: Service) -> Blueprint:
     route("/sign-in", endpoint="sign_in")(gate.sign_in)
     route("/sign-out", endpoint="sign_out")(gate.sign_out)
     one_api = ApiPage(service, pages)
-    all_apis = ApisPage(service, pages, ApiIndex())
+    all_apis = ApisPage(service, pages, PerConfig(api_index.listed))
     switch = Switch(service, all_apis.show, one_api.show)
     route("/apis", endpoint="apis")(gate.page(all_apis))
     route("/apis/<module>/<method>", endpoint="api")(gate.page(one_api))
     route("/apis/<module>/<method>/switch", endpoint="switch")(gate.change(switch))
     route("/apis/<module>/<method>/debug", endpoint="debug")(gate.change(one_api.debug))
 
-    workflows = WorkflowIndex()
+    workflows = PerConfig(workflow_index.listed)
     route("/workflows", endpoint="workflows")(gate.page(WorkflowsPage(service, pages, workflows)))
     route("/workflows/<path:name>", endpoint="workflow")(gate.page(WorkflowPage(service, pages, workflows)))
 
@@ -125,8 +125,6 @@ def blueprint(service: Service) -> Blueprint:
 
     @routes.errorhandler(Exception)
     def failed(error: Exception) -> Response:
-        reference = secrets.token_hex(6)
-        logger.error("internal error %s at %s", reference, request.path, exc_info=error)
-        return refused(InternalError(f"Something went wrong here; the log has it under {reference}"))
+        return refused(internal_error(error, logger))
 
     return routes

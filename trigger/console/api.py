@@ -10,7 +10,6 @@ from itertools import islice
 from typing import Any
 
 from flask import Response, g, request
-from redis.exceptions import RedisError
 
 from trigger import acts, curl, executions, sender
 from trigger.answers import note_started
@@ -67,7 +66,7 @@ class ApiPage:
     def show(self, api: Api, refused: NotSwitched | None = None, typed: Typed | None = None) -> Response:
         """The page, with what was just refused: a switch, or what was typed."""
         config: Config = g.config
-        activity = self._activity(api)
+        activity = executions.unless_away(lambda: self._activity(api))
         status, headers = 409 if refused else 200 if activity else 503, {}
         if typed is not None:
             status, headers = typed.problem.status, typed.problem.headers
@@ -110,14 +109,11 @@ class ApiPage:
             value, query = {}, parse_query(as_query(value).encode())
         return acts.debug(service.parts(config), api, value, query, request=g.request_id)
 
-    def _activity(self, api: Api) -> tuple[Day, tuple[Summary, ...]] | None:
-        """The chart and the last executions; None while Redis is away."""
-        try:
-            (day,) = days(self.service.redis, [(api.module, api.method)], time.time())
-            query = Query(module=api.module, method=api.method, limit=RECENT)
-            return day, executions.page(self.service.redis, query).executions
-        except RedisError:
-            return None
+    def _activity(self, api: Api) -> tuple[Day, tuple[Summary, ...]]:
+        """The chart and the last executions."""
+        (day,) = days(self.service.redis, [(api.module, api.method)], time.time())
+        query = Query(module=api.module, method=api.method, limit=RECENT)
+        return day, executions.page(self.service.redis, query).executions
 
 
 def _names(api: Api) -> str:

@@ -23,20 +23,8 @@ class Listed:
         return found(self.apis, self.texts, search)
 
 
-class ApiIndex:
-    """Lists the APIs of the config in force, anew only when that is another one."""
-
-    def __init__(self) -> None:
-        self._listed: Listed | None = None
-
-    def of(self, config: Config) -> Listed:
-        listed = self._listed
-        if listed is None or listed.config is not config:
-            listed = self._listed = _listed(config)
-        return listed
-
-
-def _listed(config: Config) -> Listed:
+def listed(config: Config) -> Listed:
+    """The APIs of a config, as a page lists them."""
     apis = tuple(sorted(config.apis.values(), key=lambda api: (api.module.casefold(), api.module, *_method(api))))
     texts = tuple(
         "\n".join(

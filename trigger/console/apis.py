@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby, zip_longest
 
 from flask import Response, g, request
-from redis.exceptions import RedisError
 
-from trigger.config.model import Api, Config
-from trigger.console.api_index import ApiIndex
-from trigger.console.bars import Day, days
-from trigger.console.lists import MAX_SEARCH, part
+from trigger import executions
+from trigger.config.model import Config
+from trigger.console.api_index import Listed
+from trigger.console.bars import days
+from trigger.console.lists import MAX_SEARCH, PerConfig, part
 from trigger.console.page import Pages
 from trigger.console.switching import NotSwitched, follow_edit
 from trigger.service import Service
@@ -25,7 +24,7 @@ class ApisPage:
 
     service: Service
     pages: Pages
-    index: ApiIndex
+    index: PerConfig[Listed]
 
     def __call__(self) -> Response:
         follow_edit(self.service)
@@ -36,7 +35,8 @@ class ApisPage:
         config: Config = g.config
         listed = self.index.of(config)
         shown = part(listed.find(search), number)
-        figures = self._days(shown.rows)
+        names = [(api.module, api.method) for api in shown.rows]
+        figures = executions.unless_away(lambda: days(self.service.redis, names, time.time()))
         rows = zip_longest(shown.rows, figures or ())
         groups = [(config.modules[name], list(rows)) for name, rows in groupby(rows, lambda row: row[0].module)]
         return self.pages(
@@ -49,10 +49,3 @@ class ApisPage:
             away=figures is None,
             refused=refused,
         )
-
-    def _days(self, apis: Sequence[Api]) -> list[Day] | None:
-        """The charts of some APIs; None while Redis is away."""
-        try:
-            return days(self.service.redis, [(api.module, api.method) for api in apis], time.time())
-        except RedisError:
-            return None

@@ -61,11 +61,11 @@ class Drawing:
 
 
 def marks_of(workflow: Workflow) -> dict[str, tuple[str, ...]]:
-    """The marks of the steps that have any: "when" for a condition, "3 tries" if it is tried so often."""
+    """The marks of the steps that have any: "when" for a condition, "3 attempts" if it may have so many."""
     marks = {}
     for step in (*workflow.steps, *workflow.on_failure):
         attempts = step.retry.attempts if step.retry else 1
-        found = [*(["when"] if step.when is not None else []), *([f"{attempts} tries"] if attempts > 1 else [])]
+        found = [*(["when"] if step.when is not None else []), *([f"{attempts} attempts"] if attempts > 1 else [])]
         if found:
             marks[step.name] = tuple(found)
     return marks

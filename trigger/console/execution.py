@@ -16,6 +16,7 @@ from trigger.config.model import Config
 from trigger.console.drawing import Drawing, draw
 from trigger.console.execution_log import Tail, tail
 from trigger.console.execution_ways import Mend, Ways
+from trigger.console.lists import Part, part
 from trigger.console.page import Pages, data
 from trigger.console.room import Piece, Room
 from trigger.console.shown import between
@@ -55,7 +56,7 @@ class Failure:
         is_failed = record.status is not Status.CANCELLED
         return cls(
             step=step,
-            steps=record.steps.index(step) // STEPS + 1 if step else 1,
+            steps=_page_of(record.steps.index(step)) if step else 1,
             kind=str(record.error.get("class", ""))[:200],
             message=room.beginning(str(record.error.get("message", "")), MESSAGE),
             traceback=room.end(trace.rstrip(), TRACEBACK) if trace and is_failed else None,
@@ -79,24 +80,20 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """Those of one page, of `pages`; `counts` says how many there are of each status in all."""
+    """Those of one page; `counts` says how many there are of each status in all."""
 
     rows: tuple[Row, ...]
     counts: Mapping[str, int]
-    page: int
-    pages: int
+    part: Part[StepRecord]
 
     @classmethod
     def of(cls, record: Record, timing: Timing | None, room: Room) -> Steps:
-        steps = record.steps
-        pages = max(1, -(-len(steps) // STEPS))
-        page = min(pages, _asked_page() or _telling(record) // STEPS + 1)
-        begin = (page - 1) * STEPS
+        shown = part(record.steps, request.args.get("steps") or str(_page_of(_telling(record))), STEPS)
         rows = tuple(
-            _row(begin + index + 1, step, timing, room, is_told=step is record.failed_step)
-            for index, step in enumerate(steps[begin : begin + STEPS])
+            _row(number, step, timing, room, is_told=step is record.failed_step)
+            for number, step in enumerate(shown.rows, (shown.number - 1) * STEPS + 1)
         )
-        return cls(rows, Counter(step.status for step in steps), page, pages)
+        return cls(rows, Counter(step.status for step in record.steps), shown)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,9 +188,8 @@ def _drawing(record: Record, config: Config) -> Drawing | None:
     return draw(plan) if names and names == tuple(step.name for step in record.steps) else None
 
 
-def _asked_page() -> int:
-    text = request.args.get("steps", "")
-    return int(text) if text.isdecimal() and len(text) < 5 else 0
+def _page_of(index: int) -> int:
+    return index // STEPS + 1
 
 
 def _telling(record: Record) -> int:
@@ -205,7 +201,7 @@ def _telling(record: Record) -> int:
 def _spent(record: Record, now: float) -> Mapping[str, float]:
     """How many seconds it was in the queue, running and waiting."""
     spent: dict[str, float] = {}
-    for part in record.timeline:
-        seconds = part.ms / 1000 if part.ms is not None else between(part.since, None, now)
-        spent[part.what] = spent.get(part.what, 0.0) + (seconds or 0.0)
+    for span in record.timeline:
+        seconds = span.ms / 1000 if span.ms is not None else between(span.since, None, now)
+        spent[span.what] = spent.get(span.what, 0.0) + (seconds or 0.0)
     return spent

@@ -40,8 +40,6 @@ class _Asked:
     def read(cls) -> _Asked:
         given = {name: value.strip()[:MAX_FILTER] for name, value in request.args.items()}
         filters = {name: given.get(name, "") for name in _FILTERS}
-        if not filters["api"] and given.get("module"):  # as the list of the HTTP API has it
-            filters["api"] = "/".join(filter(None, (given["module"], given.get("method"))))
         trail = [cursor for cursor in request.args.get("trail", "").split(".") if cursor]
         return cls(filters, given.get("uid", ""), given.get("cursor", ""), trail[-TRAIL:])
 

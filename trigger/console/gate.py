@@ -31,8 +31,8 @@ MAX_FORM = 16 * 1024  # bytes of a form without an input
 MAX_NEXT = 2000  # characters of where to go on after signing in
 ESCAPED = 3  # bytes that a form takes at most for one of its input
 
-_WRONG = "That user and password do not fit."
-_BAD_LINK = "This link signs nobody in any more: each does once, within an hour. Sign in with the password."
+_WRONG = "The user or the password is wrong."
+_BAD_LINK = "This link can't be used any more: each signs in once, within an hour. Sign in with the password."
 
 View = Callable[..., Response]
 

@@ -1,11 +1,13 @@
-"""Long lists: a search among thousands of rows, and a page of what it has found."""
+"""Long lists: made once for each config, a search among thousands of rows, and a page of what it has found."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
+
+from trigger.config.model import Config
 
 ROWS = 50  # of a page
 MAX_SEARCH = 200  # characters
@@ -23,12 +25,28 @@ class Part(Generic[T]):
     count: int
 
 
-def part(rows: Sequence[T], number: str) -> Part[T]:
-    """The page that a query asks for by its number; the first for what is no number, the last for one beyond it."""
-    last = max(1, math.ceil(len(rows) / ROWS))
+class PerConfig(Generic[T]):
+    """What `make` makes of the config in force, made anew only when that is another one."""
+
+    def __init__(self, make: Callable[[Config], T]) -> None:
+        self._make = make
+        self._made: tuple[Config, T] | None = None
+
+    def of(self, config: Config) -> T:
+        """What is made of this config. Two threads may make it twice; both results are right."""
+        made = self._made
+        if made is None or made[0] is not config:
+            made = self._made = config, self._make(config)
+        return made[1]
+
+
+def part(rows: Sequence[T], number: str, size: int = ROWS) -> Part[T]:
+    """The page, of `size` rows, that a query asks for by its number; the first for what is no number, the last for one
+    beyond it."""
+    last = max(1, math.ceil(len(rows) / size))
     asked = int(number) if number.isascii() and number.isdecimal() and len(number) < 9 else 1
     current = min(max(1, asked), last)
-    return Part(rows[(current - 1) * ROWS : current * ROWS], current, last, len(rows))
+    return Part(rows[(current - 1) * size : current * size], current, last, len(rows))
 
 
 def found(rows: Sequence[T], texts: Sequence[str], search: str) -> Sequence[T]:

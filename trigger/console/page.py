@@ -45,13 +45,13 @@ SECTIONS = {
 
 # What a page may say about the change that led to it, by the word in its query (?said=…): never a caller's own text.
 SAID = {
-    "enabled": "The API is enabled; it takes calls within two seconds.",
-    "disabled": "The API is disabled; it takes no calls within two seconds.",
+    "enabled": "The API is enabled: within two seconds it takes calls.",
+    "disabled": "The API is disabled: within two seconds it takes no calls.",
     "unchanged": "Nothing had to be changed.",
     "cancelled": "The execution is cancelled.",
-    "told": "The execution is being told to end.",
+    "told": "The execution is told to end.",
     "rerun": "This is the new execution.",
-    "repeated": "This form was sent before: here is the execution that it has started.",
+    "repeated": "This form was sent before: this is the execution that it started.",
     "resumed": "This is the new execution: it goes on after the steps that are done.",
 }
 

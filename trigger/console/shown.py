@@ -10,8 +10,6 @@ from urllib.parse import quote
 # The word for what is not there.
 NOTHING = "-"
 
-MAX_JSON = 20_000  # characters of a value that a page shows
-
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"))
 
 
@@ -61,13 +59,13 @@ def between(begin: str | None, end: str | None, now: float) -> float | None:
 
 
 def moment(text: str | None) -> str:
-    """A moment for people: the date and the time to the second, UTC."""
-    return text[:19].replace("T", " ") if text else NOTHING
+    """A moment, RFC 3339 in UTC, for people: "2026-01-31 12:00:00 UTC"."""
+    return f"{text[:19].replace('T', ' ')} UTC" if text else NOTHING
 
 
 def at(seconds: float) -> str:
     """Seconds since 1970 as a moment for people."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def size(count: float) -> str:
@@ -89,12 +87,6 @@ def cut(text: str, length: int) -> str:
     return text if len(text) <= length else f"{text[:length]}…"
 
 
-def pretty(value: Any) -> str:
-    """A value as JSON, indented; a large one is cut with a word about it."""
-    text = as_json(value)
-    return text if len(text) <= MAX_JSON else f"{text[:MAX_JSON]}\n… {len(text) - MAX_JSON} more characters"
-
-
 def plural(count: int, word: str, many: str = "") -> str:
     """A number and its noun: "1 call", "2 calls"; `many` is the plural where that is not the noun with an s."""
     return f"{count:,} {word if count == 1 else many or f'{word}s'}"
@@ -114,7 +106,6 @@ FILTERS = {
     "size": size,
     "json": as_json,
     "cut": cut,
-    "pretty": pretty,
     "plural": plural,
     "in_path": in_path,
 }

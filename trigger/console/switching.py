@@ -11,6 +11,7 @@ from flask import Response, g, request
 
 from trigger.config import set_enabled
 from trigger.config.model import Api, Config
+from trigger.console.lists import MAX_SEARCH
 from trigger.console.page import see_other
 from trigger.errors import BadRequest, ConfigError, Conflict, PathNotFound, UsageError
 from trigger.service import Service
@@ -62,7 +63,7 @@ class Switch:
             raise BadRequest("A switch is to be enabled or not: true or false")
         enabled = g.form["enabled"] == "true"
         listed = "list" in g.form
-        search, number = g.form.get("q", ""), g.form.get("page", "")
+        search, number = g.form.get("q", "")[:MAX_SEARCH], g.form.get("page", "")[:MAX_SEARCH]
         try:
             said = _word(enabled) if self._set(api, enabled) else "unchanged"
         except (ConfigError, UsageError) as error:

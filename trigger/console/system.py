@@ -9,14 +9,12 @@ from importlib.metadata import version
 from typing import Any
 
 from flask import Response, g
-from redis.exceptions import RedisError
 
 from trigger import __version__, executions, readiness
 from trigger.config import Config
 from trigger.console.page import Pages
-from trigger.executions import overview
-from trigger.executions.overview import Kept, Poisoned, Worker
-from trigger.executions.queues import Queue, queue_names, queues
+from trigger.executions.overview import Overview, Worker, overview, workers
+from trigger.executions.queues import Queue, queues
 from trigger.service import Service
 from trigger.watermark import memory_limit
 
@@ -60,14 +58,12 @@ class Store:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What is in Redis: queues, workers, records, and what the reaper has done."""
+    """What is in Redis; `kept` is all that is neither of one queue nor of one worker."""
 
     store: Store
     queues: list[Queue]
     workers: list[Worker]
-    kept: Kept
-    reaper: Mapping[str, int]
-    poisoned: list[Poisoned]
+    kept: Overview
 
     def concerns(self, served: tuple[str, ...]) -> Iterator[str]:
         """What needs somebody, though calls are taken. `served` are the queues that the config has."""
@@ -102,7 +98,8 @@ class SystemPage:
         config: Config = g.config
         state = readiness.state(service.redis, service.watcher, service.watermark)
         # A Redis that has just not answered would have to be waited for again.
-        seen = None if state.redis["status"] == "unreachable" else self._look(config)
+        away = state.redis["status"] == "unreachable"
+        seen = None if away else executions.unless_away(lambda: self._look(config))
         return self.pages(
             "system.html",
             state=state,
@@ -122,18 +119,13 @@ class SystemPage:
             },
         )
 
-    def _look(self, config: Config) -> Seen | None:
-        """What is in Redis; None when it does not answer."""
+    def _look(self, config: Config) -> Seen:
         redis = self.service.redis
-        try:
-            names = sorted({*config.queues, *queue_names(redis)})
-            return Seen(
-                store=Store.of(redis.info(), redis.dbsize()),
-                queues=queues(redis, names[:MAX_QUEUES]),
-                workers=overview.workers(redis),
-                kept=overview.kept(redis),
-                reaper=executions.stats(redis),
-                poisoned=overview.poisoned(redis, MAX_POISONED),
-            )
-        except RedisError:
-            return None  # which the state says, or will at the next look
+        found = overview(redis, MAX_POISONED)
+        names = sorted({*config.queues, *found.queues})
+        return Seen(
+            store=Store.of(found.info, found.keys),
+            queues=queues(redis, names[:MAX_QUEUES]),
+            workers=workers(redis),
+            kept=found,
+        )

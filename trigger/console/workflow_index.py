@@ -24,20 +24,8 @@ class Listed:
         return found(self.workflows, self.texts, search)
 
 
-class WorkflowIndex:
-    """Lists the workflows of the config in force, anew only when that is another one."""
-
-    def __init__(self) -> None:
-        self._listed: Listed | None = None
-
-    def of(self, config: Config) -> Listed:
-        listed = self._listed
-        if listed is None or listed.config is not config:
-            listed = self._listed = _listed(config)
-        return listed
-
-
-def _listed(config: Config) -> Listed:
+def listed(config: Config) -> Listed:
+    """The workflows of a config, as a page lists them."""
     workflows = tuple(sorted(config.workflows.values(), key=lambda workflow: (workflow.name.casefold(), workflow.name)))
     starters: dict[str, list[Api]] = {workflow.name: [] for workflow in workflows}
     for api in sorted(config.apis.values(), key=lambda api: (api.module, api.method)):

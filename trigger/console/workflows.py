@@ -7,15 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from flask import Response, g, request
-from redis.exceptions import RedisError
 
 from trigger import executions
 from trigger.config.model import Api, Config, Workflow
 from trigger.console.drawing import draw, marks_of
-from trigger.console.lists import MAX_SEARCH, part
+from trigger.console.lists import MAX_SEARCH, PerConfig, part
 from trigger.console.page import Pages
 from trigger.console.week import Week, weeks
-from trigger.console.workflow_index import WorkflowIndex
+from trigger.console.workflow_index import Listed
 from trigger.errors import PathNotFound
 from trigger.executions import Plan, Summary
 from trigger.service import Service
@@ -29,14 +28,15 @@ class WorkflowsPage:
 
     service: Service
     pages: Pages
-    index: WorkflowIndex
+    index: PerConfig[Listed]
 
     def __call__(self) -> Response:
         config: Config = g.config
         listed = self.index.of(config)
         search = request.args.get("q", "")[:MAX_SEARCH]
         shown = part(listed.find(search), request.args.get("page", ""))
-        figures = self._weeks([workflow.name for workflow in shown.rows])
+        names = [workflow.name for workflow in shown.rows]
+        figures = executions.unless_away(lambda: weeks(self.service.redis, names, time.time()))
         rows = [
             (workflow, listed.starters[workflow.name], figures[number] if figures is not None else None)
             for number, workflow in enumerate(shown.rows)
@@ -45,13 +45,6 @@ class WorkflowsPage:
         return self.pages(
             "workflows.html", status, listed=listed, search=search, part=shown, rows=rows, away=figures is None
         )
-
-    def _weeks(self, names: Sequence[str]) -> list[Week] | None:
-        """How the workflows have fared; None while Redis is away."""
-        try:
-            return weeks(self.service.redis, names, time.time())
-        except RedisError:
-            return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +61,7 @@ class WorkflowPage:
 
     service: Service
     pages: Pages
-    index: WorkflowIndex
+    index: PerConfig[Listed]
 
     def __call__(self, name: str) -> Response:
         config: Config = g.config
@@ -77,7 +70,7 @@ class WorkflowPage:
             raise PathNotFound("There is no workflow of that name")
         starters = self.index.of(config).starters[name]
         late = frozenset(step.name for step in workflow.on_failure)
-        activity = self._activity(workflow, starters)
+        activity = executions.unless_away(lambda: self._activity(workflow, starters))
         return self.pages(
             "workflow.html",
             200 if activity else 503,
@@ -90,12 +83,8 @@ class WorkflowPage:
             activity=activity,
         )
 
-    def _activity(self, workflow: Workflow, starters: Sequence[Api]) -> Activity | None:
-        """None while Redis is away."""
+    def _activity(self, workflow: Workflow, starters: Sequence[Api]) -> Activity:
         redis = self.service.redis
-        try:
-            (week,) = weeks(redis, [workflow.name], time.time())
-            apis = [(api.module, api.method) for api in starters]
-            return Activity(week, executions.recent(redis, workflow.name, apis, RECENT))
-        except RedisError:
-            return None
+        (week,) = weeks(redis, [workflow.name], time.time())
+        apis = [(api.module, api.method) for api in starters]
+        return Activity(week, executions.recent(redis, workflow.name, apis, RECENT))

@@ -30,7 +30,7 @@ from trigger.executions.keys import (
 from trigger.executions.listing import Page, collect, page, recent
 from trigger.executions.lua import CANCELLED_ERROR, CLOCK, ENDING, FINAL_WORDS
 from trigger.executions.query import LIMIT, MAX_LIMIT, Query
-from trigger.executions.reading import reading
+from trigger.executions.reading import reading, unless_away
 from trigger.executions.record import Origin, Record, api_of, origin, read, stats
 from trigger.executions.retention import Retention
 from trigger.executions.status import FINAL, OF_RQ, Status
@@ -90,5 +90,6 @@ __all__ = [
     "states_of",
     "stats",
     "stored_in",
+    "unless_away",
     "waiting_key",
 ]

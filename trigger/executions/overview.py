@@ -6,7 +6,7 @@ Reading costs the same with a million records.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -16,11 +16,15 @@ from trigger.executions.keys import (
     FAILED_INDEX,
     INDEX,
     POISON,
+    QUEUES,
     RUN,
+    STATS,
     SUSPENDED,
     WORKER,
     WORKERS,
 )
+from trigger.executions.queues import names_of
+from trigger.executions.record import stats_of
 from trigger.executions.times import rq_time, shown_ms
 
 _WORKER_FIELDS = (
@@ -62,23 +66,33 @@ class Worker:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
-    """The records that are kept: how many in all, how many of executions that have failed or were cancelled, and when
-    the oldest was accepted. `suspended`: whether RQ's tools have told the workers to take nothing."""
-
-    records: int
-    failed: int
-    oldest: str | None
-    suspended: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Poisoned:
     """An entry that was put aside since nobody could read it: when, the entry, cut, and why."""
 
     at: str | None
     entry: str
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """What Redis knows of the whole service.
+
+    `info` is what its INFO says, `keys` how many it has; `queues` are those that ever held an execution; `reaper` as
+    executions.stats has it; `poisoned` are the newest entries that were put aside. Of the `records` that are kept,
+    `failed` are of executions that have failed or were cancelled, and the oldest was accepted at `oldest`. `suspended`:
+    whether RQ's tools have told the workers to take nothing.
+    """
+
+    info: Mapping[str, Any]
+    keys: int
+    queues: frozenset[str]
+    reaper: Mapping[str, int]
+    poisoned: tuple[Poisoned, ...]
+    records: int
+    failed: int
+    oldest: str | None
+    suspended: bool
 
 
 def workers(redis: Redis) -> list[Worker]:
@@ -127,28 +141,39 @@ def _begun(redis: Redis, runs: Iterable[bytes]) -> dict[bytes, float]:
     return {run: float(begun) for run, begun in zip(asked, pipeline.execute(), strict=True) if begun}
 
 
-def kept(redis: Redis) -> Kept:
-    """What is kept, in one round trip."""
+def overview(redis: Redis, limit: int) -> Overview:
+    """All but the workers, with the newest `limit` entries that were put aside, in one round trip."""
     pipeline = redis.pipeline(transaction=False)
+    pipeline.info()
+    pipeline.dbsize()
+    pipeline.smembers(QUEUES)
+    pipeline.hgetall(STATS)
+    pipeline.lrange(POISON, 0, limit - 1)
     pipeline.zcard(INDEX)
     pipeline.zcard(FAILED_INDEX)
     pipeline.zrange(INDEX, 0, 0, withscores=True)
     pipeline.exists(SUSPENDED)
-    records, failed, oldest, suspended = pipeline.execute()
-    return Kept(records, failed, shown_ms(int(oldest[0][1])) if oldest else None, bool(suspended))
+    info, keys, queues, counted, aside, records, failed, oldest, suspended = pipeline.execute()
+    return Overview(
+        info=info,
+        keys=keys,
+        queues=names_of(queues),
+        reaper=stats_of(counted),
+        poisoned=tuple(map(_poisoned, aside)),
+        records=records,
+        failed=failed,
+        oldest=shown_ms(int(oldest[0][1])) if oldest else None,
+        suspended=bool(suspended),
+    )
 
 
-def poisoned(redis: Redis, limit: int) -> list[Poisoned]:
-    """The newest entries that were put aside."""
-    found = []
-    for packed in cast(list[bytes], redis.lrange(POISON, 0, limit - 1)):
-        try:
-            content: Any = json.loads(packed.decode("utf-8", "replace"))
-            at, entry, reason = content["at"], content["entry"], content["reason"]
-        except (ValueError, TypeError, KeyError):
-            at, entry, reason = "", _text(packed), "it can't be read"
-        found.append(Poisoned(rq_time(str(at).encode()), str(entry)[:200], str(reason)[:200]))
-    return found
+def _poisoned(packed: bytes) -> Poisoned:
+    try:
+        content: Any = json.loads(packed.decode("utf-8", "replace"))
+        at, entry, reason = content["at"], content["entry"], content["reason"]
+    except (ValueError, TypeError, KeyError):
+        at, entry, reason = "", _text(packed), "it can't be read"
+    return Poisoned(rq_time(str(at).encode()), str(entry)[:200], str(reason)[:200])
 
 
 def _text(raw: bytes | None) -> str:

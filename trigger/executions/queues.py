@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import cast
 
 from redis import Redis
 
-from trigger.executions.keys import INDEX, LATER, QUEUE, QUEUES, RUNNING, WORKERS, leased_key, waiting_key
+from trigger.executions.keys import LATER, QUEUE, RUNNING, WORKERS, leased_key, waiting_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +65,9 @@ def queues(redis: Redis, names: Sequence[str]) -> list[Queue]:
     ]
 
 
-def queue_names(redis: Redis) -> set[str]:
-    """The queues that ever held an execution, also those that the config names no more."""
-    members = cast(set[bytes], redis.smembers(QUEUES))
-    return {key.decode("utf-8", "replace").removeprefix(QUEUE) for key in members}
-
-
-def record_count(redis: Redis) -> int:
-    """How many executions there are records of, those included that have not ended."""
-    return redis.zcard(INDEX)
+def names_of(keys: Iterable[bytes]) -> frozenset[str]:
+    """The names of the queues whose lists have these keys."""
+    return frozenset(key.decode("utf-8", "replace").removeprefix(QUEUE) for key in keys)
 
 
 def _states(redis: Redis, workers: Sequence[bytes]) -> dict[bytes, bytes | None]:

@@ -39,7 +39,6 @@ from trigger.worker.wire import (
     REPORT,
     STEP,
     Board,
-    Owner,
 )
 
 # The logger of trigger.workflows.context; what else is "trigger" is the service's own log.
@@ -96,10 +95,10 @@ class Capture:
             stdout = ctypes.c_void_p.in_dll(self._libc, "stdout")
             self._libc.setvbuf(stdout, None, 1, 0)  # _IOLBF: C's printf shows its lines at once too
 
-    def begin(self, owner: Owner) -> None:
-        """From now on the output is this execution's; its secrets are masked."""
+    def begin(self, uid: str, request: str, execution: str, attempt: int, secrets: set[str]) -> None:
+        """From now on the output is this execution's; its `secrets` are masked."""
         self._turn = self._turn % 0xFFFFFFFF + 1
-        self._ends.board.post(self._turn, owner)
+        self._ends.board.post(self._turn, uid, request, execution, attempt, secrets)
         self._looks = self._ends.board.looks
         if not (_is_open(self._stdout) and _is_open(self._stderr)):  # after the execution before
             self._stdout, self._stderr = self._stream(b"o", 1), self._stream(b"e", 2)

@@ -39,7 +39,6 @@ from trigger.worker.job import Job
 from trigger.worker.orders import SIGNAL, Orders
 from trigger.worker.outcome import RELEASED, Outcome
 from trigger.worker.runner import Run, Runner, Tools
-from trigger.worker.wire import Owner
 from trigger.workflows import context, importing
 
 logger = logging.getLogger("trigger.worker")
@@ -248,7 +247,7 @@ class Child:
         secrets = {*secret_values(job.input, job.secrets), *self._config.masked}
         if workflow.steps:
             return self._perform_steps(job, execution, workflow, frozenset(secrets), about)
-        self._capture.begin(Owner(job.id, job.request, execution, job.attempt, tuple(secrets)))
+        self._capture.begin(job.id, job.request, execution, job.attempt, secrets)
         result = self._perform(job, execution, workflow, secrets)
         while not self._capture.end():
             time.sleep(PAUSE)

@@ -25,9 +25,9 @@ About = Mapping[str, Any]
 def ended(about: About, attempt: int, seconds: float, result: Outcome) -> None:
     """A run of an execution has ended so, after so many seconds."""
     name, took, ms = _api(about), f"in {seconds:.3f} s (attempt {attempt})", round(seconds * 1000, 1)
-    if result.status == "finished":  # most are, so it costs no more than it must
-        fields = {**about, "state": "succeeded", "attempt": attempt, "ms": ms}
-        logger.info("%s succeeded %s", name, took, extra={"fields": fields})
+    if result.status == "finished":  # most have, so it costs no more than it must
+        fields, text = {**about, "state": "succeeded", "attempt": attempt, "ms": ms}, f"{name} succeeded {took}"
+        logger.info(text, extra={"fields": fields})
         return
     error = json.loads(result.error) if result.error else {}
     why = f"{error.get('class')}: {error.get('message')}"

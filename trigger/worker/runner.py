@@ -201,7 +201,6 @@ class Runner:
         left = max(0.001, self._deadline - time.monotonic())
         late = self._error is not None
         attempt = replace(self._as_known(late=late), step=step, number=number, seconds=min(left, step.timeout or left))
-        self._events.begins(step.name, number)
         try:
             forked = self._standby.start(attempt, self._foreign())
         except OSError as error:  # no more processes, memory or descriptors
@@ -209,6 +208,7 @@ class Runner:
             self._note_end(step, number, 0.0, report)
             return
         running = Running(attempt, forked, self._tools.config.cancel_grace)
+        self._events.begins(step.name, number)  # while it does
         self._running.append(running)
         for pipe in running.output.open:
             self._selector.register(pipe, selectors.EVENT_READ, running)

@@ -103,14 +103,13 @@ class Board:
     def look(self) -> None:
         _LOOKS.pack_into(self._memory, 0, self.looks + 1)
 
-    def post(self, turn: int, owner: Owner) -> None:
+    def post(self, turn: int, uid: str, request: str, execution: str, attempt: int, secrets: set[str]) -> None:
         """Makes an execution the owner of what comes from now on; `turn` is another number for each."""
-        names = owner.uid, owner.request, owner.execution, str(owner.attempt)
         # Secrets of several lines are hidden line by line, so it is no loss that they can't be told apart here.
-        body = "\n".join((*names, *owner.secrets)).encode("utf-8", "replace")
+        body = "\n".join((uid, request, execution, str(attempt), *secrets)).encode("utf-8", "replace")
         hidden = len(body) > _SIZE - _BODY
         if hidden:
-            body = "\n".join(names).encode()
+            body = "\n".join((uid, request, execution, str(attempt))).encode()
         self.clear()
         self._memory[_BODY : _BODY + len(body)] = body
         _HEAD.pack_into(self._memory, _LOOKS.size, turn, len(body), hidden)

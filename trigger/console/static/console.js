@@ -3,8 +3,8 @@
 
 // Regions marked data-live="SECONDS" are fetched again that often, all of a page at once, as long as it is looked at.
 // Once the server sends one without the mark, there is nothing more to come. data-from is the page that has them, where
-// that is not this one. One that is marked data-hold, too, stays as
-// it is while the pointer, the focus or a selection is in it.
+// that is not this one. One that is marked data-hold, too, stays as it is while the pointer, the focus or a selection is
+// in it.
 async function follow() {
   for (;;) {
     const regions = [...document.querySelectorAll("[data-live]")];
@@ -180,6 +180,15 @@ function prepare(root) {
   all("[data-submit]").forEach(sends);
 }
 
+// What was just done is said once: not again when the page is loaded anew.
+function forget() {
+  const here = new URL(location.href);
+  if (!here.searchParams.has("said")) return;
+  here.searchParams.delete("said");
+  history.replaceState(null, "", here);
+}
+
 prepare(document);
+forget();
 document.querySelector("nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" }); // on a phone
 follow();
