@@ -246,9 +246,10 @@ def test_x4_the_page_of_the_apis_runs_nothing(context: BrowserContext, site: Ser
     seen = visit(context)
     page = seen.page
     page.goto(f"{site.address}/docs")
+    expect(page.locator(".opblock-summary-control").first).to_be_visible(timeout=30_000)
     for operation in page.locator(".opblock-summary-control").all():
         operation.click()
-    expect(page.locator(".opblock-body").first).to_be_visible()
+    expect(page.locator(".opblock-body").first).to_be_visible(timeout=30_000)
     seen.nothing_ran()
     handlers = (
         "[...document.querySelectorAll('*')].flatMap(one => [...one.attributes]).filter(it => /^on/.test(it.name))"
