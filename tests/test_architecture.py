@@ -36,7 +36,7 @@ LAYERS = [
     {"workflows", "queueing", "openapi", "answers"},
     {"inforce", "watermark", "tally", "supervisor", "gunicorn_worker", "acts", "sessions"},
     {"service", "readiness", "flask_app", "request_body", "made_password"},
-    {"metrics"},
+    {"metrics", "admission"},
     {"executions_api", "log_api", "metrics_api", "docs_api", "greeting"},
     {"api", "console", "worker", "up"},
     {"cli"},

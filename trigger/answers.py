@@ -1,4 +1,4 @@
-"""How every answer is made: JSON, never cached, never guessed to be something else."""
+"""How answers are made, and what is said and noted of a call in each."""
 
 from __future__ import annotations
 
@@ -17,12 +17,6 @@ from trigger.executions import tracing
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
-_ALWAYS = (
-    ("Content-Type", "application/json"),
-    ("Cache-Control", "no-store"),
-    ("X-Content-Type-Options", "nosniff"),
-)
-
 
 class Answer(Response):
     """A response that is complete as it was made: its Location is relative and in ASCII, its length is known."""
@@ -32,10 +26,21 @@ class Answer(Response):
 
 
 def answer(content: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """The one way an answer is made: {"response": …} as JSON."""
+    """The one way an answer of JSON is made: {"response": …}."""
     body = json.dumps({"response": content}, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
-    body += b"\n"
-    return Answer(body, status, Headers((*_ALWAYS, ("Content-Length", str(len(body))), *(headers or {}).items())))
+    return whole(body + b"\n", "application/json", status, headers)
+
+
+def whole(body: bytes, content_type: str, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """An answer of any type: never cached, never guessed to be something else."""
+    fields = (
+        ("Content-Type", content_type),
+        ("Cache-Control", "no-store"),
+        ("X-Content-Type-Options", "nosniff"),
+        ("Content-Length", str(len(body))),
+        *(headers or {}).items(),
+    )
+    return Answer(body, status, Headers(fields))
 
 
 def accepted(call: Any, uid: str, *, replayed: bool) -> Response:
@@ -85,10 +90,11 @@ def refusal(error: RequestError) -> Response:
     return answer({"error": content}, error.status, error.headers)
 
 
-def only_get() -> None:
-    """Refuses any verb but GET, and HEAD, which gets the same without a body."""
-    if request.method not in ("GET", "HEAD"):
-        raise MethodNotAllowed("Only GET is answered here", headers={"Allow": "GET, HEAD"})
+def only(*verbs: str) -> None:
+    """Refuses other verbs than these. With GET goes HEAD, which gets the same without a body."""
+    allowed = (*verbs, "HEAD") if "GET" in verbs else verbs
+    if request.method not in allowed:
+        raise MethodNotAllowed(f"Only {' and '.join(verbs)} is answered here", headers={"Allow": ", ".join(allowed)})
 
 
 def shown_path(path: str) -> str:

@@ -31,7 +31,7 @@ from flask import Blueprint, Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
 
 from trigger import readiness, sender
-from trigger.answers import accepted, answer, internal_error, only_get, refusal, shown_path, traced
+from trigger.answers import accepted, answer, internal_error, only, refusal, shown_path, traced
 from trigger.auth import Credentials
 from trigger.config.model import Api, Config
 from trigger.docs_api import DocsViews
@@ -188,12 +188,12 @@ def blueprint(service: Service) -> Blueprint:
 
     @route("/healthz")
     def healthz() -> Response:
-        only_get()
+        only("GET")
         return answer({"status": "alive"})
 
     @route("/readyz")
     def readyz() -> Response:
-        only_get()
+        only("GET")
         state = readiness.state(service.redis, service.watcher, service.watermark)
         if state.ready:
             return answer(state.as_json())

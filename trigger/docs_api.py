@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import threading
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -21,13 +20,11 @@ from importlib.resources.abc import Traversable
 from flask import Response, g, request
 from werkzeug.datastructures import Headers
 
-from trigger.answers import Answer, only_get
+from trigger.admission import Turns, admit
+from trigger.answers import Answer
 from trigger.config.model import Config
-from trigger.errors import PathNotFound, QueueUnavailable
+from trigger.errors import PathNotFound
 from trigger.openapi import pieces
-
-# How many callers of one process may wait for the document of a new config, each of them holding a thread.
-WAITERS = 3
 
 _OURS = files("trigger.openapi") / "page"
 _THEIRS = files("flask_swagger_ui") / "dist"
@@ -77,8 +74,7 @@ class DocsViews:
         self._operator = operator
         self._document: tuple[str, _Kept] | None = None  # of the config with that digest
         self._assets: dict[str, _Kept] = {}
-        self._making = threading.Lock()
-        self._waiters = threading.BoundedSemaphore(WAITERS)
+        self._turns = Turns("The description is being made; try again")
 
     def openapi(self) -> Response:
         """GET /openapi.json"""
@@ -98,41 +94,28 @@ class DocsViews:
         self._admit()
         found = ASSETS.get(name)
         if found is None:
-            raise _nothing()
+            raise PathNotFound("There is nothing at this path")
         folder, media_type = found
         return _answer(self._asset(folder / name, media_type))
 
     def _admit(self) -> Config:
         """The config in force, if what it says lets the caller read."""
         config: Config = g.config
-        if config.docs == "off":
-            raise _nothing()
-        only_get()
-        if config.docs == "operators":
-            self._operator()
+        admit(config.docs, self._operator)
         return config
 
     def _made(self, config: Config) -> tuple[str, _Kept]:
-        if not self._waiters.acquire(blocking=False):
-            raise QueueUnavailable("The description is being made; try again", headers={"Retry-After": "1"})
-        try:
-            with self._making:
-                kept = self._document
-                if kept is None or kept[0] != config.digest:
-                    kept = self._document = (config.digest, _Kept.of(pieces(config), "application/json"))
-                return kept
-        finally:
-            self._waiters.release()
+        with self._turns.turn():
+            kept = self._document
+            if kept is None or kept[0] != config.digest:
+                kept = self._document = (config.digest, _Kept.of(pieces(config), "application/json"))
+            return kept
 
     def _asset(self, file: Traversable, media_type: str) -> _Kept:
         kept = self._assets.get(file.name)
         if kept is None:
             kept = self._assets[file.name] = _Kept.of([file.read_bytes()], media_type)
         return kept
-
-
-def _nothing() -> PathNotFound:
-    return PathNotFound("There is nothing at this path")
 
 
 def _answer(kept: _Kept, more: Mapping[str, str] | None = None) -> Response:

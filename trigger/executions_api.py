@@ -19,7 +19,7 @@ from typing import Any, Literal
 from flask import Response, g, request
 
 from trigger import acts, executions, sender
-from trigger.answers import accepted, answer, only_get
+from trigger.answers import accepted, answer, only
 from trigger.auth import BASIC, Credentials
 from trigger.config.model import MISSING, Config
 from trigger.errors import (
@@ -27,7 +27,6 @@ from trigger.errors import (
     CredentialMissing,
     ExecutionNotFound,
     InvalidParams,
-    MethodNotAllowed,
     Unauthorized,
 )
 from trigger.inputs import Form, parse_query
@@ -49,7 +48,7 @@ class Views:
 
     def list(self) -> Response:
         """GET /v1/executions"""
-        only_get()
+        only("GET")
         self.operator()
         parameters = parse_query(request.query_string)
         query = executions.Query.parse(parameters, now=time.time())
@@ -71,7 +70,7 @@ class Views:
 
         Raises ExecutionNotFound when it is not there or not theirs, which look the same.
         """
-        only_get()
+        only("GET")
         if not executions.is_uid(uid):
             raise _hidden()
         with executions.reading():
@@ -109,8 +108,7 @@ class Views:
 
     def _act(self, uid: str) -> str:
         """The checks that come before every act, in their order; returns the operator's name."""
-        if request.method != "POST":
-            raise MethodNotAllowed("Only POST is answered here", headers={"Allow": "POST"})
+        only("POST")
         _check_origin()
         operator = self.operator()
         if not executions.is_uid(uid):

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from flask import Response, request
 from redis import Redis
 
-from trigger.answers import answer
+from trigger.answers import answer, whole
 from trigger.errors import InvalidParams
 from trigger.executions import reading
 from trigger.executions.log_reading import MAX_LINES, START, Page, follow, is_position, read
@@ -61,7 +61,7 @@ class LogView:
             return answer({"lines": page.as_json(), "next": page.next, "ended": page.ended}, headers=headers)
         lines = page.as_text() if form == _TEXT else [json.dumps(line, ensure_ascii=False) for line in page.as_json()]
         body = "".join(line + "\n" for line in lines).encode("utf-8", "replace")
-        return _as(body, form, headers)
+        return whole(body, f"{form}; charset=utf-8" if form == _TEXT else form, headers=headers)
 
     def _page(self, uid: str, asked: _Asked) -> tuple[Page, bool]:
         """The lines, and whether they were waited for if that was asked for."""
@@ -73,15 +73,6 @@ class LogView:
             return follow(self._redis, uid, asked.after, asked.limit, asked.wait), True
         finally:
             self._waiters.release()
-
-
-def _as(body: bytes, form: str, headers: Mapping[str, str]) -> Response:
-    response = Response(body, mimetype=form)
-    response.headers["Cache-Control"] = "no-store"
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    for name, value in headers.items():
-        response.headers[name] = value
-    return response
 
 
 def _asked(query: Form) -> _Asked:

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 
 from flask import Response, g, request
-from werkzeug.datastructures import Headers
 
-from trigger.answers import Answer, only_get
+from trigger.admission import Turns, admit
+from trigger.answers import whole
 from trigger.config.model import Config
-from trigger.errors import PathNotFound, QueueUnavailable
 from trigger.metrics import Figures
 from trigger.service import Service
 
 # What was answered is answered again for so many seconds: with thousands of APIs it takes a while to make. Not longer,
 # or whoever asks two processes in turn would see counters go back.
 FRESH = 1.0
-# How many callers of one process may wait for it, each of them holding a thread.
-WAITERS = 3
 
 _OPENMETRICS = "application/openmetrics-text"
 
@@ -31,42 +27,24 @@ class MetricsView:
     def __init__(self, service: Service, operator: Callable[[], str]) -> None:
         self._figures = Figures(service)
         self._operator = operator
-        self._making = threading.Lock()
-        self._waiters = threading.BoundedSemaphore(WAITERS)
+        self._turns = Turns("The figures are being collected; try again")
         self._kept: dict[bool, tuple[float, bytes, str]] = {}  # by format: until when, the body, its content type
 
     def __call__(self) -> Response:
         """The answer to the present request."""
         config: Config = g.config
-        if config.metrics == "off":
-            raise PathNotFound("There is nothing at this path")
-        only_get()
-        if config.metrics == "operators":
-            self._operator()
+        admit(config.metrics, self._operator)
         openmetrics = any(
             kind.partition(";")[0].strip().lower() == _OPENMETRICS and quality > 0
             for kind, quality in request.accept_mimetypes
         )
-        body, content_type = self._exposition(openmetrics)
-        headers = Headers(
-            [
-                ("Content-Type", content_type),
-                ("Content-Length", str(len(body))),
-                ("Cache-Control", "no-store"),
-                ("X-Content-Type-Options", "nosniff"),
-            ]
-        )
-        return Answer(body, 200, headers)
+        return whole(*self._exposition(openmetrics))
 
     def _exposition(self, openmetrics: bool) -> tuple[bytes, str]:
-        if not self._waiters.acquire(blocking=False):
-            raise QueueUnavailable("The figures are being collected; try again", headers={"Retry-After": "1"})
-        try:
-            with self._making:
-                until, body, content_type = self._kept.get(openmetrics, (0.0, b"", ""))
-                if time.monotonic() >= until:
-                    body, content_type = self._figures.exposition(openmetrics=openmetrics)
-                    self._kept[openmetrics] = (time.monotonic() + FRESH, body, content_type)
-                return body, content_type
-        finally:
-            self._waiters.release()
+        """The body and its content type."""
+        with self._turns.turn():
+            until, body, content_type = self._kept.get(openmetrics, (0.0, b"", ""))
+            if time.monotonic() >= until:
+                body, content_type = self._figures.exposition(openmetrics=openmetrics)
+                self._kept[openmetrics] = (time.monotonic() + FRESH, body, content_type)
+            return body, content_type

@@ -16,7 +16,7 @@ from tests.executions.conftest import FAILED, LATER, SUCCEEDED, Bench, api
 from tests.support import OwnRedis, environment, eventually, process
 from tests.web.conftest import MakeSite
 from tests.web.site import CONFIG, OPERATOR, TOKEN, Gunicorn, Site, accepted, basic, refusal
-from trigger import acts, executions, metrics_api
+from trigger import acts, admission, executions, metrics_api
 from trigger.config.model import Workflow
 from trigger.errors import QueueUnavailable
 from trigger.metrics import Figures
@@ -281,12 +281,12 @@ def test_it_is_made_once_a_second_and_few_may_wait_for_it(
     assert entered.acquire(timeout=30)
     for caller in callers[1:]:
         caller.start()
-    eventually(lambda: len(answers) == 10 - metrics_api.WAITERS)
+    eventually(lambda: len(answers) == 10 - admission.WAITERS)
     assert {refusal(answer).code for answer in answers} == {QueueUnavailable.code}
     go_on.set()
     for caller in callers:
         caller.join()
-    assert [answer.status_code for answer in answers].count(200) == metrics_api.WAITERS
+    assert [answer.status_code for answer in answers].count(200) == admission.WAITERS
     ask()
     assert made == 1
 

@@ -17,7 +17,7 @@ from tests.support import eventually
 from tests.web.conftest import MakeSite
 from tests.web.described import CONFIG
 from tests.web.site import OPERATOR, OTHER_TOKEN, TOKEN, Refusal, Site, basic, refusal, seen
-from trigger import docs_api
+from trigger import admission
 from trigger.config.model import Config
 from trigger.openapi import document as made_by
 
@@ -390,7 +390,7 @@ def test_few_wait_while_it_is_made_and_others_are_asked_to_come_again(
     def ask() -> None:
         answers.append(site.call(PATH, "GET"))
 
-    threads = [threading.Thread(target=ask) for _ in range(docs_api.WAITERS + 2)]
+    threads = [threading.Thread(target=ask) for _ in range(admission.WAITERS + 2)]
     for thread in threads:
         thread.start()
     eventually(lambda: len(answers) == 2)
@@ -399,7 +399,7 @@ def test_few_wait_while_it_is_made_and_others_are_asked_to_come_again(
     go_on.set()
     for thread in threads:
         thread.join()
-    assert [answer.status_code for answer in answers].count(200) == docs_api.WAITERS
+    assert [answer.status_code for answer in answers].count(200) == admission.WAITERS
     assert len(waiting) == 1
 
 

@@ -31,7 +31,7 @@ from flask import Blueprint, Response, g
 from redis.exceptions import RedisError
 from werkzeug.exceptions import HTTPException
 
-from trigger.answers import internal_error
+from trigger.answers import internal_error, only
 from trigger.console import api_index, workflow_index
 from trigger.console.api import ApiPage
 from trigger.console.apis import ApisPage
@@ -39,7 +39,7 @@ from trigger.console.execution import ExecutionPage
 from trigger.console.execution_acts import ExecutionActs
 from trigger.console.execution_log import LogViews
 from trigger.console.executions import ExecutionsPage
-from trigger.console.gate import Gate, only
+from trigger.console.gate import Gate
 from trigger.console.lists import PerConfig
 from trigger.console.page import Assets, Pages, see_other
 from trigger.console.refused import RefusedPage

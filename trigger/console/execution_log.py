@@ -11,6 +11,7 @@ from trigger import executions
 from trigger.acts import unknown
 from trigger.console.page import data, plain
 from trigger.console.room import Room
+from trigger.console.shown import cut
 from trigger.errors import BadRequest
 from trigger.executions import log_reading
 from trigger.executions.log_reading import Line
@@ -44,7 +45,7 @@ def tail(redis: Redis, uid: str) -> Tail:
     room = Room(ROOM, AROUND)
     shown: list[dict[str, str]] = []
     for line in reversed(found[-FIRST:]):
-        piece = room.beginning(_cut(line.text), ROOM)
+        piece = room.beginning(cut(line.text, MAX_LINE), ROOM)
         if not piece.text and line.text:
             break
         shown.append({**_shown(line), "text": piece.text})
@@ -103,12 +104,8 @@ def _shown(line: Line) -> dict[str, str]:
     """What pages show of a line; `kind` is its class."""
     step = f"{line.step}#{line.attempt}" if line.step and line.attempt > 1 else line.step
     kind = "error" if line.level in _BAD else line.stream
-    return {"time": line.time[11:23], "step": step, "kind": kind, "text": _cut(line.text)}
+    return {"time": line.time[11:23], "step": step, "kind": kind, "text": cut(line.text, MAX_LINE)}
 
 
 def _marker(cut: int) -> dict[str, str]:
     return {"time": "", "step": "", "kind": "cut", "text": f"… {cut} lines were cut; only the newest are kept"}
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= MAX_LINE else f"{text[:MAX_LINE]}…"

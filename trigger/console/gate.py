@@ -16,10 +16,11 @@ from flask import Response, g, request
 from redis.exceptions import RedisError
 
 from trigger import sender, sessions
+from trigger.answers import only
 from trigger.auth import Credentials
 from trigger.config.model import Config
 from trigger.console.page import Pages, see_other
-from trigger.errors import BadRequest, MethodNotAllowed, PathNotFound, QueueUnavailable, TooManyRequests, Unauthorized
+from trigger.errors import BadRequest, PathNotFound, QueueUnavailable, TooManyRequests, Unauthorized
 from trigger.inputs import Form
 from trigger.request_body import whole_body
 from trigger.service import Service
@@ -35,13 +36,6 @@ _WRONG = "The user or the password is wrong."
 _BAD_LINK = "This link can't be used any more: each signs in once, within an hour. Sign in with the password."
 
 View = Callable[..., Response]
-
-
-def only(*verbs: str) -> None:
-    """Refuses other verbs. Raises MethodNotAllowed."""
-    allowed = (*verbs, "HEAD") if "GET" in verbs else verbs
-    if request.method not in allowed:
-        raise MethodNotAllowed(f"Only {' and '.join(verbs)} is answered here", headers={"Allow": ", ".join(allowed)})
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from flask import Response, g, request
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from werkzeug.datastructures import Headers
 
-from trigger.answers import Answer
+from trigger.answers import Answer, whole
 from trigger.console import shown
 
 # Nothing runs, loads or frames but what is ours: no script, style or event handler in a page itself
@@ -24,15 +24,12 @@ POLICY = (
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 
-_HEADERS = (
-    ("Content-Type", "text/html; charset=utf-8"),
-    ("Cache-Control", "no-store"),
-    ("Content-Security-Policy", POLICY),
-    ("Referrer-Policy", "same-origin"),  # with no-referrer, browsers would send our forms with "Origin: null"
-    ("X-Content-Type-Options", "nosniff"),
-    ("X-Frame-Options", "DENY"),
-    ("Cross-Origin-Opener-Policy", "same-origin"),
-)
+_HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "Referrer-Policy": "same-origin",  # with no-referrer, browsers would send our forms with "Origin: null"
+    "X-Frame-Options": "DENY",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
 
 # The pages that the head of each page names, by their path.
 SECTIONS = {
@@ -112,9 +109,7 @@ class Pages:
             said=SAID.get(request.args.get("said", "")),
             **context,
         )
-        body = text.encode("utf-8", "replace")
-        fields = (*_HEADERS, ("Content-Length", str(len(body))), *(headers or {}).items())
-        return Answer(body, status, Headers(fields))
+        return _shown(text, "text/html; charset=utf-8", status, headers)
 
 
 def see_other(path: str, headers: Mapping[str, str] | None = None) -> Response:
@@ -125,16 +120,14 @@ def see_other(path: str, headers: Mapping[str, str] | None = None) -> Response:
 
 def data(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """What a script of ours has asked for, as JSON."""
-    body = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
-    return _file(body, "application/json", status, headers or {})
+    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+    return _shown(text, "application/json", status, headers)
 
 
 def plain(text: str) -> Response:
     """Text that a browser shows as it is."""
-    return _file(text.encode("utf-8", "replace"), "text/plain; charset=utf-8", 200, {})
+    return _shown(text, "text/plain; charset=utf-8")
 
 
-def _file(body: bytes, kind: str, status: int, headers: Mapping[str, str]) -> Response:
-    fields = [(name, value) for name, value in _HEADERS if name != "Content-Type"]
-    fields += [("Content-Type", kind), ("Content-Length", str(len(body))), *headers.items()]
-    return Answer(body, status, Headers(fields))
+def _shown(text: str, content_type: str, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    return whole(text.encode("utf-8", "replace"), content_type, status, {**_HEADERS, **(headers or {})})
