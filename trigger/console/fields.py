@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from trigger.config.model import MISSING, Field
-from trigger.console.shown import plural
+from trigger.console.shown import cut, plural
 from trigger.inputs.masking import MASK
 
 MAX_ROWS = 100
@@ -101,5 +101,4 @@ def _enum(values: Sequence[Any]) -> str:
 
 
 def _json(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= MAX_VALUE else f"{text[:MAX_VALUE]}…"
+    return cut(json.dumps(value, ensure_ascii=False), MAX_VALUE)

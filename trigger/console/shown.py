@@ -13,11 +13,16 @@ NOTHING = "-"
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"))
 
 
+def seconds_of(text: str) -> float:
+    """A moment, RFC 3339 in UTC, in seconds since 1970."""
+    return datetime.fromisoformat(text).timestamp()
+
+
 def ago(text: str | None, now: float) -> str:
     """How long a moment, RFC 3339 in UTC, is past at `now` (seconds since 1970): "3 min ago"."""
     if not text:
         return NOTHING
-    seconds = now - datetime.fromisoformat(text).timestamp()
+    seconds = now - seconds_of(text)
     if seconds < 1:
         return "just now"
     return f"{coarse(seconds)} ago"
@@ -54,8 +59,7 @@ def between(begin: str | None, end: str | None, now: float) -> float | None:
     """Seconds between two moments, RFC 3339 in UTC; to `now` where the second is not reached; None without a first."""
     if begin is None:
         return None
-    stop = now if end is None else datetime.fromisoformat(end).timestamp()
-    return max(0.0, stop - datetime.fromisoformat(begin).timestamp())
+    return max(0.0, (now if end is None else seconds_of(end)) - seconds_of(begin))
 
 
 def moment(text: str | None) -> str:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from itertools import groupby
 
-from trigger.console.shown import coarse, span
+from trigger.console.shown import coarse, seconds_of, span
 from trigger.executions import Record, StepRecord
 from trigger.executions.timeline import Span
 
@@ -53,8 +52,8 @@ class Timing:
         """None for a record that does not say when it was accepted."""
         if record.created_at is None:
             return None
-        begin = _seconds(record.created_at)
-        end = max(begin, _seconds(record.ended_at) if record.ended_at else now)
+        begin = seconds_of(record.created_at)
+        end = max(begin, seconds_of(record.ended_at) if record.ended_at else now)
         whole = cls(begin, end, (), ())
         bars = [
             whole.bar(what, parts[0].since, parts[-1].to, _DOING[what])
@@ -65,16 +64,16 @@ class Timing:
 
     def bar(self, kind: str, since: str, to: str | None, words: str) -> Bar:
         """The bar of what was from `since` to `to`, RFC 3339 in UTC, or is still going on."""
-        left = self._percent(_seconds(since))
-        width = max(0.0, round(self._percent(_seconds(to) if to else self.end) - left, 3))
-        lasted = (_seconds(to) if to else self.end) - _seconds(since)
+        left = self._percent(seconds_of(since))
+        width = max(0.0, round(self._percent(seconds_of(to) if to else self.end) - left, 3))
+        lasted = (seconds_of(to) if to else self.end) - seconds_of(since)
         return Bar(kind, left, width, f"{words} for {span(max(0.0, lasted))}{'' if to else ' so far'}")
 
     def of_step(self, step: StepRecord) -> Bar | None:
         """The bar of a step; None for one that has not begun, or was done before this execution was accepted."""
-        if step.started_at is None or (step.ended_at and _seconds(step.ended_at) < self.begin):
+        if step.started_at is None or (step.ended_at and seconds_of(step.ended_at) < self.begin):
             return None
-        after = span(max(0.0, _seconds(step.started_at) - self.begin))
+        after = span(max(0.0, seconds_of(step.started_at) - self.begin))
         words = f"{step.status}: began {after} after the execution was accepted and ran"
         return self.bar(step.status, step.started_at, step.ended_at, words)
 
@@ -111,7 +110,7 @@ def _doing(part: Span) -> str:
 
 def _for(part: Span, now: float) -> str:
     if part.ms is None:
-        return f"for {span(max(0.0, now - _seconds(part.since)))} so far"
+        return f"for {span(max(0.0, now - seconds_of(part.since)))} so far"
     return f"for {span(part.ms / 1000)}"
 
 
@@ -135,7 +134,3 @@ def _whole(count: int, step: float) -> str:
     """So many steps in the unit of one: "90 min"."""
     number, unit = coarse(step).split(" ")
     return f"{count * int(number)} {unit}"
-
-
-def _seconds(text: str) -> float:
-    return datetime.fromisoformat(text).timestamp()
