@@ -105,7 +105,7 @@ def stubborn(value):
     while True:
         try:
             time.sleep(60)
-        except Exception:
+        except BaseException:
             pass
 
 

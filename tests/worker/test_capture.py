@@ -162,7 +162,7 @@ def stubborn(value):
     while True:
         try:
             time.sleep(60)
-        except Exception:
+        except BaseException:
             print("not yet")
 """
 

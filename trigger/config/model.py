@@ -192,6 +192,17 @@ class Workflow:
     line: int = field(default=0, compare=False)  # of its key in the file, counted from 1
 
     @property
+    def function(self) -> Step:
+        """The only step of a workflow that is one callable. It has no name."""
+        return Step("", PythonAction(self.python or ""))
+
+    @property
+    def by_name(self) -> dict[str, Step]:
+        """All its steps."""
+        steps = (*self.steps, *self.on_failure) or (self.function,)
+        return {step.name: step for step in steps}
+
+    @property
     def references(self) -> tuple[str, ...]:
         """Every "package.module:callable" that it calls."""
         steps = (step.action for step in (*self.steps, *self.on_failure))

@@ -14,7 +14,7 @@ from typing import Any
 from trigger import executions
 from trigger.inputs.masking import hidden
 from trigger.worker.outcome import RELEASED, Outcome
-from trigger.worker.step_report import FALSE, Report
+from trigger.worker.report import FALSE, Report
 
 logger = logging.getLogger("trigger.worker")
 

@@ -1,4 +1,4 @@
-"""What the child of a worker says to Redis in one round trip: how an execution has ended, and that it takes the next.
+"""What a worker says to Redis in one round trip: how an execution has ended, and that it takes the next.
 
 RQ's own worker makes twenty for the same. All of it is one Lua script, and so one sync of the append-only file.
 """
@@ -72,8 +72,6 @@ local function finish(uid, execution, status, value, err, exc, why, pause)
     redis.call('ZADD', 'rq:finished:' .. queue, math.floor(seconds) + ttl, uid)
     conclude(uid, 'succeeded', ttl, seconds - started)
   elseif status == 'scheduled' then
-    local due = ms + pause
-    redis.call('HSET', job, 'status', 'scheduled', 'last_heartbeat', iso())
     if err ~= '' then
       redis.call('HSET', job, 'error', err)
       redis.call('HINCRBY', job, 'failures', 1)
@@ -81,10 +79,8 @@ local function finish(uid, execution, status, value, err, exc, why, pause)
     else
       redis.call('HINCRBY', job, 'attempt', -1)
     end
-    redis.call('HDEL', job, 'execution')
     keep_run(job)
-    redis.call('ZADD', leased, due, uid)
-    redis.call('ZADD', 'rq:scheduled:' .. queue, math.floor(due / 1000), uid)
+    schedule(queue, uid, ms + pause)
   else
     fail(queue, uid, status, err, exc, worker, execution, started)
   end

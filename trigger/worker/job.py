@@ -5,9 +5,9 @@ from __future__ import annotations
 import copy
 import json
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, NoReturn
 
 from rq.job import Job as RqJob
 from rq.job import JobStatus
@@ -21,8 +21,8 @@ from trigger.queueing import RUNNER
 class Job(RqJob):
     """A job of ours, as restored from its hash: the name of its workflow, the input, and which API asked for it.
 
-    RQ would import and call whatever function the hash names, and its callbacks and webhooks with it. Here `func` is
-    what the worker has bound, and nothing else in the hash is ever called.
+    RQ would import and call whatever function the hash names, and its callbacks and webhooks with it. Nothing in the
+    hash is ever called here.
     """
 
     workflow: str
@@ -33,7 +33,7 @@ class Job(RqJob):
     secrets: list[list[str]]
     attempt: int  # this one, counted from 1
     failures: int  # of earlier attempts that raised or took too long
-    bound: Callable[[Any], Any] | None = None
+    crashes: int  # how often its worker or its process has died
 
     def with_id(self, uid: str) -> Job:
         """Another one like this, which has not been restored; RQ's constructor takes three times as long."""
@@ -63,24 +63,15 @@ class Job(RqJob):
             self.secrets = [[str(part) for part in path] for path in meta.get("secrets", ())]
             self.attempt = int(raw_data[b"attempt"])
             self.failures = int(raw_data.get(b"failures", 0))
+            self.crashes = int(raw_data.get(b"crashes", 0))
         except (ValueError, TypeError, KeyError, AttributeError, zlib.error) as error:
             raise WorkflowError(f"the job in Redis can't be read ({type(error).__name__})") from error
         if runner != RUNNER or instance is not None or options or not isinstance(self.workflow, str):
             raise WorkflowError("the job in Redis does not start a workflow of the config")
 
     @property
-    def func(self) -> Callable[[Any], Any]:
-        if self.bound is None:
-            raise WorkflowError("no workflow is bound to the job")
-        return self.bound
-
-    @property  # type: ignore[misc]  # RQ lets its be set; ours come from the hash alone
-    def args(self) -> tuple[Any, ...]:
-        return (self.input,)
-
-    @property  # type: ignore[misc]
-    def kwargs(self) -> dict[str, Any]:
-        return {}
+    def func(self) -> NoReturn:
+        raise WorkflowError("a job of ours is run by its worker alone")
 
 
 def _moment(text: bytes) -> datetime:

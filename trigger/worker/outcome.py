@@ -20,6 +20,8 @@ MAX_TRACEBACK = 60_000
 
 # In place of RQ's status: the run is broken off between two steps, and the execution goes back to its queue.
 RELEASED = "released"
+# Likewise: the process that ran it was killed, by nobody of ours.
+CRASHED = "crashed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,7 @@ class Outcome:
     RQ encodes it. `pause` is the time to that attempt, in seconds.
 
     "scheduled" without an error is no other attempt: the execution goes on then from where it stands. RELEASED stands
-    for one that is to go on at once, in another process.
+    for one that is to go on at once, in another process, and CRASHED for one that has lost its process.
     """
 
     status: str
@@ -48,10 +50,15 @@ def succeeded(output: Any, secrets: Iterable[str] = ()) -> Outcome:
         text.encode()
     except (TypeError, ValueError, RecursionError) as error:
         return failed("OutputError", f"The workflow's output is not JSON: {error}", secrets=secrets)
+    return succeeded_with(text, secrets)
+
+
+def succeeded_with(text: str, secrets: Iterable[str] = ()) -> Outcome:
+    """The outcome of a workflow whose output is this JSON text."""
     text = hidden(text, [json.dumps(secret)[1:-1] for secret in secrets])
     if len(text) > MAX_OUTPUT:
         text = truncated(len(text), text[:1000])
-    return Outcome("finished", return_value="" if output is None else b64encode(text.encode()).decode())
+    return Outcome("finished", return_value="" if text == "null" else b64encode(text.encode()).decode())
 
 
 def failed(
@@ -88,19 +95,9 @@ def described(error: BaseException) -> tuple[str, str, str]:
     return name, _printable(message), _printable(_trace(error))
 
 
-def raised(error: BaseException, secrets: Iterable[str] = ()) -> Outcome:
-    """The outcome of a workflow that raised."""
-    return failed(*described(error), secrets=secrets)
-
-
 def cancelled() -> Outcome:
     """The outcome of a run that was told to stop; by whom, the script that records it knows."""
     return failed("Cancelled", "Stopped by an operator", status="stopped")
-
-
-def timed_out(error: BaseException, timeout: int, secrets: Iterable[str] = ()) -> Outcome:
-    """The outcome of a workflow that was stopped after `timeout` seconds."""
-    return failed("Timeout", f"The workflow took longer than {timeout} s", _trace(error), secrets=secrets)
 
 
 def tried_again(result: Outcome, retry: Retry | None, failures: int) -> Outcome:

@@ -18,9 +18,9 @@ _PATIENCE = 2.0
 _prctl = ctypes.CDLL(None).prctl
 
 
-def adopt_orphans(adopt: bool = True) -> None:
+def adopt_orphans() -> None:
     """Makes this process the parent of all below it whose own parents end, so that they can be found."""
-    _prctl(_PR_SET_CHILD_SUBREAPER, int(adopt), 0, 0, 0)
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def children(pid: int) -> set[int]:
@@ -87,8 +87,9 @@ def send_group(group: int, signum: signal.Signals) -> None:
         pass
 
 
-def kill_tree(pid: int) -> None:
-    """Kills a process and all below it. They are stopped first: what stands still starts no others meanwhile."""
+def kill_tree(pid: int) -> set[int]:
+    """Kills a process and all below it, and returns which those are. They are stopped first: what stands still starts
+    no others meanwhile."""
     seen = {pid}
     send(pid, signal.SIGSTOP)
     for _ in range(_PASSES):
@@ -100,49 +101,43 @@ def kill_tree(pid: int) -> None:
         seen |= new
     for one in seen:
         send(one, signal.SIGKILL)
+    return seen
 
 
-def kill_strays(known: Collection[int] = ()) -> None:
-    """Kills all children of this process but the `known` ones, with all below them, and waits until they are gone."""
+def await_end(pids: Collection[int]) -> None:
+    """Waits until killed processes are gone: children, and what comes to this process as its subreaper."""
     deadline = time.monotonic() + _PATIENCE
-    while strays := children(os.getpid()) - set(known):
-        for pid in strays:
-            kill_tree(pid)
-        for pid in strays:
-            while not is_gone(pid) and time.monotonic() < deadline:
-                time.sleep(0.001)
-        if time.monotonic() >= deadline:
-            return  # what can't be killed (it sleeps in the kernel, or is another user's) is not waited for
+    for pid in pids:
+        # What can't be killed (it sleeps in the kernel, or is another user's) is not waited for.
+        while exists(pid) and time.monotonic() < deadline:
+            if not is_gone(pid):
+                time.sleep(0.0005)
 
 
-def reap(known: Collection[int] = ()) -> None:
-    """Takes note of the end of adopted children, all but the `known` ones."""
-    for pid in children(os.getpid()) - set(known):
-        is_gone(pid)
+def exists(pid: int) -> bool:
+    """Whether there is a process with this id, be it one that has ended and was not waited for."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def has_children() -> bool:
-    """Whether this process has children, also such that have ended and were not waited for."""
+    """Whether this process has children that run. Of those that have ended, note is taken."""
     try:
-        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        while os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG) is not None:
+            pass
     except ChildProcessError:
         return False
     return True
 
 
 def is_gone(pid: int) -> bool:
-    """Whether a child has ended, which is taken note of."""
+    """Whether a child has ended, which is taken note of; False for what is not a child of this process (yet)."""
     try:
         return os.waitpid(pid, os.WNOHANG)[0] != 0
     except ChildProcessError:
-        return True
-
-
-def await_all(pids: Collection[int]) -> None:
-    """Waits for children that are ending; kills what does not."""
-    deadline = time.monotonic() + _PATIENCE
-    for pid in pids:
-        while not is_gone(pid):
-            if time.monotonic() >= deadline:
-                kill_tree(pid)
-            time.sleep(0.0005)
+        return False

@@ -16,8 +16,8 @@ from typing import Any
 from trigger.config.model import Step, StepRetry, Workflow
 from trigger.executions import Plan
 from trigger.executions.times import shown_ms
-from trigger.worker import step_report
-from trigger.worker.step_report import Failure, Report
+from trigger.worker import report as reports
+from trigger.worker.report import Failure, Report
 
 State = dict[str, Any]
 
@@ -143,7 +143,7 @@ class Progress:
         failure = report.failure
         if report.skipped:
             # It has not been tried: what was counted was the look at its condition.
-            state |= {"status": "skipped", "because": step_report.FALSE, "attempts": state["attempts"] - 1}
+            state |= {"status": "skipped", "because": reports.FALSE, "attempts": state["attempts"] - 1}
         elif failure is None:
             state |= {"status": "succeeded"}
             self._set(step.name, state, report.output)
@@ -191,7 +191,7 @@ def _pause(retry: StepRetry | None, failures: int, failure: Failure) -> float | 
     """Seconds to the next attempt after so many have failed; None when there is none."""
     if retry is None or failures >= retry.attempts:
         return None
-    if not (failure.again or retry.on) or not step_report.matches(failure.kinds, retry.on):
+    if not (failure.again or retry.on) or not reports.matches(failure.kinds, retry.on):
         return None
     pause = retry.backoff[min(failures, len(retry.backoff)) - 1]
     return max(0.0, pause * (1 + random.uniform(-retry.jitter, retry.jitter)))  # noqa: S311  no secret

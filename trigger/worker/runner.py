@@ -1,113 +1,50 @@
-"""Runs the steps of one execution, in the worker's child: begins them, looks after them, and writes down how far it is.
+"""Runs the steps of one execution: begins them, looks after them, and writes down how far it is.
 
-What a step has put out is in Redis before the next begins, in the same call that says that it begins. So whatever kills
-the child, what is done is not done again; what was under way is. A pause between two attempts is not waited for here,
+What a step has put out is in Redis before the next begins, in the same call that says that it begins. So whatever is
+killed, what is done is not done again; what was under way is. A pause between two attempts is not waited for here,
 unless other steps run meanwhile: the execution is put back until it is due.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
-import os
-import selectors
-import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
-from redis import Redis
-
 from trigger import executions
-from trigger.config.model import Config, RunAction, Step, Workflow
+from trigger.config.model import RunAction, Step, Workflow
 from trigger.inputs.masking import Hide
-from trigger.worker import events, outcome, processes
-from trigger.worker.capture import Capture
-from trigger.worker.forked import Means
-from trigger.worker.outcome import RELEASED, Outcome
+from trigger.worker import events, outcome, report
+from trigger.worker.attempts import CANCELLED, TIMEOUT, Attempts, Run, Tools
+from trigger.worker.outcome import CRASHED, RELEASED, Outcome
 from trigger.worker.progress import Progress
-from trigger.worker.running import TIMEOUT, Running
-from trigger.worker.standby import Standby
-from trigger.worker.step_context import Subject
-from trigger.worker.step_journal import Journal
-from trigger.worker.step_process import Attempt
-from trigger.worker.step_report import Failure, Report
-
-_CANCELLED = Failure("Cancelled", "the execution was cancelled", again=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """One run of an execution: what the worker's child knows of it.
-
-    `execution` is the id of the run; `attempt` counts from 1; `failures` is how often the whole has failed before;
-    `timeout`, in seconds, is that of one attempt at the whole; `secrets` are those of the input and of the config;
-    `now` gives Redis' time in ms; `about` is what log lines carry.
-    """
-
-    uid: str
-    request_id: str
-    execution: str
-    module: str
-    method: str
-    attempt: int
-    failures: int
-    timeout: float
-    input: Any = field(repr=False)
-    secrets: frozenset[str] = field(repr=False)
-    now: Callable[[], int]
-    about: events.About
-
-
-@dataclass(frozen=True, slots=True)
-class Tools:
-    """What all runs of a child share. `cancels(execution)` and `stops()` say what its worker wants."""
-
-    redis: Redis
-    config: Config
-    capture: Capture
-    find: Callable[[str], Callable[..., Any]]
-    environ: Mapping[str, str] = field(repr=False)
-    cancels: Callable[[str], bool]
-    stops: Callable[[], bool]
+from trigger.worker.report import Failure, Report
 
 
 class Runner:
-    """Runs one execution's steps until it has ended, or has to wait, or is another's."""
+    """Runs one execution's steps until it has ended, or has to wait, or is another's.
 
-    def __init__(self, tools: Tools, workflow: Workflow, run: Run) -> None:
+    Arguments: see Tools and Run; `crashes` is how often an execution may lose its worker or process.
+    """
+
+    def __init__(self, tools: Tools, workflow: Workflow, run: Run, *, crashes: int) -> None:
         self._tools = tools
         self._workflow = workflow
         self._run = run
-        self._journal = Journal(
-            tools.redis, run.uid, run.execution, limit=tools.config.logs, secrets=run.secrets, about=run.about
-        )
+        self._crashes = crashes
+        self._attempts = Attempts(tools, workflow, run)
+        self._journal = self._attempts.journal
         self._events = events.Steps(run.about, run.secrets)
-        steps = {step.name: step for step in (*workflow.steps, *workflow.on_failure)}
-        self._standby = Standby(Means(tools.find, tools.capture, steps, self._journal.log))
-        self._folder = Path(tools.config.path).resolve().parent
-        self._selector = selectors.PollSelector()  # of few pipes for a short time: epoll would cost calls for each
-        self._running: list[Running] = []
         self._starting: list[tuple[Step, int]] = []  # with the number of the attempt
-        self._leaving: set[int] = set()  # processes that have said all and are ending
-        self._common = self._attempt_of_all()
-        self._others: set[int] = set()  # children of this process that are no steps
-        self._wake = self._waker = -1
         self._spent = 0.0  # seconds that this attempt at the whole took before this run
         self._progress = Progress(workflow, {}, run.failures)
         self._began = time.monotonic()
         self._deadline = math.inf
-        self._cancelled = self._late = False
+        self._cancelled = self._late = self._crashed = self._put_back_now = False
         self._error: Mapping[str, Any] | None = None  # what the workflow failed with, once that is known
-
-    def _attempt_of_all(self) -> Attempt:
-        """What all attempts have in common."""
-        run = self._run
-        subject = Subject(run.uid, run.request_id, run.module, run.method, run.attempt, run.input, {})
-        return Attempt(self._workflow.steps[0], 1, run.timeout, subject, self._folder, self._tools.environ)
 
     def run(self) -> Outcome:
         """Runs what is left to do. The log is written when this returns.
@@ -118,23 +55,17 @@ class Runner:
         self._progress = Progress(self._workflow, stored, self._run.failures)
         self._deadline = self._began + self._run.timeout - self._spent
         self._progress.note_plan(self._spent)
-        with self._waking():
-            try:
-                self._until_nothing_runs(self._begin_ready)
-                result = self._end_of_steps()
-                if self._error is not None:
-                    self._deadline = time.monotonic() + self._run.timeout
-                    self._late = False
-                    self._until_nothing_runs(self._begin_late)
-                    result = self._end_of_last_steps(result)
-            finally:
-                self._standby.discard()
-                for running in self._running:  # something has gone wrong here: nothing may go on without us
-                    processes.kill_tree(running.pid)
-                    running.finish(self._known())
-                    self._end_of(running)
-                processes.await_all(self._leaving)
-        self._journal.end_log()
+        try:
+            self._until_nothing_runs(self._begin_ready)
+            result = self._end_of_steps()
+            if self._error is not None:
+                self._deadline = time.monotonic() + self._run.timeout
+                self._late = False
+                self._until_nothing_runs(self._begin_late)
+                result = self._end_of_last_steps(result)
+        finally:
+            self._attempts.kill_all()  # there are some where something has gone wrong here: nothing goes on without us
+        self._journal.end_log(self._tools.wait)
         return result
 
     def _stored(self) -> tuple[Mapping[str, Mapping[str, Any]], float]:
@@ -154,37 +85,51 @@ class Runner:
                 begin()
             if self._write_down():
                 self._start_all()
-            if not self._running and (self._journal.is_lost or not self._progress.unsaved):
+            if not self._attempts.under_way and (self._is_broken_off or not self._progress.unsaved):
                 return
             self._prepare()
-            self._wait()
+            self._attempts.wait(self._due())
             self._look_after()
+
+    @property
+    def _is_broken_off(self) -> bool:
+        """Whether this run has come to its end, wherever its steps stand."""
+        return self._journal.is_lost or self._crashed or self._put_back_now
 
     def _goes_on(self) -> bool:
         """Whether further steps may begin here."""
-        return not (self._cancelled or self._late or self._journal.is_lost or self._tools.stops())
+        return not (self._cancelled or self._late or self._is_broken_off or self._tools.stops())
 
     def _obey(self) -> None:
         """Does what the worker and the clock want."""
-        if not self._cancelled and self._tools.cancels(self._run.execution):
+        wanted = self._tools.wanted
+        if wanted.is_lost:
+            self._journal.is_lost = True
+        if wanted.put_back:
+            self._put_back_now = True
+        if self._is_broken_off:
+            self._break_off()
+        if not self._cancelled and wanted.cancel:
             self._cancelled = True
-            self._tell_all(_CANCELLED)
+            self._attempts.tell_all(CANCELLED)
         if not self._late and time.monotonic() >= self._deadline:
             self._late = True
             message = f"the workflow took longer than {self._run.timeout:g} s"
             self._progress.note_plan(self._run.timeout)
-            self._tell_all(Failure("Timeout", message, kinds=TIMEOUT, again=False))
+            self._attempts.tell_all(Failure("Timeout", message, kinds=TIMEOUT, again=False))
 
-    def _tell_all(self, cause: Failure) -> None:
-        for running in self._running:
-            running.tell(cause)
+    def _break_off(self) -> None:
+        for attempt in self._attempts.under_way:
+            self._events.broken_off(attempt.step.name, attempt.number, cancelled=False)
+        self._attempts.kill_all()
+        self._starting.clear()
 
     def _begin_ready(self) -> None:
         self._begin(self._progress.ready(self._run.now()))
 
     def _begin_late(self) -> None:
         step = self._progress.next_late()
-        if step is not None and not self._running and not self._starting:
+        if step is not None and not self._attempts.under_way and not self._starting:
             self._begin([step])
 
     def _begin(self, steps: list[Step]) -> None:
@@ -199,129 +144,61 @@ class Runner:
 
     def _start(self, step: Step, number: int) -> None:
         left = max(0.001, self._deadline - time.monotonic())
-        late = self._error is not None
-        attempt = replace(self._as_known(late=late), step=step, number=number, seconds=min(left, step.timeout or left))
+        done = self._progress.done(late=self._error is not None)
         try:
-            forked = self._standby.start(attempt, self._foreign())
+            self._attempts.start(step, number, min(left, step.timeout or left), done, self._error)
         except OSError as error:  # no more processes, memory or descriptors
-            report = Report(failure=Failure("StartError", f"no process could be started: {error.strerror}"))
-            self._note_end(step, number, 0.0, report)
-            return
-        running = Running(attempt, forked, self._tools.config.cancel_grace)
-        self._events.begins(step.name, number)  # while it does
-        self._running.append(running)
-        for pipe in running.output.open:
-            self._selector.register(pipe, selectors.EVENT_READ, running)
-
-    def _as_known(self, *, late: bool) -> Attempt:
-        """What all attempts have in common, with what is known by now."""
-        subject = replace(self._common.subject, done=self._progress.done(late=late), error=self._error)
-        return replace(self._common, subject=subject)
+            failure = Failure("StartError", f"no process could be started: {error.strerror}")
+            self._note_end(step, number, 0.0, Report(failure=failure))
+        else:
+            self._events.begins(step.name, number)  # while it does
 
     def _prepare(self) -> None:
-        """Has a process stand by while a step runs, if one that has run nothing yet may be needed."""
-        if self._standby.has_fresh or not self._running or self._error is not None or not self._goes_on():
-            return
-        left = self._progress.left()
-        programs = any(isinstance(step.action, RunAction) for step in left)
-        returning = any(not isinstance(running.step.action, RunAction) for running in self._running)
-        if programs or (left and not returning and not self._standby.used):
-            self._standby.prepare(self._as_known(late=False), self._foreign())
+        """Has a process stand by while a step runs, if a program may need one soon: here, or in the next execution."""
+        running = [attempt.step for attempt in self._attempts.under_way]
+        steps = [*running, *self._progress.left(late=self._error is not None)]
+        if running and self._goes_on() and any(isinstance(step.action, RunAction) for step in steps):
+            self._tools.pool.prepare()
 
-    def _foreign(self) -> set[int]:
-        return {pipe for running in self._running for pipe in running.forked.open} | {self._wake, self._waker}
-
-    def _wait(self) -> None:
-        """Waits for output, for the end of a process, for a signal, or until something is due."""
-        now = time.monotonic()
-        due = [running.wake_at for running in self._running]
-        due.append(self._deadline if not self._late else math.inf)
-        if self._journal.log_at is not None:
-            due.append(self._journal.log_at)
+    def _due(self) -> list[float]:
+        """When something is to be done, by the monotonic clock."""
+        due = [] if self._late else [self._deadline]
         if self._progress.unsaved:
             due.append(self._journal.save_at)
         next_due = self._progress.next_due() if self._error is None else None
-        if next_due is not None and not (self._cancelled or self._late) and self._has_room():
-            due.append(now + max(0.001, (next_due - self._run.now()) / 1000))
-        timeout = max(0.0, min(due) - now)
-        for key, _ in self._selector.select(None if timeout == math.inf else min(timeout, 3600.0)):
-            if key.data is None:
-                with contextlib.suppress(BlockingIOError):
-                    os.read(self._wake, 4096)
-            else:
-                self._read(key.fd, key.data)
-
-    def _has_room(self) -> bool:
-        return len(self._running) < self._workflow.parallel
-
-    def _read(self, pipe: int, running: Running) -> None:
-        running.output.read(pipe)
-        if pipe not in running.output.open:
-            self._selector.unregister(pipe)
+        has_room = len(self._attempts.under_way) < self._workflow.parallel
+        if next_due is not None and not (self._cancelled or self._late) and has_room:
+            due.append(time.monotonic() + max(0.001, (next_due - self._run.now()) / 1000))
+        return due
 
     def _look_after(self) -> None:
-        """Takes note of steps that have ended, and writes the log."""
-        self._leaving = {pid for pid in self._leaving if not processes.is_gone(pid)}
-        known = self._known()
-        for running in list(self._running):
-            if not running.has_ended(known):
-                continue
-            for pipe in running.output.open:
-                self._selector.unregister(pipe)
-            report = running.finish(known)
-            self._running.remove(running)
-            if report.failure is not _CANCELLED:
-                self._note_end(running.step, running.number, time.monotonic() - running.began, report)
+        """Takes note of steps that have ended."""
+        for attempt in self._attempts.ended():
+            told = attempt.finish()
+            failure = told.failure
+            if failure is not None and failure.kind == CANCELLED.kind and self._cancelled:
+                self._events.broken_off(attempt.step.name, attempt.number, cancelled=True)
+            elif failure is not None and self._is_crash(attempt.step, failure):
+                self._crashed = True
+                self._events.broken_off(attempt.step.name, attempt.number, cancelled=False)
             else:
-                self._events.broken_off(running.step.name, running.number, cancelled=True)
-            self._let_go(running)
-        self._journal.write_log()
+                self._note_end(attempt.step, attempt.number, time.monotonic() - attempt.began, told)
 
-    def _note_end(self, step: Step, number: int, seconds: float, report: Report) -> None:
+    def _is_crash(self, step: Step, failure: Failure) -> bool:
+        """Whether the execution is to run again because the step's process was killed, as for a plain function."""
+        return failure.crashed and step.retry is None and self._run.crashes + 1 < self._crashes
+
+    def _note_end(self, step: Step, number: int, seconds: float, told: Report) -> None:
         """Takes note of how an attempt has ended, after so many seconds."""
         now = self._run.now()
-        if report.given is not None:  # it is kept only to be shown, also when the config has other secrets
-            report = replace(report, given=json.dumps(Hide(self._run.secrets)(json.loads(report.given))))
-        due = self._progress.end(step, report, now, again=not (self._late or self._cancelled))
+        told = replace(told, output=report.kept(told, self._run.secrets), size=None)
+        if told.given is not None:  # it is kept only to be shown, also when the config has other secrets
+            told = replace(told, given=json.dumps(Hide(self._run.secrets)(json.loads(told.given))))
+        due = self._progress.end(step, told, now, again=not (self._late or self._cancelled))
         if self._journal.is_lost:
             self._events.broken_off(step.name, number, cancelled=False)
         else:
-            self._events.ended(step.name, number, seconds, report, None if due is None else (due - now) / 1000)
-
-    def _let_go(self, ended: Running) -> None:
-        """Has the process of a step stand by, if that can be and there are steps left for it, or end."""
-        if ended.stands_by and self._standby.used < len(self._progress.left(late=self._error is not None)):
-            self._standby.keep(ended.forked)
-        else:
-            self._end_of(ended)
-
-    def _end_of(self, ended: Running) -> None:
-        ended.close()
-        if ended.leaves_nothing:
-            self._leaving.add(ended.pid)
-
-    def _known(self) -> set[int]:
-        return self._others | self._leaving | self._standby.pids | {running.pid for running in self._running}
-
-    @contextlib.contextmanager
-    def _waking(self) -> Iterator[None]:
-        """For the block, signals and the ends of processes end a wait, and what steps leave behind comes to us."""
-        self._wake, self._waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._selector.register(self._wake, selectors.EVENT_READ)
-        before = signal.signal(signal.SIGCHLD, lambda signum, frame: None)
-        signal.set_wakeup_fd(self._waker, warn_on_full_buffer=False)
-        processes.adopt_orphans()
-        if processes.has_children():
-            self._others = processes.children(os.getpid())
-        try:
-            yield
-        finally:
-            processes.adopt_orphans(False)
-            signal.set_wakeup_fd(-1)
-            signal.signal(signal.SIGCHLD, before)
-            self._selector.close()
-            os.close(self._wake)
-            os.close(self._waker)
+            self._events.ended(step.name, number, seconds, told, None if due is None else (due - now) / 1000)
 
     def _write_down(self) -> bool:
         """Writes what is new into Redis; False when that can't be done now, or when the execution is another run's."""
@@ -333,8 +210,7 @@ class Runner:
             return True
         if self._journal.is_lost:
             self._progress.saved()
-            for running in self._running:
-                processes.kill_tree(running.pid)
+            self._break_off()
         return False
 
     # --- the end ---
@@ -343,9 +219,9 @@ class Runner:
         """The outcome where something other than the steps has ended this run."""
         if self._cancelled:
             return outcome.cancelled()
-        if self._journal.is_lost:
-            return Outcome(RELEASED)
-        return None
+        if self._crashed:
+            return Outcome(CRASHED)
+        return Outcome(RELEASED) if self._is_broken_off else None
 
     def _end_of_steps(self) -> Outcome:
         """What has become of the whole. When steps are to run after a failure, `_error` is what it failed with."""

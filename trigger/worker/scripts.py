@@ -1,5 +1,5 @@
-"""The Lua steps of a worker: beat, release, reap; those of its child are in `exchange`. Each is atomic, so nothing can
-be lost between two.
+"""The Lua steps of a worker: beat, release, reap (see `exchange` for the one that ends and takes). Each is atomic, so
+nothing can be lost between two.
 
 They write what RQ 3.0.0 writes at the same places (rq.executions, rq.worker.base, rq.results, rq.registry): a test
 compares the two. Redis keys are built from uids here, so a Redis Cluster can't hold them.
@@ -110,15 +110,28 @@ local function enqueue(queue, uid, push)
   redis.call('ZADD', WAITING .. queue, since, uid)
 end
 
--- Frees an execution whose worker is gone: back to the front of its queue, failed when that was once too often, or
--- stopped when that was what an operator wanted.
--- The set of what that worker holds is left as it is: if it only stood still, it sees there that it has lost the run.
+-- Has an execution wait until `due`, in ms.
+local function schedule(queue, uid, due)
+  local job = job_key(uid)
+  redis.call('HSET', job, 'status', 'scheduled', 'last_heartbeat', iso())
+  redis.call('HDEL', job, 'execution')
+  redis.call('ZADD', LEASED .. queue, due, uid)
+  redis.call('ZADD', 'rq:scheduled:' .. queue, math.floor(due / 1000), uid)
+end
+
+-- The pause after so many deaths in a row, in ms: none after the first, then 1 s, 3 s, 9 s, up to 5 minutes.
+local function pause_after(crashes)
+  return crashes < 2 and 0 or math.min(1000 * 3 ^ (crashes - 2), 300000)
+end
+
+-- Frees an execution whose worker or process is gone: back to the front of its queue, after a pause when it was not the
+-- first death, failed when that was once too often, or stopped when that was what an operator wanted.
 local function free(queue, uid, crashed, budget, err, exc)
   local job = job_key(uid)
   local execution, worker, crashes, cancel = unpack(
     redis.call('HMGET', job, 'execution', 'worker_name', 'crashes', 'cancel'))
   if execution then
-    drop_execution(queue, uid, execution)
+    drop_execution(queue, uid, execution, worker)
   end
   keep_run(job)
   if cancel then
@@ -134,6 +147,11 @@ local function free(queue, uid, crashed, budget, err, exc)
     end
   end
   count_attempt(uid, 'interrupted')
+  local pause = crashed and pause_after(crashes) or 0
+  if pause > 0 then
+    schedule(queue, uid, ms + pause)
+    return 'retrying'
+  end
   enqueue(queue, uid, 'LPUSH')
   return 'queued'
 end
@@ -143,37 +161,29 @@ end
 BEAT = (
     PRELUDE
     + """
--- KEYS: worker, its executions.  ARGV: queue, lease in ms, seconds the worker's key lives without a beat.
--- Answers {registered, {composite, 1 while it is this worker's, milliseconds it has run, its timeout in s,
--- 1 when it is to be cancelled, 1 when it has steps}, …}.
+-- KEYS: worker, its executions.  ARGV: queue, lease in ms, seconds the worker's key lives without a beat, uid and id of
+-- the run that the worker has in hand, or '' twice. Only that one's lease is extended: for another that Redis may think
+-- the worker has, there is no process.
+-- Answers {registered, 1 while the run is this worker's, 1 when it is to be cancelled}.
 local known = redis.call('EXPIRE', KEYS[1], ARGV[3])
 if known == 1 then
   redis.call('HSET', KEYS[1], 'last_heartbeat', iso())
 end
-redis.call('EXPIRE', KEYS[2], 30 * 86400) -- longer than a worker that stands still can be waited for
-local answer = {known}
-for _, composite in ipairs(redis.call('SMEMBERS', KEYS[2])) do
-  local uid, execution = string.match(composite, '^([%w_-]+):([%w_-]+)$')
-  if uid then
-    local job = job_key(uid)
-    local held, status, timeout, cancel = unpack(redis.call('HMGET', job, 'execution', 'status', 'timeout', 'cancel'))
-    if held == execution and status == 'started' then
-      redis.call('ZADD', LEASED .. ARGV[1], ms + ARGV[2], uid)
-      redis.call('HSET', job, 'last_heartbeat', iso())
-      local key = 'rq:execution:' .. composite
-      redis.call('HSET', key, 'last_heartbeat', string.format('%.6f', seconds))
-      local created = tonumber(redis.call('HGET', key, 'created_at') or '') or seconds
-      answer[#answer + 1] = {composite, 1, math.floor((seconds - created) * 1000), tonumber(timeout or '') or 0,
-        cancel and 1 or 0, redis.call('EXISTS', STEPS .. uid)}
-    else
-      redis.call('SREM', KEYS[2], composite)
-      answer[#answer + 1] = {composite, 0, 0, 0, 0, 0}
-    end
-  else
-    redis.call('SREM', KEYS[2], composite)
-  end
+redis.call('EXPIRE', KEYS[2], 3600) -- of a worker that has died, the reaper takes out what it held
+local uid, execution = ARGV[4], ARGV[5]
+if uid == '' then
+  return {known, 0, 0}
 end
-return answer
+local job, composite = job_key(uid), uid .. ':' .. execution
+local held, status, cancel = unpack(redis.call('HMGET', job, 'execution', 'status', 'cancel'))
+if held ~= execution or status ~= 'started' then
+  redis.call('SREM', KEYS[2], composite)
+  return {known, 0, 0}
+end
+redis.call('ZADD', LEASED .. ARGV[1], ms + ARGV[2], uid)
+redis.call('HSET', job, 'last_heartbeat', iso())
+redis.call('HSET', 'rq:execution:' .. composite, 'last_heartbeat', string.format('%.6f', seconds))
+return {known, 1, cancel and 1 or 0}
 """
 )
 
@@ -182,7 +192,7 @@ RELEASE = (
     + """
 -- KEYS: job, the worker's executions.  ARGV: queue, uid, execution id, 'crash' or 'stop', crash budget, error and
 -- exc_string for a spent budget.
--- Answers 'queued', 'failed', 'cancelled', or 'lost' when the execution is no longer this worker's.
+-- Answers 'queued', 'retrying', 'failed', 'cancelled', or 'lost' when the execution is no longer this worker's.
 redis.call('SREM', KEYS[2], ARGV[2] .. ':' .. ARGV[3])
 local held, state = unpack(redis.call('HMGET', KEYS[1], 'execution', 'status'))
 if held ~= ARGV[3] or state ~= 'started' then
@@ -226,7 +236,7 @@ for i = 1, #expired, 2 do
       if ms >= hold then
         local ok, into = pcall(free, queue, uid, true, budget, ARGV[4], ARGV[5])
         if ok then
-          into = into == 'queued' and reaped or into == 'failed' and failed or {}
+          into = into == 'failed' and failed or into ~= 'cancelled' and reaped or {}
           into[#into + 1] = uid
           oldest = math.max(oldest, age)
         else -- a key of it has another type: the others are not to wait for it
@@ -295,7 +305,6 @@ for _, worker in ipairs(redis.call('SMEMBERS', 'rq:workers:' .. queue)) do
   if redis.call('EXISTS', worker) == 0 then
     redis.call('SREM', 'rq:workers:' .. queue, worker)
     redis.call('SREM', 'rq:workers', worker)
-    redis.call('EXPIRE', worker .. ':executions', 30 * 86400)
   end
 end
 

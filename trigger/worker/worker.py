@@ -1,22 +1,25 @@
-"""The worker process: RQ's worker as its tools know it, with a warm child that runs the executions.
+"""The worker process: RQ's worker as its tools know it. It takes executions, has them run, and records how they end.
 
-It keeps no job in its own hands. The child takes, runs and ends executions; the worker forks it, beats for whatever the
-child holds (Redis knows what that is), kills it when an execution overruns, is stopped or was taken over, frees what a
-dead child held, and reaps its queue. It has one thread, so that it may fork at any time.
+It owns the connection to Redis and runs no foreign code: each piece of work runs in a process of its own (see pool),
+which is handed what it needs over a socket pair. The worker has one thread and never waits without listening: to its
+processes, to signals and to commands, while it beats for the execution in hand and reaps its queue.
+
+Nothing here can lose an execution. Taking one is one atomic step, and so is recording its end. Whatever is killed in
+between, the worker (or, if that is gone, another worker's reaper) frees the execution.
 """
 
 from __future__ import annotations
 
-import gc
 import logging
+import math
 import os
 import secrets
 import signal
-import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from datetime import UTC
+from typing import Any
 
 from redis import Redis
 from redis.client import PubSub
@@ -25,45 +28,48 @@ from rq.command import parse_payload
 from rq.serializers import JSONSerializer
 from rq.worker import Worker as RqWorker
 
-from trigger.config import Config, Watcher
-from trigger.errors import StartError
+from trigger.config import Watcher
+from trigger.errors import StartError, WorkflowError
 from trigger.executions import Retention, tracing
+from trigger.inputs import secret_values
 from trigger.startup import check_redis
 from trigger.worker import events, outcome, processes, scripts
-from trigger.worker.child import SPOILT, Child, Limits
-from trigger.worker.collector import Collector
-from trigger.worker.exchange import Ended, Exchange
+from trigger.worker.attempts import Run, Tools, Wanted
+from trigger.worker.bell import Bell
+from trigger.worker.exchange import Ended, Exchange, Reply, Taken
 from trigger.worker.job import Job
-from trigger.worker.orders import SIGNAL, Orders
+from trigger.worker.loop import Loop
+from trigger.worker.outcome import CRASHED, RELEASED, Outcome
+from trigger.worker.plain import run_function
+from trigger.worker.pool import Pool
+from trigger.worker.runner import Runner
 
 logger = logging.getLogger("trigger.worker")
 
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+# The pause after Redis could not be reached, in seconds.
+PAUSE = 0.25
+# How long the answer to what ends and takes is waited for, in seconds: with a slow disk it takes a while.
+PATIENCE = 4.0
+# An idle worker keeps no more processes than it needs after so many seconds.
+REST = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """The worker's clocks, in seconds.
-
-    An execution whose worker and child are dead is free after at most `lease` + `reap`. `overrun` is how long a
-    workflow that ignores its timeout may go on before it is killed, `slack` how much longer than the config's
-    `cancel_grace` one may that was told to end.
-    """
+    """The worker's clocks, in seconds. An execution whose worker is dead is free after at most `lease` + `reap`."""
 
     lease: float = 10.0
     beat: float = 2.5
     reap: float = 2.5
     tick: float = 0.25
-    overrun: float = 5.0
-    slack: float = 1.0
     worker_key: int = 15
 
 
 class Worker(RqWorker):
-    """Serves one queue until it is told to stop, whatever becomes of its child and of Redis.
+    """Serves one queue until it is told to stop, whatever becomes of its processes and of Redis.
 
     Arguments: `queue`, its name; `watcher`, which has the config in force; `connect(reply_timeout)`, which makes Redis
-    clients; `timing` and `limits`, see there; `environ`, the service's, of which programs get a part.
+    clients; `timing`, see there; `environ`, the service's, of which programs get a part.
     """
 
     log_job_description = False
@@ -75,14 +81,10 @@ class Worker(RqWorker):
         connect: Callable[[float], Redis],
         *,
         timing: Timing | None = None,
-        limits: Limits | None = None,
         environ: Mapping[str, str] | None = None,
     ) -> None:
         self._timing = timing or Timing()
-        self._limits = limits or Limits()
-        self._environ = environ or {}
         self._watcher = watcher
-        self._connect = connect
         # A name of its own for each life: RQ refuses one whose former bearer was killed and is not yet forgotten.
         super().__init__(
             [queue],
@@ -100,39 +102,50 @@ class Worker(RqWorker):
         self._release = self.connection.register_script(scripts.RELEASE)
         self._reap_script = self.connection.register_script(scripts.REAP)
         self._kept = Retention(self.connection)
+        self._blank = Job("blank", connection=self.connection, serializer=JSONSerializer)
+        self._exchange = Exchange(connect(PATIENCE), queue, self.name, lease=self._timing.lease)
+        self._loop = Loop()
+        self._bell = Bell(self.connection, self.queues[0].key, self._loop)
+        self._pool = Pool(self._loop, environ or {}, watcher.current)
         self._commands: PubSub | None = None
-        self._collector: Collector | None = None  # of the child, until what it held is free
-        self._orders = Orders()
-        self._cancelling: tuple[str, str, float] | None = None  # uid, run, and when it is ended by force
+        self._commands_at = -1  # their descriptor
+        self._taken: Taken | None = None  # what was taken when the one before was ended
+        self._wanted: Wanted | None = None  # of the run in hand
+        self._uid = ""  # of the execution in hand
+        self._edited = False  # the processes are of an earlier config
         self._registered = False
         self._in_touch = False
-        self._to_free: str | None = None  # why what a dead child held is to be freed, until that is done
         self._stop_at: float | None = None
         self._stopping_since = 0.0
+        self._idle_since = math.inf
+        self._next_look = 0.0
         self._next_beat = 0.0
         self._next_reap = 0.0
+        self._not_before = 0.0  # when Redis may be asked for work again
 
     # --- the loop ---
 
     def work(self, *args: Any, **kwargs: Any) -> bool:
         """Works until SIGTERM or SIGINT. A second one does not wait for the running execution but puts it back."""
-        signal.signal(signal.SIGTERM, self._on_signal)
-        signal.signal(signal.SIGINT, self._on_signal)
-        processes.adopt_orphans()  # what a killed child had started comes to us
-        while True:
-            self._collect_child()
-            self._end_what_ignores_its_cancel()
-            if self._stop_at is not None:
-                if not self._horse_pid:
-                    break
-                if time.monotonic() >= self._stop_at:
-                    self._kill_child("stop")
-                    break
-            elif not self._horse_pid and self._to_free is None:
-                self._fork()
-            if self._watcher.poll():
-                self._signal_child(signal.SIGTERM)  # a fresh child, with the new config, follows it
-            self._keep_in_touch()
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(signum, self._on_signal)
+        signal.signal(signal.SIGCHLD, lambda signum, frame: self._pool.note_child())
+        processes.adopt_orphans()  # of a guardian that was killed
+        while self._taken or self._stop_at is None:
+            if not self._taken and self._edited:
+                self._edited = False
+                self._pool.renew(self._watcher.current)
+            if self._taken or (self._pool.is_ready() and self._take()):
+                taken, self._taken = self._taken, None
+                if taken is not None:
+                    self._execute(taken)
+                    self._idle_since = time.monotonic()
+                continue
+            if time.monotonic() - self._idle_since > REST:
+                self._idle_since = math.inf
+                self._pool.rest()
+            self._wait(self._timing.beat)
+        self._pool.discard_idle()
         self._say_goodbye()
         return True
 
@@ -142,38 +155,56 @@ class Worker(RqWorker):
             grace = self._watcher.current.stop_grace
             logger.info("stopping; waiting up to %.0f s for the running execution", grace)
             self._stopping_since, self._stop_at = now, now + grace
-            self._signal_child(signal.SIGTERM)
         elif now - self._stopping_since > 1:
             # Ctrl-C and a supervisor may both signal at once; only what comes later is meant as "now".
             self._stop_at = now
 
+    def _wait(self, seconds: float) -> None:
+        """Does what is due, and waits so many seconds, or until something happens."""
+        self._pool.look_after()
+        self._keep_in_touch()
+        now = time.monotonic()
+        if now >= self._next_look:
+            self._next_look = now + self._timing.tick
+            self._edited = self._watcher.poll() or self._edited
+        if self._stop_at is not None and now >= self._stop_at and self._wanted is not None:
+            self._wanted.put_back = True
+        due = [now + seconds, self._next_look, self._next_beat, self._next_reap, self._stop_at or math.inf]
+        self._loop.wait(min(moment for moment in due if moment > now) - now)
+
     def _keep_in_touch(self) -> None:
         """Beats, reaps and listens to commands as each is due; a Redis that can't be reached is tried again."""
+        now = time.monotonic()
+        if now < min(self._next_beat, self._next_reap) and self._commands is not None:
+            return
         try:
-            now = time.monotonic()
             if not self._registered:
                 self._register()
-            if self._to_free is not None:
-                self._free_held(self._to_free)
             if now >= self._next_beat:
                 self._next_beat = now + self._timing.beat
                 self._send_beat()
-            if now >= self._next_reap and self._stop_at is None:
+            if now >= self._next_reap:
                 self._next_reap = now + self._timing.reap
-                self._reap()
-            self._listen()
+                if self._stop_at is None:
+                    self._reap()
+            self._subscribe()
         except RedisError as error:
-            if self._in_touch:
-                logger.warning("Redis can't be reached: %s; trying again until it can", error)
-            self._in_touch = False
-            self._close_commands()
-            self._next_beat = 0.0
-            time.sleep(self._timing.tick)
+            self._lose_touch(error)
+            self._next_beat = now + self._timing.tick
         else:
             if not self._in_touch:
                 logger.info("worker %s serves queue %s", self.name, self._queue)
                 self._in_touch = True
                 self._say_durability()
+
+    def _lose_touch(self, error: RedisError) -> None:
+        if self._in_touch:
+            logger.warning("Redis can't be reached: %s; trying again until it can", error)
+        self._in_touch = False
+        self._close_commands()
+        self._bell.close()
+        self._next_beat = 0.0
+        self._not_before = time.monotonic() + PAUSE
 
     def _say_durability(self) -> None:
         """What this Redis promises, said at the start and whenever it has been away: it may be another one."""
@@ -189,7 +220,7 @@ class Worker(RqWorker):
                 logger.warning("%s", warning)
 
     def _set_connection(self, connection: Redis) -> Redis:
-        """Keeps our reply timeout, which RQ would raise to that of a blocking wait for work: the child waits."""
+        """Keeps our reply timeout, which RQ would raise to that of a blocking wait for work: the bell waits."""
         return connection
 
     def _register(self) -> None:
@@ -200,7 +231,7 @@ class Worker(RqWorker):
         except ValueError:
             # Our own earlier call, which a Redis that stood still has done after we gave up waiting for its reply.
             return
-        self.set_state("busy" if self.connection.exists(self.executions_key) else "idle")
+        self.set_state("idle" if self._wanted is None else "busy")
         self._registered = True
 
     def _say_goodbye(self) -> None:
@@ -209,175 +240,143 @@ class Worker(RqWorker):
         except RedisError as error:
             logger.warning("Redis can't be told that the worker stops: %s", error)
         self._close_commands()
+        self._bell.close()
         logger.info("worker %s has stopped", self.name)
 
-    # --- the child ---
+    # --- executions ---
 
-    def _fork(self) -> None:
-        child_config: Config = self._watcher.current
-        parent = os.getpid()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        gc.freeze()  # what is there now is never garbage: leaving it alone keeps its pages shared
-        collector = Collector(self.connection, limit=child_config.logs, secrets=child_config.masked)
-        # A signal between the fork and its end would not reach the child, or find ours in place of its handlers.
-        unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    def _take(self) -> bool:
+        """Takes the next execution; False when there is none, and then the bell will ring for one."""
+        now = time.monotonic()
+        if now < self._not_before:
+            return False
         try:
-            if self._stop_at is not None:
-                return
-            pid = os.fork()
-            if pid == 0:
-                Child(
-                    self.name,
-                    self._queue,
-                    child_config,
-                    lambda: self._connect(10.0),
-                    lease=self._timing.lease,
-                    limits=self._limits,
-                    orders=self._orders,
-                    capture=collector.in_child(),
-                    environ=self._environ,
-                ).main(parent)
-            os.setpgid(pid, pid)  # the child does so too: whoever comes first, killing its group never meets ours
-            self._horse_pid = pid
-            collector.in_worker()
-            self._collector = collector
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
-
-    def _signal_child(self, signum: signal.Signals) -> None:
-        if self._horse_pid:
-            try:
-                os.kill(self._horse_pid, signum)
-            except ProcessLookupError:
-                pass
-
-    def _collect_child(self) -> None:
-        """Notices a child that has ended, and frees what it still held."""
-        processes.reap({self._horse_pid})
-        if not self._horse_pid:
-            return
-        pid, status = os.waitpid(self._horse_pid, os.WNOHANG)
-        if pid:
-            self._horse_pid = 0
-            if status and os.waitstatus_to_exitcode(status) != SPOILT:
-                logger.warning("the worker's child died: %s", _death(status))
-            if status:
-                processes.kill_strays()
-            self._free_held("crash")
-
-    def _kill_child(self, why: str) -> None:
-        """Kills the child with all it started, and frees what it held: 'crash' counts against it, 'stop' does not."""
-        if not self._horse_pid:
-            return
-        self._end_child()
-        self._free_held(why)
-
-    def _end_child(self) -> None:
-        """Kills the child with all it started, and waits until they are gone."""
-        if self._horse_pid:
-            self.kill_horse(signal.SIGKILL)
-            os.waitpid(self._horse_pid, 0)
-            self._horse_pid = 0
-        processes.kill_strays()
-
-    def _held(self) -> list[tuple[str, str]]:
-        """The executions this worker holds, as Redis knows them: (uid, id of the run)."""
-        members = cast(set[bytes], self.connection.smembers(self.executions_key))
-        pairs = (member.decode("utf-8", "replace").partition(":") for member in members)
-        return [(uid, execution) for uid, _, execution in pairs]
-
-    def _free_held(self, why: str) -> None:
-        """Frees what a dead child held. Until that is done there is no beat, which would keep it, and no new child."""
-        self._to_free = why
-        try:
-            self._take_last_words()
-            for uid, execution in self._held():
-                answer = self._release(
-                    keys=[Job.key_for(uid), self.executions_key],
-                    args=[self._queue, uid, execution, why, *self._budget()],
-                )
-                events.interrupted(self._about(uid), why, answer.decode())
+            self._bell.has_rung()
+            self._note(self._exchange())
+            if self._taken is None and now >= self._not_before:
+                self._bell.listen()
         except RedisError as error:
-            logger.warning("what the child held can't be freed now: %s", error)
-        else:
-            self._to_free = None
+            self._lose_touch(error)
+        return self._taken is not None
 
-    def _about(self, uid: str) -> events.About:
-        """What log lines carry about an execution that the child has, or had."""
-        return tracing.look_up(self.connection, [uid])[0]
+    def _note(self, reply: Reply) -> None:
+        """Keeps what was taken, and says what was put aside."""
+        self._taken = reply.taken
+        events.put_aside(reply.poisoned)
+        if reply.suspended:
+            self._not_before = time.monotonic() + 1
 
-    def _take_last_words(self) -> None:
-        """Writes what a dead child has put out, while what it held is still its."""
-        if self._collector is not None and not self._horse_pid:
-            self._collector.finish()
-            self._collector.close()
-            self._collector = None
+    def _execute(self, taken: Taken) -> None:
+        """Has an execution run, and records how it ended."""
+        started, uid, run = time.monotonic(), taken.uid, taken.execution
+        job = self._blank.with_id(uid)
+        try:
+            job.restore(taken.fields)
+        except WorkflowError as error:
+            about = tracing.of_job(uid, taken.fields.get(b"meta"), taken.fields.get(b"description"))
+            events.unreadable(about, f"{error}")
+            self._end(Ended(uid, run, outcome.failed("UnreadableJob", f"{error}"), poison=f"{error}"), about)
+            return
+        about = tracing.named(uid, job.request, job.module, job.method, job.workflow)
+        self._wanted = wanted = Wanted(run)
+        self._uid = uid
+        try:
+            result = self._outcome(job, wanted, about)
+            seconds = time.monotonic() - started
+            if wanted.is_lost:
+                events.taken_over(about)
+            elif self._end(Ended(uid, run, result, seconds), about):
+                if result.status != CRASHED:
+                    events.ended(about, job.attempt, seconds, result)
+            else:
+                events.taken_over(about)
+        finally:
+            self._wanted, self._uid = None, ""
+
+    def _outcome(self, job: Job, wanted: Wanted, about: events.About) -> Outcome:
+        """Runs the job's workflow to its outcome, all that it writes in its log."""
+        config = self._pool.config  # in force for the whole run
+        workflow = config.workflows.get(job.workflow)
+        if workflow is None:
+            return outcome.failed("WorkflowError", f"The config names no workflow {job.workflow!r} (any more)")
+        tools = Tools(self.connection, config, self._pool, wanted, self._wait, lambda: self._stop_at is not None)
+        run = Run(
+            uid=job.id,
+            request_id=job.request,
+            run=wanted.run,
+            module=job.module,
+            method=job.method,
+            attempt=job.attempt,
+            failures=job.failures,
+            crashes=job.crashes,
+            timeout=int(job.timeout or workflow.timeout),
+            input=job.input,
+            secrets=frozenset((*secret_values(job.input, job.secrets), *config.masked)),
+            now=_redis_clock(job),
+            about=about,
+        )
+        if not workflow.steps:
+            return run_function(tools, workflow, run)
+        while True:
+            try:
+                return Runner(tools, workflow, run, crashes=config.crashes).run()
+            except RedisError as error:
+                self._lose_touch(error)
+                if wanted.is_lost or self._stop_at is not None:
+                    return Outcome(RELEASED)
+                self._wait(PAUSE)
+
+    def _end(self, ended: Ended, about: events.About) -> bool:
+        """Records the end, and takes the next execution with it; tries for as long as it takes, but no longer than a
+        stop may: then the lease runs out.
+
+        False when the execution was no longer this run's to end. A repeated call whose first reply was lost also
+        answers False: then all is recorded already.
+        """
+        while True:
+            try:
+                if ended.result.status in (RELEASED, CRASHED):
+                    return self._free(ended.uid, ended.execution, ended.result.status, about)
+                takes = self._stop_at is None and not self._edited and self._pool.is_ready()
+                reply = self._exchange(ended, take=takes)
+            except RedisError as error:
+                if self._in_touch:
+                    logger.warning(
+                        "the execution's end can't be recorded: %s; trying until it is", error, extra={"fields": about}
+                    )
+                self._lose_touch(error)
+                if self._stop_at is not None and time.monotonic() >= self._stop_at:
+                    return True
+                self._wait(PAUSE)
+            else:
+                self._note(reply)
+                return reply.ended
+
+    def _free(self, uid: str, run: str, why: str, about: events.About) -> bool:
+        """Puts an execution back; one that has lost its process counts that, and waits a while if it was not the first
+        time."""
+        answer: bytes = self._release(
+            keys=[Job.key_for(uid), self.executions_key],
+            args=[self._queue, uid, run, "crash" if why == CRASHED else "stop", *self._budget()],
+        )
+        if why == CRASHED or (self._wanted is not None and self._wanted.put_back):
+            events.interrupted(about, "crash" if why == CRASHED else "stop", answer.decode())
+        self._next_reap = min(self._next_reap, time.monotonic() + 1.0)
+        return answer != b"lost"
 
     # --- beats, reaping, commands ---
 
     def _send_beat(self) -> None:
-        known, *held = self._beat(
+        run = self._wanted.run if self._wanted is not None else ""
+        known, ours, cancel = self._beat(
             keys=[self.key, self.executions_key],
-            args=[self._queue, int(self._timing.lease * 1000), self._timing.worker_key],
+            args=[self._queue, int(self._timing.lease * 1000), self._timing.worker_key, self._uid, run],
         )
         if not known:
             self._register()
-        for composite, ours, milliseconds, timeout, cancel, stepped in held:
-            uid, _, execution = composite.decode().partition(":")
-            if not ours:
-                events.taken_over(self._about(uid))
-                self._kill_child("crash")
-            elif cancel:
-                self._cancel(uid, execution)
-            elif milliseconds / 1000 > self._longest(timeout, stepped):
-                self._end_overrun(uid, execution, timeout)
-
-    def _longest(self, timeout: int, stepped: int) -> float:
-        """How long a run may take before it is ended by force, in seconds. Steps are looked after by the child, which
-        gives them a grace, and those of `on_failure` a time of their own."""
-        if not stepped:
-            return timeout + self._timing.overrun
-        return 2 * (timeout + self._watcher.current.cancel_grace) + self._timing.overrun
-
-    def _end_overrun(self, uid: str, execution: str, timeout: int) -> None:
-        """Kills a child whose workflow goes on although its time is up."""
-        events.killed(self._about(uid), f"does not stop after its timeout of {timeout} s", "failed")
-        self._end_by_force(
-            uid,
-            execution,
-            outcome.failed("Timeout", f"The workflow took longer than {timeout} s and had to be killed"),
-        )
-
-    def _end_by_force(self, uid: str, execution: str, result: outcome.Outcome) -> None:
-        self._end_child()
-        self._to_free = "crash"  # should Redis be gone before the end is recorded
-        self._take_last_words()
-        exchange = Exchange(self.connection, self._queue, self.name, lease=self._timing.lease)
-        exchange(Ended(uid, execution, result), take=False)
-        self._to_free = None
-
-    def _cancel(self, uid: str, execution: str) -> None:
-        """Has the child end a run, which has the config's grace for it."""
-        if self._cancelling is None or self._cancelling[1] != execution:
-            grace = self._watcher.current.cancel_grace + self._timing.slack
-            self._cancelling = uid, execution, time.monotonic() + grace
-            self._orders.cancel(execution)
-        self._signal_child(SIGNAL)
-
-    def _end_what_ignores_its_cancel(self) -> None:
-        """Kills the child when a run goes on although its grace is over, and records that it was cancelled."""
-        if self._cancelling is None or time.monotonic() < self._cancelling[2]:
-            return
-        uid, execution, _ = self._cancelling
-        try:
-            if (uid, execution) in self._held():
-                events.killed(self._about(uid), "does not end although it was cancelled", "cancelled")
-                self._end_by_force(uid, execution, outcome.cancelled())
-            self._cancelling = None
-        except RedisError as error:
-            about = {"uid": uid}  # Redis can't tell more
-            logger.warning("the cancelled execution can't be ended now: %s", error, extra={"fields": about})
+        if self._wanted is not None:
+            self._wanted.is_lost = not ours
+            self._wanted.cancel = self._wanted.cancel or bool(cancel)
 
     def _reap(self) -> None:
         """Frees what nobody owns. One pass costs the same however long the queue is."""
@@ -405,16 +404,23 @@ class Worker(RqWorker):
         spent = outcome.failed("WorkerDied", f"its worker died {crashes} times")
         return crashes, spent.error, spent.exc_string
 
-    def _listen(self) -> None:
-        """Waits one tick for the commands that RQ's tools send (rq.command)."""
-        if self._commands is None:
-            self._commands = self.connection.pubsub(ignore_subscribe_messages=True)
-            self._commands.subscribe(self.pubsub_channel_name)
-        if self._collector is None:
-            message = self._commands.get_message(timeout=self._timing.tick)
-        else:
-            self._collector.serve(self._timing.tick, _descriptor(self._commands))
-            message = self._commands.get_message(timeout=0)
+    def _subscribe(self) -> None:
+        """Listens to the commands that RQ's tools send (rq.command)."""
+        if self._commands is not None:
+            return
+        commands = self.connection.pubsub(ignore_subscribe_messages=True)
+        commands.subscribe(self.pubsub_channel_name)
+        connection: Any = commands.connection
+        self._commands, self._commands_at = commands, connection._sock.fileno()
+        self._loop.add(self._commands_at, self._hear)
+
+    def _hear(self) -> None:
+        """Does what a command says."""
+        try:
+            message = self._commands.get_message(timeout=0) if self._commands is not None else None
+        except RedisError as error:
+            self._lose_touch(error)
+            return
         if message:
             try:
                 payload: Any = parse_payload(message)
@@ -427,16 +433,16 @@ class Worker(RqWorker):
             case {"command": "shutdown"}:
                 self._on_signal(signal.SIGTERM, None)
             case {"command": "kill-horse"}:
-                self.kill_horse(signal.SIGKILL)
+                self._pool.kill_busy()
             case {"command": "stop-job" | "stop-execution", "job_id": wanted}:
-                for uid, execution in self._held():
-                    if uid == wanted:
-                        self._cancel(uid, execution)
+                if self._wanted is not None and self._uid == wanted:
+                    self._wanted.cancel = True
             case _:
                 logger.warning("a command that nobody understands was ignored")
 
     def _close_commands(self) -> None:
         if self._commands is not None:
+            self._loop.remove(self._commands_at)
             try:
                 self._commands.close()
             except RedisError:
@@ -444,17 +450,12 @@ class Worker(RqWorker):
             self._commands = None
 
 
-def _descriptor(commands: PubSub) -> int | None:
-    """What can be read when a command comes."""
-    connection: Any = commands.connection
-    socket = connection._sock if connection is not None else None
-    return socket.fileno() if socket is not None else None
-
-
-def _death(status: int) -> str:
-    if os.WIFSIGNALED(status):
-        return signal.Signals(os.WTERMSIG(status)).name
-    return f"exit status {os.WEXITSTATUS(status)}"
+def _redis_clock(job: Job) -> Callable[[], int]:
+    """Redis' time in ms, from what it was when the job was taken: the times of its steps add up with the job's own."""
+    taken = job.started_at
+    began = taken.replace(tzinfo=UTC).timestamp() if taken is not None else time.time()
+    offset = began - time.monotonic()
+    return lambda: int((time.monotonic() + offset) * 1000)
 
 
 def run(queue: str, watcher: Watcher, connect: Callable[[float], Redis], **options: Any) -> None:

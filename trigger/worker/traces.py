@@ -1,18 +1,28 @@
-"""What a step leaves behind in its process, for the next one to stumble over: seen at little cost, or put right."""
+"""What work leaves behind in its process, for the next to stumble over: seen at little cost, or put right."""
 
 from __future__ import annotations
 
+import locale
 import logging
 import os
 import resource
 import signal
+import socket
 import sys
 import threading
 import time
 from pathlib import Path
 
-# By how much the process may have grown, in kB.
+from trigger.worker import processes
+
+# By how much the process may have grown, and how large it may be, in kB; and how often it is used.
 MAX_GROWTH = 256 * 1024
+MAX_SIZE = 512 * 1024
+MAX_USES = 10_000
+
+# Descriptors are counted after work that took longer than this, in seconds, and after every so many pieces of work.
+LONG = 1.0
+EVERY = 50
 
 _STATUS = Path("/proc/self/status")
 _SAME = ("Umask", "SigBlk", "SigIgn", "SigCgt", "Uid", "Gid")
@@ -26,41 +36,58 @@ _MOMENT = 0.0005
 
 
 class Before:
-    """What the process was like before its first step.
+    """What the process was like before its first work.
 
-    Argument: `descriptors` for its output, which have to stay what they are.
+    Argument: `descriptors` that it owns, which have to stay what they are.
     """
 
     def __init__(self, descriptors: tuple[int, ...]) -> None:
         self._descriptors = descriptors
-        self._streams = sys.stdout, sys.stderr
         self._environ = os.environ
         self._variables = dict(os.environ)
+        self._streams = sys.stdout, sys.stderr
         status = _status()
         self._size = _size(status)
+        self._threads = status["Threads"]
         self._same = self._all(status)
+        self._open = _open_descriptors()
+        self._uses = 0
+        self._looked_at = time.monotonic()
 
     def is_restored(self) -> bool:
-        """Takes back what a step has done to os.environ. True when all else is the same too: no threads, no timers, the
-        same folder, umask, signals, limits, streams and handlers of logs; and the process has not grown much."""
+        """Takes back what work has done to os.environ. True when all else is the same too: no children, threads or
+        timers, the same folder, umask, signals, limits, locale, streams and handlers of logs, now and then also
+        descriptors; and the process has not grown much."""
         try:
             return self._is_same() and self._restores_environment()
         except Exception:  # noqa: BLE001
-            # What is used here may have been changed by the step as well. It has done its work all the same.
+            # What is used here may have been changed by the work as well. It has done its part all the same.
             return False
 
     def _is_same(self) -> bool:
+        self._uses += 1
+        if processes.has_children() or self._uses >= MAX_USES:
+            return False
         status = _status()
         for _ in range(_LOOKS):
-            if status["Threads"] == "1" or threading.active_count() > 1:
+            if status["Threads"] == self._threads or threading.active_count() > 1:
                 break
             time.sleep(_MOMENT)
             status = _status()
-        if status["Threads"] != "1" or _size(status) - self._size > MAX_GROWTH:
+        size = _size(status)
+        if status["Threads"] != self._threads or size - self._size > MAX_GROWTH or size > max(MAX_SIZE, self._size):
             return False
         if (sys.stdout, sys.stderr) != self._streams or any(stream.closed for stream in self._streams):
             return False
-        return self._all(status) == self._same
+        return self._all(status) == self._same and self._has_same_descriptors()
+
+    def _has_same_descriptors(self) -> bool:
+        now = time.monotonic()
+        took, self._looked_at = now - self._looked_at, now
+        if took < LONG and self._uses % EVERY:
+            return True
+        # Those that modules keep, such as an open connection, are theirs; but they are not to grow without an end.
+        return len(_open_descriptors()) - len(self._open) <= 64
 
     def _restores_environment(self) -> bool:
         if dict(os.environ) != self._variables:
@@ -79,6 +106,7 @@ class Before:
             os.getpriority(os.PRIO_PROCESS, 0),
             [_file(descriptor) for descriptor in self._descriptors],
             (root.handlers[:], root.level, root.disabled, root.manager.disable),
+            (sys.getrecursionlimit(), locale.setlocale(locale.LC_ALL), socket.getdefaulttimeout()),
         )
 
 
@@ -90,6 +118,10 @@ def _status() -> dict[str, str]:
 
 def _size(status: dict[str, str]) -> int:
     return int(status["VmRSS"].split()[0])
+
+
+def _open_descriptors() -> list[str]:
+    return os.listdir("/proc/self/fd")
 
 
 def _folder() -> str | None:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from trigger.inputs.masking import hidden
 from trigger.inputs.strict_json import depth
 from trigger.worker.outcome import MAX_MESSAGE, MAX_OUTPUT, shortened, truncated
 
-_DONE, _SKIPPED, _FAILED, _GIVEN = b"o", b"s", b"f", b"g"
+_DONE, _CUT, _SKIPPED, _FAILED = b"o", b"t", b"s", b"f"
+
+# Of an output that is too large so many characters are shown. More come from its process, so that a secret that runs
+# over the cut can be hidden before it is made.
+_SHOWN = 1_000
+_BEGINNING = 16_000
 
 # Longest note of what a step was given, in bytes: a pipe takes it whole, so the step need not wait for its reader.
 MAX_GIVEN = 8 * 1024
@@ -27,21 +33,27 @@ FALSE = "its `when` is false"
 @dataclass(frozen=True, slots=True)
 class Failure:
     """Why an attempt failed. `kinds` are what `retry.on` may call it: names of its class and those above it, an exit
-    code, a status. `again` is False for what would fail again in just the same way."""
+    code, a status. `again` is False for what would fail again in just the same way. `crashed`: its process was killed,
+    by somebody else than its worker."""
 
     kind: str
     message: str
     traceback: str | None = None
     kinds: tuple[str, ...] = ()
     again: bool = True
+    crashed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """How an attempt ended: with an output (JSON text), skipped, or with a failure. `given` is what the step was given,
-    as JSON text, where that is not the execution's own input."""
+    """How an attempt ended: with an output (JSON text), skipped, or with a failure.
+
+    `size`, in bytes, is that of an output too large to be kept, of which `output` is the beginning. `given` is what the
+    step was given, as JSON text, where that is not the execution's own input.
+    """
 
     output: str = field(default="null", repr=False)
+    size: int | None = None
     failure: Failure | None = None
     skipped: bool = False
     given: str | None = field(default=None, repr=False)
@@ -57,7 +69,14 @@ def done(output: Any) -> Report:
         return Report(
             failure=Failure("OutputError", f"the output is nested deeper than {MAX_DEPTH} levels", again=False)
         )
-    return Report(output=text if len(text) <= MAX_OUTPUT else truncated(len(text), text[:1000]))
+    return Report(output=text) if len(text) <= MAX_OUTPUT else Report(output=text[:_BEGINNING], size=len(text))
+
+
+def kept(report: Report, secrets: Iterable[str]) -> str:
+    """The output that is kept, as JSON text: of one that is too large, a marker whose beginning hides secrets."""
+    if report.size is None:
+        return report.output
+    return truncated(report.size, hidden(report.output, secrets)[:_SHOWN])
 
 
 def note(given: Any) -> bytes:
@@ -65,18 +84,10 @@ def note(given: Any) -> bytes:
     try:
         text = json.dumps(given, separators=(",", ":"))
     except (TypeError, ValueError, RecursionError):
-        return b""
+        return b"null"
     if len(text) > MAX_GIVEN:
         text = json.dumps({"truncated": True, "bytes": len(text)})  # its beginning might be that of a secret
-    return _GIVEN + text.encode() + b"\n"
-
-
-def noted(data: bytes) -> tuple[str | None, bytes]:
-    """What `note` has said, if it has, and what came after it."""
-    if data[:1] != _GIVEN:
-        return None, data
-    given, _, rest = data[1:].partition(b"\n")
-    return given.decode("utf-8", "replace"), rest
+    return text.encode()
 
 
 def encode(report: Report) -> bytes:
@@ -84,6 +95,8 @@ def encode(report: Report) -> bytes:
         return _SKIPPED
     failure = report.failure
     if failure is None:
+        if report.size is not None:
+            return _CUT + json.dumps([report.size, report.output]).encode()
         return _DONE + report.output.encode()
     parts = [
         failure.kind,
@@ -104,6 +117,9 @@ def decode(data: bytes) -> Report | None:
         if letter == _DONE:
             json.loads(rest)
             return Report(output=rest.decode())
+        if letter == _CUT:
+            size, beginning = json.loads(rest)
+            return Report(output=str(beginning), size=int(size))
         if letter == _FAILED:
             kind, message, traceback, kinds, again = json.loads(rest)
             return Report(failure=Failure(kind, message, traceback, tuple(kinds), again))
@@ -112,23 +128,22 @@ def decode(data: bytes) -> Report | None:
     return None
 
 
-def parsed(data: bytes, size: int) -> str:
-    """The output, as JSON text, of a program that wrote `size` bytes, of which `data` is the beginning.
+def parsed(data: bytes, size: int) -> Report:
+    """The report of a program that has ended well, and wrote `size` bytes, of which `data` is the beginning.
 
-    It is what it wrote when that is JSON, else its text without the line ends at its end; null for nothing.
+    Its output is what it wrote when that is JSON, else its text without the line ends at its end; null for nothing.
     """
     text = data.decode("utf-8", "replace")
     if size > len(data) or size > MAX_OUTPUT:
-        return truncated(size, text[:1000])
+        return Report(output=text[:_BEGINNING], size=size)
     text = text.strip("\r\n") if text.isspace() else text.rstrip("\r\n")
     if not text:
-        return "null"
+        return Report()
     try:
-        if _is_deep(data):
-            return json.dumps(text)
-        return json.dumps(json.loads(text, parse_constant=_refuse), allow_nan=False, separators=(",", ":"))
+        value = text if _is_deep(data) else json.loads(text, parse_constant=_refuse)
+        return Report(output=json.dumps(value, allow_nan=False, separators=(",", ":")))
     except ValueError:
-        return json.dumps(text)
+        return Report(output=json.dumps(text))
 
 
 def as_kinds(kind: type[BaseException]) -> tuple[str, ...]:

@@ -1,0 +1,68 @@
+"""What tells a worker that its queue holds something, without a wait that it could not leave."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from redis import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
+
+from trigger.worker.loop import Loop
+
+# How long Redis waits for work, and how much longer its answer is waited for, in seconds.
+WAIT = 3
+PATIENCE = 2.0
+
+
+class Bell:
+    """Rings when the queue `key` holds something.
+
+    Redis is asked to move the queue's last entry onto itself (BLMOVE), which changes nothing and may be broken off at
+    any moment. The answer comes on a connection that is used for nothing else, and the event loop waits for it.
+    """
+
+    def __init__(self, redis: Redis, key: str, loop: Loop) -> None:
+        self._pool = redis.connection_pool
+        self._key = key
+        self._loop = loop
+        self._connection: Any = None
+        self._descriptor = -1
+        self._asked_at: float | None = None  # None: there is no question open
+        self._rung = False
+
+    def listen(self) -> None:
+        """Asks, if no question is open. Raises what redis-py raises, also when an answer is overdue."""
+        if self._asked_at is not None:
+            if time.monotonic() - self._asked_at > WAIT + PATIENCE:
+                self.close()
+                raise RedisConnectionError("Redis does not answer")
+            return
+        if self._connection is None:
+            self._connection = self._pool.connection_class(**self._pool.connection_kwargs)
+            self._connection.connect()
+            self._descriptor = self._connection._sock.fileno()
+            self._loop.add(self._descriptor, self._hear)
+        self._connection.send_command("BLMOVE", self._key, self._key, "RIGHT", "RIGHT", WAIT)
+        self._asked_at = time.monotonic()
+
+    def has_rung(self) -> bool:
+        """Whether the queue has held something since this was last asked."""
+        rung, self._rung = self._rung, False
+        return rung
+
+    def _hear(self) -> None:
+        try:
+            self._rung = self._connection.read_response() is not None or self._rung
+            self._asked_at = None
+        except RedisError:  # the connection is of no use any more; the next question makes another
+            self.close()
+            self._rung = True  # whoever looks into the queue now finds out what is wrong
+
+    def close(self) -> None:
+        """Closes the connection; the next question opens another."""
+        if self._connection is not None:
+            self._loop.remove(self._descriptor)
+            self._connection.disconnect()
+        self._connection, self._asked_at = None, None

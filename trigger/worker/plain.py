@@ -1,0 +1,76 @@
+"""Runs a workflow that is one Python function: a single attempt, of which no states are written down."""
+
+from __future__ import annotations
+
+import time
+
+from trigger.config.model import Workflow
+from trigger.worker import events, outcome, report
+from trigger.worker.attempts import CANCELLED, TIMEOUT, Attempts, Run, Tools
+from trigger.worker.outcome import CRASHED, RELEASED, Outcome
+from trigger.worker.report import Failure, Report
+
+
+def run_function(tools: Tools, workflow: Workflow, run: Run) -> Outcome:
+    """Runs the function to its outcome. The log is written when this returns."""
+    attempts = Attempts(tools, workflow, run)
+    deadline = time.monotonic() + run.timeout
+    wanted = tools.wanted
+    try:
+        attempts.start(workflow.function, run.attempt, run.timeout)
+    except OSError as error:  # no more processes, memory or descriptors
+        failure = Failure("StartError", f"no process could be started: {error.strerror}")
+        return _failed(failure, workflow, run)
+    (attempt,) = attempts.under_way
+    cancelled = late = False
+    try:
+        while not attempts.ended():
+            if wanted.is_lost or wanted.put_back:
+                attempts.kill_all()
+                attempts.journal.end_log(tools.wait)
+                return Outcome(RELEASED)
+            if wanted.cancel and not cancelled:
+                cancelled = True
+                attempt.tell(CANCELLED)
+            elif not late and time.monotonic() >= deadline:
+                late = True
+                attempt.tell(Failure("Timeout", "", kinds=TIMEOUT))
+            attempts.wait([] if late else [deadline])
+    except BaseException:
+        attempts.kill_all()  # nothing goes on without us
+        raise
+    told = attempt.finish(keeps_children=True)
+    attempts.journal.end_log(tools.wait)
+    return _outcome(told, workflow, run, killed=attempt.was_killed)
+
+
+def _outcome(told: Report, workflow: Workflow, run: Run, *, killed: bool) -> Outcome:
+    failure = told.failure
+    if failure is None:
+        return outcome.succeeded_with(report.kept(told, run.secrets), run.secrets)
+    if failure.kind == CANCELLED.kind and failure.message == CANCELLED.message:
+        if killed:
+            events.killed(run.about, "does not end although it was cancelled", "cancelled")
+        return outcome.cancelled()
+    if failure.crashed:
+        return Outcome(CRASHED)
+    if failure.kinds == TIMEOUT:
+        if killed:
+            events.killed(run.about, f"does not stop after its timeout of {run.timeout:g} s", "failed")
+            message = f"The workflow took longer than {run.timeout:g} s and had to be killed"
+            return outcome.failed("Timeout", message, secrets=run.secrets)
+        message = f"The workflow took longer than {run.timeout:g} s"
+        result = outcome.failed("Timeout", message, failure.traceback, secrets=run.secrets)
+        return outcome.tried_again(result, workflow.retry, run.failures)
+    return _failed(failure, workflow, run)
+
+
+def _failed(failure: Failure, workflow: Workflow, run: Run) -> Outcome:
+    message = failure.message
+    if failure.kind == "WorkflowError":
+        message = f"Workflow {workflow.name}: {message}"
+    elif failure.kind == "OutputError":
+        message = f"The workflow's {message.removeprefix('the ')}"
+    result = outcome.failed(failure.kind, message, failure.traceback, secrets=run.secrets)
+    again = failure.kind not in ("WorkflowError", "OutputError")
+    return outcome.tried_again(result, workflow.retry, run.failures) if again else result
