@@ -15,7 +15,7 @@ from subprocess import Popen
 import pytest
 from redis import Redis
 
-from bench.processes import children, is_alive
+from bench.processes import children, descendants, is_alive
 from tests.programs import needs_program
 from tests.support import ROOT, OwnRedis, environment, eventually
 from tests.worker.conftest import Rig
@@ -23,7 +23,7 @@ from trigger import executions
 from trigger.executions import Record, Status
 
 # A worker's clocks, shortened where a test is not about those that are in force by default.
-SHORT = {"lease": 2.0, "beat": 0.4, "reap": 0.4, "tick": 0.05, "overrun": 1.0}
+SHORT = {"lease": 2.0, "beat": 0.4, "reap": 0.4, "tick": 0.05}
 
 MORE_WORKFLOWS = '''
 
@@ -124,7 +124,7 @@ def running(command: list[str], environ: Mapping[str, str], log: Path) -> Iterat
     try:
         yield started
     finally:
-        below = children(started.pid)
+        below = descendants(started.pid)
         if started.poll() is None:
             started.send_signal(signal.SIGCONT)
             started.send_signal(signal.SIGTERM)
@@ -138,18 +138,22 @@ def running(command: list[str], environ: Mapping[str, str], log: Path) -> Iterat
 
 
 def child_of(worker: Popen[bytes]) -> int:
-    """The process id of a worker's child."""
+    """The process id of a worker's oldest child: the guardian of the process that runs a plain function."""
     return eventually(lambda: children(worker.pid))[0]
 
 
+def send_all(worker: Popen[bytes], signum: signal.Signals) -> None:
+    """Sends a signal to a worker and all below it, as the end of their machine or container would."""
+    for pid in (worker.pid, *descendants(worker.pid)):
+        try:
+            os.kill(pid, signum)
+        except ProcessLookupError:
+            pass
+
+
 def kill_both(worker: Popen[bytes]) -> None:
-    """SIGKILLs a worker and its child, as the end of their machine or container would."""
-    child = child_of(worker)
-    worker.kill()
-    try:
-        os.kill(child, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
+    """SIGKILLs a worker and all of its processes."""
+    send_all(worker, signal.SIGKILL)
     worker.wait()
 
 

@@ -1,7 +1,7 @@
 """A worker that kills itself at one point of its work: `python faulty_worker.py` for `python -m trigger worker`.
 
 FAULT_POINT names the point, one of POINTS. It is reached when the file FAULT_FUSE exists, which is removed then: so it
-fires once, and when the test says so. FAULT_SCOPE is who dies, `self` or `both` (the worker and its child).
+fires once, and when the test says so. FAULT_SCOPE is who dies, `self` or `both` (the worker and all of its processes).
 FAULT_TIMING replaces some of the worker's clocks, as JSON; FAULT_RETENTION, in seconds, may be shorter than a config
 allows; FAULT_PATIENCE is the longest that a reply of Redis is waited for; FAULT_QUEUE is the queue it serves.
 """
@@ -20,22 +20,23 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
+from bench.processes import descendants  # noqa: E402
 from trigger import cli, config, inforce, queueing  # noqa: E402
 from trigger.worker import worker  # noqa: E402
-from trigger.worker.child import Child  # noqa: E402
-from trigger.worker.step_journal import Journal  # noqa: E402
+from trigger.worker.journal import Journal  # noqa: E402
 
 Wrapped = Callable[..., Any]
 
 
 def die() -> None:
-    """SIGKILLs this process, and the other half of the worker too where FAULT_SCOPE says so; once for each fuse."""
+    """SIGKILLs this process, and all below it too where FAULT_SCOPE says so; once for each fuse."""
     try:
         os.unlink(os.environ["FAULT_FUSE"])
     except FileNotFoundError:
         return
     if os.environ.get("FAULT_SCOPE") == "both":
-        os.kill(os.getppid() if in_child else current_child(), signal.SIGKILL)
+        for pid in descendants(os.getpid()):
+            os.kill(pid, signal.SIGKILL)
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -59,40 +60,25 @@ def after(method: Wrapped) -> Wrapped:
     return wrapper
 
 
-NOTHING: dict[str, Any] = {"_take_one": None}
+NOTHING: dict[str, Any] = {"_take": False}
 
 POINTS: dict[str, tuple[type, str, Callable[[Wrapped], Wrapped]]] = {
-    "before take": (Child, "_take_one", before),
-    "after take": (Child, "_take_one", after),
-    "before end": (Child, "_end", before),
-    "after end": (Child, "_end", after),
+    "before take": (worker.Worker, "_take", before),
+    "after take": (worker.Worker, "_take", after),
+    "before end": (worker.Worker, "_end", before),
+    "after end": (worker.Worker, "_end", after),
     "before save": (Journal, "call", before),
     "after save": (Journal, "call", after),
     "before beat": (worker.Worker, "_send_beat", before),
     "after beat": (worker.Worker, "_send_beat", after),
-    "before free": (worker.Worker, "_free_held", before),
-    "after free": (worker.Worker, "_free_held", after),
+    "before free": (worker.Worker, "_free", before),
+    "after free": (worker.Worker, "_free", after),
     "before reap": (worker.Worker, "_reap", before),
     "after reap": (worker.Worker, "_reap", after),
 }
 
-in_child = False
-
-
-def current_child() -> int:
-    listed = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-    return int(listed[0]) if listed else os.getpid()
-
 
 def main() -> None:
-    settle = Child._settle
-
-    def settled(self: Child, parent: int) -> None:
-        global in_child
-        in_child = True
-        settle(self, parent)
-
-    Child._settle = settled  # type: ignore[method-assign]
     if point := os.environ.get("FAULT_POINT"):
         owner, name, wrap = POINTS[point]
         setattr(owner, name, wrap(getattr(owner, name)))

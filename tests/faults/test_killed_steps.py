@@ -13,7 +13,7 @@ import pytest
 from redis import Redis
 
 from bench.processes import children, is_alive
-from tests.faults.conftest import FaultRig, child_of, kill_both
+from tests.faults.conftest import FaultRig, child_of, kill_both, send_all
 from tests.support import OwnRedis, eventually
 from tests.worker.stepping import Steps, statuses, step_of
 from trigger.executions import Status
@@ -41,9 +41,8 @@ def test_at_a_boundary_what_is_written_down_is_not_done_again(rig: FaultSteps, p
     worker = rig.start_with(point=point, scope=scope)
     for on in NAMES:
         uid = rig.submit("it", {"on": on})
-        if scope == "both":
-            worker.wait(20)
-            worker = rig.start_with(point=point, scope=scope)
+        worker.wait(20)
+        worker = rig.start_with(point=point, scope=scope)
         record = rig.ended(uid)
         assert record.status is Status.SUCCEEDED, record.error
         assert rig.has_burnt()
@@ -171,14 +170,12 @@ def test_a_run_that_was_taken_over_writes_and_begins_nothing_more(rig: FaultStep
     uid = rig.submit("it")
     eventually(lambda: rig.marks(uid)["a"] == 1)
     child = child_of(stopped)
-    os.kill(stopped.pid, signal.SIGSTOP)
-    os.kill(child, signal.SIGSTOP)
+    send_all(stopped, signal.SIGSTOP)
     rig.start_with()
     eventually(lambda: rig.marks(uid)["a"] == 2)
     (rig.folder / "go").touch()
     record = rig.ended(uid)
-    os.kill(child, signal.SIGCONT)
-    os.kill(stopped.pid, signal.SIGCONT)
+    send_all(stopped, signal.SIGCONT)
     eventually(lambda: (children(stopped.pid) and children(stopped.pid)[0] != child) or "taken over" in rig.log())
     time.sleep(0.3)
     assert rig.record(uid) == record

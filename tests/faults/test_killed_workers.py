@@ -8,7 +8,7 @@ import signal
 import pytest
 
 from bench.processes import is_alive
-from tests.faults.conftest import FaultRig, child_of, kill_both
+from tests.faults.conftest import FaultRig, child_of, kill_both, send_all
 from tests.support import eventually
 from trigger.executions import Status
 
@@ -68,13 +68,14 @@ RUNS = {"before take": 1, "after take": 1, "before end": 2, "after end": 1}
 
 @pytest.mark.parametrize("scope", ["self", "both"])
 @pytest.mark.parametrize("point", RUNS)
-def test_a_child_killed_at_any_step_loses_nothing(rig: FaultRig, point: str, scope: str) -> None:  # F09 to F13
+def test_a_worker_killed_at_any_step_of_an_execution_loses_nothing(
+    rig: FaultRig, point: str, scope: str
+) -> None:  # F09 to F13
     rig.start_with(point=point, scope=scope)
     rig.light()
     uid = rig.submit("noted")
     eventually(rig.has_burnt)
-    if scope == "both":
-        rig.start_with()
+    rig.start_with()
     rig.succeeded(uid)
     other = rig.submit("noted")
     rig.succeeded(other)
@@ -151,13 +152,11 @@ def test_a_worker_that_stood_still_does_not_overwrite_what_another_has_done(rig:
     uid = rig.submit("reports", {"seconds": 3})
     rig.started(uid)
     child = child_of(worker)
-    for pid in (worker.pid, child):
-        os.kill(pid, signal.SIGSTOP)
+    send_all(worker, signal.SIGSTOP)
     other = rig.start_with()
     record = rig.succeeded(uid)
     assert record.output == 2
-    for pid in (worker.pid, child):
-        os.kill(pid, signal.SIGCONT)
+    send_all(worker, signal.SIGCONT)
     # Its own run of it goes on from where it stood, or is stopped: in both cases it counts for nothing.
     last = rig.submit("reports", {})
     rig.succeeded(last)

@@ -9,7 +9,7 @@ from subprocess import Popen
 
 from redis import Redis
 
-from tests.faults.conftest import FaultRig, child_of, kill_both
+from tests.faults.conftest import FaultRig, child_of, kill_both, send_all
 from tests.support import OwnRedis, eventually
 from tests.worker.stepping import Steps
 from trigger import acts, executions
@@ -121,15 +121,12 @@ def test_a_run_that_was_taken_over(rig: FaultRig) -> None:
     stopped = start(rig)
     uid = rig.submit("reports", {"seconds": 2}, request=GIVEN)
     rig.started(uid)
-    child = child_of(stopped)
-    os.kill(stopped.pid, signal.SIGSTOP)
-    os.kill(child, signal.SIGSTOP)
+    send_all(stopped, signal.SIGSTOP)
     start(rig)
     rig.started(uid, 2)
-    os.kill(child, signal.SIGCONT)
+    send_all(stopped, signal.SIGCONT)
     dropped = ": shop/reports was taken over by another worker; this run of it is dropped"
     assert dropped in said(rig, uid, "reports", "taken over")
-    os.kill(stopped.pid, signal.SIGCONT)
 
 
 def test_a_log_that_can_not_be_written(own_rig: FaultRig) -> None:

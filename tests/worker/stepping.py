@@ -6,8 +6,10 @@ import os
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from subprocess import Popen
 from typing import Any
 
+from bench.processes import children
 from tests.support import CONFIG
 from tests.worker.conftest import Rig
 from trigger import acts, executions
@@ -321,6 +323,12 @@ class Steps(Rig):
                 continue
             found += [line] if words in line else []
         return found
+
+    def is_at_rest(self, worker: Popen[bytes]) -> bool:
+        """Whether a worker has no processes but those that stand ready, each with its guardian and nothing below it."""
+        guardians = children(worker.pid)
+        performers = [pid for guardian in guardians for pid in children(guardian)]
+        return len(guardians) == len(performers) <= 2 and not any(map(children, performers))
 
     def nothing_is_left(self) -> None:
         assert self.redis.zcard(executions.leased_key("default")) == 0

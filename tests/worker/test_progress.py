@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from trigger.config.model import RunAction, Step, StepRetry, Workflow
-from trigger.worker import step_report
+from trigger.worker import report as reports
 from trigger.worker.progress import Progress
-from trigger.worker.step_report import Failure, Report
+from trigger.worker.report import Failure, Report
 
 BAD = Report(failure=Failure("ExitStatus", "exit 1", kinds=("ExitStatus", "1")))
 
@@ -154,11 +154,11 @@ def test_the_plan_is_written_down_with_what_each_step_needs() -> None:
     ],
 )
 def test_a_report_comes_through_the_pipe_as_it_was(report: Report) -> None:
-    data = step_report.encode(report)
-    assert step_report.decode(data) == report
-    assert step_report.decode(data[:-1]) != report
+    data = reports.encode(report)
+    assert reports.decode(data) == report
+    assert reports.decode(data[:-1]) != report
 
 
 @pytest.mark.parametrize("data", [b"", b"x", b"o{", b"o", b"f[]", b"f{}", b"\xff"])
 def test_what_is_no_whole_report_is_none(data: bytes) -> None:
-    assert step_report.decode(data) is None
+    assert reports.decode(data) is None

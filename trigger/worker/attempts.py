@@ -1,4 +1,4 @@
-"""The attempts of one run that are under way, of a plain function or of steps: the one way to start, time and end them."""
+"""The attempts of one run that are under way, of a function or of steps: the one way to start, time and end them."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ _LOOK = 0.02
 TIMEOUT = ("Timeout", "TimeoutError")
 
 CANCELLED = Failure("Cancelled", "the execution was cancelled", again=False)
+LOST = Failure("Killed", "its process and the one above it were killed", kinds=("Killed",), crashed=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +58,14 @@ class Wanted:
     """What is wanted of the run that a worker has in hand.
 
     `cancel`: it is to end. `is_lost`: it is another worker's. `put_back`: the worker stops and can't wait any longer.
+    `is_said`: the service's log has how it ended.
     """
 
     run: str = ""
     cancel: bool = False
     is_lost: bool = False
     put_back: bool = False
+    is_said: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +172,8 @@ class Attempt:
         if process.problem is not None:
             return Report(failure=Failure("StartError", f"no process could be started: {process.problem}"))
         status, is_program = process.status, isinstance(self.step.action, RunAction)
+        if status is None:
+            return Report(failure=LOST)
         if status < 0:
             name = signal.Signals(-status).name if -status in signal.valid_signals() else str(-status)
             kinds = ("Killed", str(128 - status))

@@ -64,7 +64,12 @@ def taken_over(about: About) -> None:
 def interrupted(about: About, why: str, became: str) -> None:
     """What ran an execution is gone, because of a 'crash' or of a 'stop'; what came of it: see scripts.RELEASE."""
     what = "its worker stops" if why == "stop" else "its process has died"
-    states = {"queued": "it runs again", "failed": "once too often", "cancelled": "it was cancelled"}
+    states = {
+        "queued": "it runs again",
+        "retrying": "it runs again after a pause",
+        "failed": "once too often",
+        "cancelled": "it was cancelled",
+    }
     fields = {**about, "state": became} if became in states else about
     then = states.get(became, "another worker has it")
     logger.warning("%s was interrupted, as %s: %s", _api(about), what, then, extra={"fields": fields})

@@ -163,8 +163,10 @@ class Performer:
         self._output.divert()
         before = None if isinstance(attempt.step.action, RunAction) else Before((0, 1, 2, self._sock.fileno()))
         while True:
-            self._perform(attempt)
-            if before is None or not before.is_restored():
+            succeeded = self._perform(attempt)
+            # A step that has failed is tried again in another process; whatever is broken in this one may be why.
+            is_good = succeeded or not attempt.step.name
+            if before is None or not is_good or not before.is_restored():
                 say(self._sock.fileno(), SPOILT)
                 next_order(self._sock)  # there will be none: the worker ends this process
                 return
@@ -191,10 +193,11 @@ class Performer:
         self._subject = dataclasses.replace(known, done={**known.done, **order["done"]}, error=order["error"])
         return _Attempt(self._steps[order["step"]], order["number"], order["seconds"], self._subject)
 
-    def _perform(self, attempt: _Attempt) -> None:
-        """Runs an attempt and says how it ended."""
+    def _perform(self, attempt: _Attempt) -> bool:
+        """Runs an attempt and says how it ended; whether it has not failed."""
         # What the work does to context variables, as decimal's precision is one, ends with it.
-        told = report.encode(contextvars.copy_context().run(self._report, attempt))
+        ended = contextvars.copy_context().run(self._report, attempt)
+        told = report.encode(ended)
         self._output.flush()
         if os.getpid() != self._pid:  # a fork of the work's that came back here: it is not the work
             os._exit(0)
@@ -203,6 +206,7 @@ class Performer:
         if len(told) > rest:
             say(sock, REPORT, told[: len(told) - rest])
         say(sock, LAST, told[len(told) - rest :], CROWDED if processes.has_children() else ALONE)
+        return ended.failure is None
 
     def _report(self, attempt: _Attempt) -> Report:
         """Runs the step to its report; whatever it raises is part of that."""

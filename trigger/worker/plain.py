@@ -41,6 +41,7 @@ def run_function(tools: Tools, workflow: Workflow, run: Run) -> Outcome:
         raise
     told = attempt.finish(keeps_children=True)
     attempts.journal.end_log(tools.wait)
+    wanted.is_said = attempt.was_killed
     return _outcome(told, workflow, run, killed=attempt.was_killed)
 
 

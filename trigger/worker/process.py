@@ -35,8 +35,6 @@ _STRAY_LINES = 20
 # Messages of one kind that follow each other within this time, in seconds, are taken as one.
 _MOMENT = 0.02
 
-_GONE = -int(signal.SIGKILL)
-
 
 class Process:
     """One that was forked, with its guardian, and reads what it is told.
@@ -218,9 +216,10 @@ class Process:
         return self.is_gone or self._status is not None or self._sock.fileno() not in self._open
 
     @property
-    def status(self) -> int:
-        """How it has ended: its exit status, or the number of the signal that it was killed by, negative."""
-        return _GONE if self._status is None else self._status
+    def status(self) -> int | None:
+        """How it has ended: its exit status, or the number of the signal that it was killed by, negative. None where
+        nobody can tell, for its guardian is gone too."""
+        return self._status
 
     def note_end(self) -> None:
         """Takes note that the guardian has ended, and so has the process."""

@@ -18,7 +18,7 @@ from trigger import executions
 from trigger.config.model import RunAction, Step, Workflow
 from trigger.inputs.masking import Hide
 from trigger.worker import events, outcome, report
-from trigger.worker.attempts import CANCELLED, TIMEOUT, Attempts, Run, Tools
+from trigger.worker.attempts import CANCELLED, LOST, TIMEOUT, Attempts, Run, Tools
 from trigger.worker.outcome import CRASHED, RELEASED, Outcome
 from trigger.worker.progress import Progress
 from trigger.worker.report import Failure, Report
@@ -185,8 +185,9 @@ class Runner:
                 self._note_end(attempt.step, attempt.number, time.monotonic() - attempt.began, told)
 
     def _is_crash(self, step: Step, failure: Failure) -> bool:
-        """Whether the execution is to run again because the step's process was killed, as for a plain function."""
-        return failure.crashed and step.retry is None and self._run.crashes + 1 < self._crashes
+        """Whether the execution is to run again because the step's process was killed, as for a plain function. A step
+        that says itself how often it is tried is not; and the last time, the step has failed."""
+        return failure is LOST or (failure.crashed and step.retry is None and self._run.crashes + 1 < self._crashes)
 
     def _note_end(self, step: Step, number: int, seconds: float, told: Report) -> None:
         """Takes note of how an attempt has ended, after so many seconds."""

@@ -286,7 +286,7 @@ class Worker(RqWorker):
             if wanted.is_lost:
                 events.taken_over(about)
             elif self._end(Ended(uid, run, result, seconds), about):
-                if result.status != CRASHED:
+                if not wanted.is_said:
                     events.ended(about, job.attempt, seconds, result)
             else:
                 events.taken_over(about)
@@ -359,8 +359,10 @@ class Worker(RqWorker):
             keys=[Job.key_for(uid), self.executions_key],
             args=[self._queue, uid, run, "crash" if why == CRASHED else "stop", *self._budget()],
         )
-        if why == CRASHED or (self._wanted is not None and self._wanted.put_back):
+        wanted = self._wanted
+        if answer != b"lost" and wanted is not None and (why == CRASHED or wanted.put_back):
             events.interrupted(about, "crash" if why == CRASHED else "stop", answer.decode())
+            wanted.is_said = True
         self._next_reap = min(self._next_reap, time.monotonic() + 1.0)
         return answer != b"lost"
 
