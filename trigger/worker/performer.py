@@ -190,7 +190,8 @@ class Performer:
                 for step in self._steps.values():
                     templates.prepare([step.when, step.env, dataclasses.asdict(step.action)])
         known = self._subject
-        self._subject = dataclasses.replace(known, done={**known.done, **order["done"]}, error=order["error"])
+        if order["done"] or order["error"]:
+            self._subject = dataclasses.replace(known, done={**known.done, **order["done"]}, error=order["error"])
         return _Attempt(self._steps[order["step"]], order["number"], order["seconds"], self._subject)
 
     def _perform(self, attempt: _Attempt) -> bool:
@@ -250,7 +251,8 @@ class Performer:
         )
         with context.entered(current):
             if action.arguments is None:
-                result = called(json.loads(json.dumps(subject.input)))  # its own: the next step's stays as it is
+                # A step has its own: the next one's stays as it is.
+                result = called(json.loads(json.dumps(subject.input)) if attempt.step.name else subject.input)
             else:
                 arguments = render(action.arguments, names)
                 self._note(arguments)

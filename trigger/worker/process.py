@@ -15,7 +15,7 @@ from typing import Any
 from trigger.config.model import Config
 from trigger.executions.log import STREAMS, Stream
 from trigger.worker import channel, processes
-from trigger.worker.channel import CLEAN, ENDED, MAX_MESSAGE, PID, SPOILT, UNSTARTED, WARM, heard
+from trigger.worker.channel import CLEAN, ENDED, LAST, MAX_MESSAGE, PID, SPOILT, UNSTARTED, WARM, heard
 from trigger.worker.collected import Collected
 from trigger.worker.guardian import spawn
 from trigger.worker.loop import Loop
@@ -70,7 +70,9 @@ class Process:
         self._still_read: int | None = None  # bytes, of one that was let go
         self._status: int | None = None
         self._told: tuple[str, set[str]] = ("", set())  # a run, and the steps whose ends it knows
+        self._poll = select.poll()
         for descriptor, stream in self._open.items():
+            self._poll.register(descriptor, select.POLLIN)
             os.set_blocking(descriptor, False)
             loop.add(descriptor, self.hear if stream is None else lambda fd=descriptor: self._read(fd))  # type: ignore[misc]
 
@@ -127,6 +129,8 @@ class Process:
             self._add_pieces(last, pieces)
             last = None
             self._note(kind, level, text)
+            if kind == LAST:  # what comes after it has time
+                break
         self._add_pieces(last, pieces)
 
     def _message(self) -> tuple[bytes, float, bytes, bytes] | None:
@@ -194,6 +198,8 @@ class Process:
 
     def read_rest(self) -> None:
         """Reads what is left of an attempt, when nothing more is written of it."""
+        if not self._poll.poll(0):
+            return
         self.hear()
         for pipe in (self._out, self._err):
             left = _LAST
@@ -203,6 +209,7 @@ class Process:
     def await_look(self, seconds: float) -> bool:
         """Whether it says within that time that it can be given work."""
         deadline = time.monotonic() + seconds
+        self.hear()
         while self.is_clean is None and not self.has_ended and (left := deadline - time.monotonic()) > 0:
             select.select([self._sock], [], [], left)
             self.hear()
@@ -265,3 +272,4 @@ class Process:
         if descriptor in self._open:
             del self._open[descriptor]
             self._loop.remove(descriptor)
+            self._poll.unregister(descriptor)

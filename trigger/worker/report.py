@@ -27,6 +27,8 @@ MAX_REPORT = MAX_OUTPUT + 64 * 1024
 # How deep an output may be nested: more than anybody means, and less than what reads it bears.
 MAX_DEPTH = 200
 
+_encode = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
+
 FALSE = "its `when` is false"
 
 
@@ -62,7 +64,7 @@ class Report:
 def done(output: Any) -> Report:
     """The report of a step that put out a value; a failure when that is no JSON, a marker when it is too large."""
     try:
-        text = json.dumps(output, allow_nan=False, separators=(",", ":"))
+        text = _encode(output)
     except (TypeError, ValueError, RecursionError) as error:
         return Report(failure=Failure("OutputError", f"the output is not JSON: {error}", again=False))
     if _is_deep(text.encode()):

@@ -11,7 +11,6 @@ import socket
 import sys
 import threading
 import time
-from pathlib import Path
 
 from trigger.worker import processes
 
@@ -24,8 +23,10 @@ MAX_USES = 10_000
 LONG = 1.0
 EVERY = 50
 
-_STATUS = Path("/proc/self/status")
-_SAME = ("Umask", "SigBlk", "SigIgn", "SigCgt", "Uid", "Gid")
+# What proc_pid_status(5) says of this process, and must go on to say; and its size, in kB.
+_STATUS = "/proc/self/status"
+_SAME = (b"Umask:", b"Uid:", b"Gid:", b"SigBlk:", b"SigIgn:", b"SigCgt:", b"Threads:")
+_SIZE = b"VmRSS:"
 _LIMITS = sorted({getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")})
 _TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
 _CAUGHT = (signal.SIGTERM, signal.SIGINT)
@@ -44,12 +45,14 @@ class Before:
     def __init__(self, descriptors: tuple[int, ...]) -> None:
         self._descriptors = descriptors
         self._environ = os.environ
-        self._variables = dict(os.environ)
+        self._variables = _variables().copy()
         self._streams = sys.stdout, sys.stderr
-        status = _status()
-        self._size = _size(status)
-        self._threads = status["Threads"]
-        self._same = self._all(status)
+        lines = _status()
+        self._kept = [number for number, line in enumerate(lines) if line.startswith(_SAME)]
+        (self._size_at,) = [number for number, line in enumerate(lines) if line.startswith(_SIZE)]
+        self._lines = self._kept_of(lines)
+        self._size = self._size_of(lines)
+        self._same = self._all()
         self._open = _open_descriptors()
         self._uses = 0
         self._looked_at = time.monotonic()
@@ -68,18 +71,24 @@ class Before:
         self._uses += 1
         if processes.has_children() or self._uses >= MAX_USES:
             return False
-        status = _status()
+        lines = _status()
         for _ in range(_LOOKS):
-            if status["Threads"] == self._threads or threading.active_count() > 1:
+            if self._kept_of(lines) == self._lines or threading.active_count() > 1:
                 break
             time.sleep(_MOMENT)
-            status = _status()
-        size = _size(status)
-        if status["Threads"] != self._threads or size - self._size > MAX_GROWTH or size > max(MAX_SIZE, self._size):
+            lines = _status()
+        size = self._size_of(lines)
+        if self._kept_of(lines) != self._lines or size > max(MAX_SIZE, self._size) or size > self._size + MAX_GROWTH:
             return False
         if (sys.stdout, sys.stderr) != self._streams or any(stream.closed for stream in self._streams):
             return False
-        return self._all(status) == self._same and self._has_same_descriptors()
+        return self._all() == self._same and self._has_same_descriptors()
+
+    def _kept_of(self, lines: list[bytes]) -> list[bytes]:
+        return [lines[number] for number in self._kept]
+
+    def _size_of(self, lines: list[bytes]) -> int:
+        return int(lines[self._size_at].split()[1])
 
     def _has_same_descriptors(self) -> bool:
         now = time.monotonic()
@@ -90,15 +99,14 @@ class Before:
         return len(_open_descriptors()) - len(self._open) <= 64
 
     def _restores_environment(self) -> bool:
-        if dict(os.environ) != self._variables:
-            os.environ.clear()
-            os.environ.update(self._variables)
+        if _variables() != self._variables:
+            os.environb.clear()
+            os.environb.update(self._variables)
         return os.environ is self._environ
 
-    def _all(self, status: dict[str, str]) -> tuple[object, ...]:
+    def _all(self) -> tuple[object, ...]:
         root = logging.getLogger()
         return (
-            [status.get(name) for name in _SAME],
             _folder(),
             [signal.getsignal(signum) for signum in _CAUGHT],
             [signal.getitimer(timer) for timer in _TIMERS],
@@ -110,14 +118,18 @@ class Before:
         )
 
 
-def _status() -> dict[str, str]:
-    """What proc_pid_status(5) says of this process, by name."""
-    pairs = (line.partition(":") for line in _STATUS.read_text().splitlines())
-    return {name: value.strip() for name, _, value in pairs}
+def _status() -> list[bytes]:
+    file = os.open(_STATUS, os.O_RDONLY)
+    try:
+        return os.read(file, 8192).split(b"\n")
+    finally:
+        os.close(file)
 
 
-def _size(status: dict[str, str]) -> int:
-    return int(status["VmRSS"].split()[0])
+def _variables() -> dict[bytes, bytes]:
+    """What is under os.environ: a look at that itself decodes each variable."""
+    found: dict[bytes, bytes] = vars(os.environ)["_data"]
+    return found
 
 
 def _open_descriptors() -> list[str]:

@@ -18,7 +18,6 @@ import signal
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC
 from typing import Any
 
 from redis import Redis
@@ -28,6 +27,7 @@ from rq.command import parse_payload
 from rq.serializers import JSONSerializer
 from rq.worker import Worker as RqWorker
 
+from trigger import executions
 from trigger.config import Watcher
 from trigger.errors import StartError, WorkflowError
 from trigger.executions import Retention, tracing
@@ -90,7 +90,6 @@ class Worker(RqWorker):
             [queue],
             name=secrets.token_hex(6),
             connection=connect(2.0),
-            job_class=Job,
             serializer=JSONSerializer,
             worker_ttl=self._timing.worker_key,
             prepare_for_work=False,
@@ -102,7 +101,6 @@ class Worker(RqWorker):
         self._release = self.connection.register_script(scripts.RELEASE)
         self._reap_script = self.connection.register_script(scripts.REAP)
         self._kept = Retention(self.connection)
-        self._blank = Job("blank", connection=self.connection, serializer=JSONSerializer)
         self._exchange = Exchange(connect(PATIENCE), queue, self.name, lease=self._timing.lease)
         self._loop = Loop()
         self._bell = Bell(self.connection, self.queues[0].key, self._loop)
@@ -169,8 +167,10 @@ class Worker(RqWorker):
             self._edited = self._watcher.poll() or self._edited
         if self._stop_at is not None and now >= self._stop_at and self._wanted is not None:
             self._wanted.put_back = True
-        due = [now + seconds, self._next_look, self._next_beat, self._next_reap, self._stop_at or math.inf]
-        self._loop.wait(min(moment for moment in due if moment > now) - now)
+        due = min(now + seconds, self._next_look, self._next_beat, self._next_reap)
+        if self._stop_at is not None and self._stop_at > now:
+            due = min(due, self._stop_at)
+        self._loop.wait(due - now)
 
     def _keep_in_touch(self) -> None:
         """Beats, reaps and listens to commands as each is due; a Redis that can't be reached is tried again."""
@@ -269,9 +269,8 @@ class Worker(RqWorker):
     def _execute(self, taken: Taken) -> None:
         """Has an execution run, and records how it ended."""
         started, uid, run = time.monotonic(), taken.uid, taken.execution
-        job = self._blank.with_id(uid)
         try:
-            job.restore(taken.fields)
+            job = Job.of_hash(uid, taken.fields)
         except WorkflowError as error:
             about = tracing.of_job(uid, taken.fields.get(b"meta"), taken.fields.get(b"description"))
             events.unreadable(about, f"{error}")
@@ -301,7 +300,7 @@ class Worker(RqWorker):
             return outcome.failed("WorkflowError", f"The config names no workflow {job.workflow!r} (any more)")
         tools = Tools(self.connection, config, self._pool, wanted, self._wait, lambda: self._stop_at is not None)
         run = Run(
-            uid=job.id,
+            uid=job.uid,
             request_id=job.request,
             run=wanted.run,
             module=job.module,
@@ -309,7 +308,7 @@ class Worker(RqWorker):
             attempt=job.attempt,
             failures=job.failures,
             crashes=job.crashes,
-            timeout=int(job.timeout or workflow.timeout),
+            timeout=job.timeout or workflow.timeout,
             input=job.input,
             secrets=frozenset((*secret_values(job.input, job.secrets), *config.masked)),
             now=_redis_clock(job),
@@ -356,7 +355,7 @@ class Worker(RqWorker):
         """Puts an execution back; one that has lost its process counts that, and waits a while if it was not the first
         time."""
         answer: bytes = self._release(
-            keys=[Job.key_for(uid), self.executions_key],
+            keys=[executions.JOB + uid, self.executions_key],
             args=[self._queue, uid, run, "crash" if why == CRASHED else "stop", *self._budget()],
         )
         wanted = self._wanted
@@ -454,9 +453,7 @@ class Worker(RqWorker):
 
 def _redis_clock(job: Job) -> Callable[[], int]:
     """Redis' time in ms, from what it was when the job was taken: the times of its steps add up with the job's own."""
-    taken = job.started_at
-    began = taken.replace(tzinfo=UTC).timestamp() if taken is not None else time.time()
-    offset = began - time.monotonic()
+    offset = job.started_at - time.monotonic()
     return lambda: int((time.monotonic() + offset) * 1000)
 
 
