@@ -21,7 +21,7 @@ MAX_USES = 10_000
 
 # Descriptors are counted after work that took longer than this, in seconds, and after every so many pieces of work.
 LONG = 1.0
-EVERY = 50
+EVERY = 20
 
 # What proc_pid_status(5) says of this process, and must go on to say; and its size, in kB.
 _STATUS = "/proc/self/status"
