@@ -87,7 +87,7 @@ def test_an_execution_whose_child_dies_while_redis_is_away_runs_again(
     else:
         child = child_of(worker)
         os.kill(child, signal.SIGKILL)
-        eventually(lambda: "the worker's child died" in own_rig.log())
+        eventually(lambda: "the execution's end can't be recorded" in own_rig.log())
     own_redis.start()
     if both:
         own_rig.start_with()

@@ -207,10 +207,8 @@ def rig(tmp_path: Path, redis: Redis, redis_server: OwnRedis) -> Iterator[FaultR
     rig = FaultRig(tmp_path, redis, redis_server.url)
     with (tmp_path / "work.py").open("a") as file:
         file.write(FOREIGN)
-    rig.configure(
-        "".join(f"  {name}: work:{name}\n" for name in NAMES if name != "state")
-        + "  slow_first: work:slow_first\ncancel_grace: 1s\n"
-    )
+    listed = [name for name in NAMES if name != "state"] + ["slow_first"]
+    rig.configure("".join(f"  {name}: work:{name}\n" for name in listed) + "cancel_grace: 1s\n")
     yield rig
     rig.close()
     for pid in pids_of(tmp_path):
@@ -398,7 +396,7 @@ def test_what_a_worker_that_died_held_is_not_kept(rig: FaultRig, redis: Redis) -
     uid = rig.submit("slow_first", {"seconds": 60})
     rig.started(uid)
     (held,) = redis.keys("rq:worker:*:executions")
-    assert 0 < redis.ttl(held) <= 3600
+    eventually(lambda: 0 < redis.ttl(held) <= 3600)
     worker.kill()
     rig.start_with()
     rig.succeeded(uid)

@@ -30,10 +30,14 @@ class Bell:
         self._connection: Any = None
         self._descriptor = -1
         self._asked_at: float | None = None  # None: there is no question open
-        self._rung = False
+        self._error: RedisError | None = None  # that came instead of an answer
+        self.has_answered = False  # the last question was
 
     def listen(self) -> None:
-        """Asks, if no question is open. Raises what redis-py raises, also when an answer is overdue."""
+        """Asks, if no question is open. Raises what redis-py raises, also what came instead of the last answer."""
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
         if self._asked_at is not None:
             if time.monotonic() - self._asked_at > WAIT + PATIENCE:
                 self.close()
@@ -47,18 +51,14 @@ class Bell:
         self._connection.send_command("BLMOVE", self._key, self._key, "RIGHT", "RIGHT", WAIT)
         self._asked_at = time.monotonic()
 
-    def has_rung(self) -> bool:
-        """Whether the queue has held something since this was last asked."""
-        rung, self._rung = self._rung, False
-        return rung
-
     def _hear(self) -> None:
+        """The end of a wait is all there is to say: the worker looks into its queue after each."""
         try:
-            self._rung = self._connection.read_response() is not None or self._rung
-            self._asked_at = None
-        except RedisError:  # the connection is of no use any more; the next question makes another
+            self._connection.read_response()
+            self._asked_at, self.has_answered = None, True
+        except RedisError as error:  # the next question is asked on another connection
             self.close()
-            self._rung = True  # whoever looks into the queue now finds out what is wrong
+            self._error, self.has_answered = error, False
 
     def close(self) -> None:
         """Closes the connection; the next question opens another."""

@@ -22,6 +22,7 @@ from typing import Any
 
 from redis import Redis
 from redis.client import PubSub
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from rq.command import parse_payload
 from rq.serializers import JSONSerializer
@@ -112,7 +113,8 @@ class Worker(RqWorker):
         self._uid = ""  # of the execution in hand
         self._edited = False  # the processes are of an earlier config
         self._registered = False
-        self._in_touch = False
+        self._in_touch = False  # the last beat was answered
+        self._gets_work = True  # so was the last question for work
         self._stop_at: float | None = None
         self._stopping_since = 0.0
         self._idle_since = math.inf
@@ -175,12 +177,13 @@ class Worker(RqWorker):
     def _keep_in_touch(self) -> None:
         """Beats, reaps and listens to commands as each is due; a Redis that can't be reached is tried again."""
         now = time.monotonic()
-        if now < min(self._next_beat, self._next_reap) and self._commands is not None:
+        if now < min(self._next_beat, self._next_reap):
             return
         try:
             if not self._registered:
                 self._register()
-            if now >= self._next_beat:
+            beats = now >= self._next_beat
+            if beats:
                 self._next_beat = now + self._timing.beat
                 self._send_beat()
             if now >= self._next_reap:
@@ -190,9 +193,8 @@ class Worker(RqWorker):
             self._subscribe()
         except RedisError as error:
             self._lose_touch(error)
-            self._next_beat = now + self._timing.tick
         else:
-            if not self._in_touch:
+            if beats and not self._in_touch:
                 logger.info("worker %s serves queue %s", self.name, self._queue)
                 self._in_touch = True
                 self._say_durability()
@@ -202,9 +204,7 @@ class Worker(RqWorker):
             logger.warning("Redis can't be reached: %s; trying again until it can", error)
         self._in_touch = False
         self._close_commands()
-        self._bell.close()
-        self._next_beat = 0.0
-        self._not_before = time.monotonic() + PAUSE
+        self._next_beat = time.monotonic() + self._timing.tick
 
     def _say_durability(self) -> None:
         """What this Redis promises, said at the start and whenever it has been away: it may be another one."""
@@ -251,12 +251,16 @@ class Worker(RqWorker):
         if now < self._not_before:
             return False
         try:
-            self._bell.has_rung()
             self._note(self._exchange())
             if self._taken is None and now >= self._not_before:
                 self._bell.listen()
         except RedisError as error:
-            self._lose_touch(error)
+            if self._gets_work:
+                logger.warning("Redis can't be asked for work: %s; trying again until it can", error)
+            self._gets_work = False
+            self._bell.close()
+            self._not_before = now + PAUSE
+        self._gets_work = self._gets_work or self._taken is not None or self._bell.has_answered
         return self._taken is not None
 
     def _note(self, reply: Reply) -> None:
@@ -316,11 +320,16 @@ class Worker(RqWorker):
         )
         if not workflow.steps:
             return run_function(tools, workflow, run)
+        is_said = False
         while True:
             try:
                 return Runner(tools, workflow, run, crashes=config.crashes).run()
             except RedisError as error:
-                self._lose_touch(error)
+                if not is_said:
+                    logger.warning(
+                        "the execution's steps can't be read: %s; trying until they are", error, extra={"fields": about}
+                    )
+                is_said = True
                 if wanted.is_lost or self._stop_at is not None:
                     return Outcome(RELEASED)
                 self._wait(PAUSE)
@@ -332,6 +341,7 @@ class Worker(RqWorker):
         False when the execution was no longer this run's to end. A repeated call whose first reply was lost also
         answers False: then all is recorded already.
         """
+        is_said = False
         while True:
             try:
                 if ended.result.status in (RELEASED, CRASHED):
@@ -339,11 +349,11 @@ class Worker(RqWorker):
                 takes = self._stop_at is None and not self._edited and self._pool.is_ready()
                 reply = self._exchange(ended, take=takes)
             except RedisError as error:
-                if self._in_touch:
+                if not is_said:
                     logger.warning(
                         "the execution's end can't be recorded: %s; trying until it is", error, extra={"fields": about}
                     )
-                self._lose_touch(error)
+                is_said = True
                 if self._stop_at is not None and time.monotonic() >= self._stop_at:
                     return True
                 self._wait(PAUSE)
@@ -411,14 +421,17 @@ class Worker(RqWorker):
             return
         commands = self.connection.pubsub(ignore_subscribe_messages=True)
         commands.subscribe(self.pubsub_channel_name)
-        connection: Any = commands.connection
-        self._commands, self._commands_at = commands, connection._sock.fileno()
+        self._commands, self._commands_at = commands, _descriptor(commands)
         self._loop.add(self._commands_at, self._hear)
 
     def _hear(self) -> None:
         """Does what a command says."""
+        if self._commands is None:
+            return
         try:
-            message = self._commands.get_message(timeout=0) if self._commands is not None else None
+            message = self._commands.get_message(timeout=0)
+            if _descriptor(self._commands) != self._commands_at:
+                raise RedisConnectionError("the connection for commands was lost")  # redis-py has made another
         except RedisError as error:
             self._lose_touch(error)
             return
@@ -449,6 +462,13 @@ class Worker(RqWorker):
             except RedisError:
                 pass
             self._commands = None
+
+
+def _descriptor(commands: PubSub) -> int:
+    """What can be read when a command comes; -1 where there is no connection."""
+    connection: Any = commands.connection
+    sock = connection._sock if connection is not None else None
+    return sock.fileno() if sock is not None else -1
 
 
 def _redis_clock(job: Job) -> Callable[[], int]:
