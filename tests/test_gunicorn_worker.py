@@ -38,9 +38,9 @@ def app(environ, start_response):
 
 # Our settings, with another patience where a test would have to wait for it.
 SETTINGS = """
-import trigger.gunicorn_worker
-trigger.gunicorn_worker.REQUEST_SECONDS = {patience}
 exec(compile(open({conf!r}).read(), {conf!r}, "exec"))
+import trigger.connection
+trigger.connection.REQUEST_SECONDS = {patience}
 """
 
 
