@@ -1,6 +1,8 @@
 """gunicorn's settings for `python -m trigger web` (https://docs.gunicorn.org/en/stable/settings.html)."""
 
-# Everything that is imported from here on has to find gevent's sockets, locks and threads: this comes first.
+# ruff: noqa: E402
+# Everything that is imported from here on has to find gevent's sockets, locks and threads: this comes first. Processes
+# are started by threads of gevent's pool, where its own subprocess can't work.
 # isort: off
 from gevent import monkey
 

@@ -60,6 +60,9 @@ class Settings:
 class BoundedRequest(Request):
     """gunicorn's request, with a bound on its headers; "100 Continue" waits until the body is wanted."""
 
+    version: tuple[int, int]
+    _expected_100_continue: bool
+
     def parse(self, unreader: Connection) -> bytes:
         self.max_buffer_headers = HEAD_BYTES
         rest: bytes = super().parse(unreader)
@@ -133,6 +136,8 @@ class Server(StreamServer):
 class Worker(GeventWorker):
     """gunicorn's gevent worker, with our loop over a connection's requests."""
 
+    sockets: list[Any]
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._settings = Settings(self.cfg)
@@ -191,7 +196,7 @@ class Worker(GeventWorker):
             pass  # it was closed
         except OSError as error:
             log.debug("the connection of %s broke off: %s", client, error)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  whatever it is, an answer is due
             self.handle_error(None, connection, client, error)
             connection.part()
         finally:
@@ -202,9 +207,7 @@ class Worker(GeventWorker):
 
         Nothing is sent before the app has answered, so that whatever is raised can be answered by handle_error.
         """
-        answer, environ = wsgi.create(
-            request, connection, client, server, self._settings, response_class=WholeResponse
-        )
+        answer, environ = wsgi.create(request, connection, client, server, self._settings, response_class=WholeResponse)
         pieces = self.wsgi(environ, answer.start_response)
         try:
             for piece in pieces:
