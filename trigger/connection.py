@@ -11,6 +11,7 @@ from socket import SHUT_RDWR, SHUT_WR
 from typing import Any
 
 import gevent
+from gevent.socket import wait
 from gunicorn.http import errors
 from gunicorn.http.unreader import SocketUnreader
 
@@ -23,6 +24,8 @@ PARTING_SECONDS = 2.0
 # What all connections of a process may hold: bodies that are not complete, and answers that are not read.
 ALL_HELD_BYTES = 24 * 1024 * 1024
 RECEIVE_BYTES = 64 * 1024
+
+READ = 1  # libev's EV_READ
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -58,6 +61,7 @@ class Connection(SocketUnreader):
     def __init__(self, sock: Any, others: Connections) -> None:
         super().__init__(sock)
         self._others = others
+        self._readable = gevent.get_hub().loop.io(sock.fileno(), READ)
         self.idle = True  # no byte of the present request has come
         self.waits = False  # for the client to send or to read
         self.held = 0
@@ -70,6 +74,11 @@ class Connection(SocketUnreader):
         self._others[self] = None
         self.idle = not self.buf.tell()
         self.deadline = time.monotonic() + (seconds if self.idle else REQUEST_SECONDS)
+
+    def close(self) -> None:
+        """Let go of all that the connection holds. Its socket is gevent's server's to close."""
+        self.end()
+        self._readable.close()
 
     def end(self) -> None:
         """Let go of the request."""
@@ -89,6 +98,8 @@ class Connection(SocketUnreader):
         self.sock.settimeout(left)
         self.waits = True
         try:
+            if self.idle:  # most often nothing is there yet; and where it is, others get their turn first
+                wait(self._readable, left, TimeoutError())
             piece: bytes = super().chunk(size_hint)
             self._hold(len(piece))
         except (TimeoutError, BlockingIOError):

@@ -190,7 +190,8 @@ class Worker(GeventWorker):
                 if not self._answer(request, parser, connection, client, server):
                     break
                 patience = self._settings.keepalive
-                gevent.sleep(0)  # or a client that has sent its next request already would be served again and again
+                if connection.buf.tell():  # or a client that has sent its next requests already would be served first
+                    gevent.sleep(0)
             connection.part()
         except StopIteration:
             pass  # it was closed
@@ -200,7 +201,7 @@ class Worker(GeventWorker):
             self.handle_error(None, connection, client, error)
             connection.part()
         finally:
-            connection.end()
+            connection.close()
 
     def _answer(self, request: Any, parser: Parser, connection: Connection, client: Any, server: Any) -> bool:
         """Let the app answer; whether the connection can be used again.
