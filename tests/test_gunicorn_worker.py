@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -30,6 +31,9 @@ def app(environ, start_response):
     except TimeoutError:
         start_response("408 Request Timeout", [("Content-Length", "0")])
         return [b""]
+    if environ["PATH_INFO"] == "/large":
+        start_response("200 OK", [("Content-Length", "20000000")])
+        return [b"x" * 20_000_000]
     seen = {k: v for k, v in environ.items() if isinstance(v, str)} | {"size": len(body), "pid": os.getpid()}
     answer = json.dumps(seen).encode()
     start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(answer)))])
@@ -40,7 +44,7 @@ def app(environ, start_response):
 SETTINGS = """
 exec(compile(open({conf!r}).read(), {conf!r}, "exec"))
 import trigger.connection
-trigger.connection.REQUEST_SECONDS = {patience}
+trigger.connection.REQUEST_SECONDS = trigger.connection.ANSWER_SECONDS = {patience}
 """
 
 
@@ -326,6 +330,28 @@ def test_one_byte_at_a_time_does_not_extend_the_deadline(hasty: Web) -> None:
     eventually(dripped)
 
 
+def test_a_client_that_does_not_read_its_answer_is_cut_off(hasty: Web) -> None:
+    connection = hasty.connect()
+    connection.sendall(b"GET /large HTTP/1.1\r\nHost: h\r\n\r\n")
+    assert connection.recv(1) == b"H"
+    time.sleep(2)  # four times as long as it may take
+    came = 1
+    with suppress(ConnectionResetError):
+        while piece := connection.recv(1_000_000):
+            came += len(piece)
+    assert came < 20_000_000
+
+
+def test_a_client_that_reads_slowly_gets_all_of_its_answer(hasty: Web) -> None:
+    connection = hasty.connect()
+    connection.sendall(b"GET /large HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+    came = 0
+    while piece := connection.recv(1_000_000):
+        came += len(piece)
+        time.sleep(0.05)
+    assert came > 20_000_000
+
+
 def test_slow_clients_leave_no_traceback_in_the_log(hasty: Web) -> None:
     for dawdle in DAWDLERS.values():
         connection = hasty.connect()
@@ -368,6 +394,21 @@ def test_bodies_that_never_end_fill_no_memory(make_web: Callable[..., Web]) -> N
     connection.sendall(post(b"hello"))
     assert Answer(connection).json()["size"] == 5
     assert sum(map(resident, web.workers())) - before < 75_000_000  # 2 processes with 24 MiB each, and a copy of some
+
+
+def test_answers_that_are_never_read_fill_no_memory(make_web: Callable[..., Web]) -> None:
+    web = make_web(patience=60)
+    before = sum(map(resident, web.workers()))
+    unread = [web.connect() for _ in range(20)]
+    for connection in unread:
+        connection.sendall(b"GET /large HTTP/1.1\r\nHost: h\r\n\r\n")
+    for connection in unread:
+        with suppress(OSError):
+            connection.recv(1)
+    connection = web.connect()
+    connection.sendall(post(b"hello"))
+    assert Answer(connection).json()["size"] == 5
+    eventually(lambda: sum(map(resident, web.workers())) - before < 150_000_000)  # of 400 MB
 
 
 # What gunicorn refuses itself
