@@ -396,21 +396,6 @@ def test_bodies_that_never_end_fill_no_memory(make_web: Callable[..., Web]) -> N
     assert sum(map(resident, web.workers())) - before < 75_000_000  # 2 processes with 24 MiB each, and a copy of some
 
 
-def test_answers_that_are_never_read_fill_no_memory(make_web: Callable[..., Web]) -> None:
-    web = make_web(patience=60)
-    before = sum(map(resident, web.workers()))
-    unread = [web.connect() for _ in range(20)]
-    for connection in unread:
-        connection.sendall(b"GET /large HTTP/1.1\r\nHost: h\r\n\r\n")
-    for connection in unread:
-        with suppress(OSError):
-            connection.recv(1)
-    connection = web.connect()
-    connection.sendall(post(b"hello"))
-    assert Answer(connection).json()["size"] == 5
-    eventually(lambda: sum(map(resident, web.workers())) - before < 150_000_000)  # of 400 MB
-
-
 # What gunicorn refuses itself
 
 REFUSED = {
