@@ -38,7 +38,7 @@ class Pair:
 @pytest.fixture
 def pairs() -> Iterator[list[Pair]]:
     others = Connections()
-    pairs = [Pair(others) for _ in range(4)]
+    pairs = [Pair(others) for _ in range(6)]
     yield pairs
     for pair in pairs:
         pair.close()
@@ -49,15 +49,24 @@ def test_of_those_that_hold_too_much_the_oldest_are_cut_off(pairs: list[Pair]) -
     others = pairs[0].connection._others
     sending = [pair.sends() for pair in pairs]
     gevent.joinall(sending[:2], timeout=5)
-    assert [greenlet.dead for greenlet in sending] == [True, True, False, False]
+    assert [greenlet.dead for greenlet in sending] == [True, True, False, False, False, False]
     assert all(isinstance(greenlet.exception, OSError) for greenlet in sending[:2])
-    assert others.held == 2 * len(LARGE) <= module.ALL_HELD_BYTES
+    assert others.held == 4 * module.COUNTED_BYTES == module.ALL_HELD_BYTES
     for pair in pairs[2:]:
         came = 0
         while came < len(LARGE):
             came += len(pair.client.recv(1_000_000))
     gevent.joinall(sending, timeout=5, raise_error=False)
-    assert [greenlet.exception for greenlet in sending[2:]] == [None, None]
+    assert [greenlet.exception for greenlet in sending[2:]] == [None] * 4
+
+
+def test_an_answer_larger_than_all_may_hold_can_be_read(pairs: list[Pair]) -> None:
+    size = 2 * module.ALL_HELD_BYTES
+    sending = gevent.spawn(pairs[0].connection.send, b"x" * size)
+    came = 0
+    while came < size:
+        came += len(pairs[0].client.recv(1_000_000))
+    assert sending.get(timeout=5) is None
 
 
 def test_who_serves_a_request_is_never_cut_off(pairs: list[Pair]) -> None:

@@ -7,6 +7,7 @@ bounds what they hold together: those that have waited longest for their clients
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from socket import SHUT_RDWR, SHUT_WR
 from typing import Any
 
@@ -23,6 +24,8 @@ ANSWER_SECONDS = 10.0
 PARTING_SECONDS = 2.0
 # What all connections of a process may hold: bodies that are not complete, and answers that are not read.
 ALL_HELD_BYTES = 24 * 1024 * 1024
+# Of one connection this much counts at most: the description of 10,000 APIs alone has 27 MB, and is to arrive too.
+COUNTED_BYTES = ALL_HELD_BYTES // 4
 RECEIVE_BYTES = 64 * 1024
 
 READ = 1  # libev's EV_READ
@@ -39,10 +42,19 @@ class Connections(dict["Connection", None]):
 
     held = 0  # bytes
 
-    def cut_one(self, *, holding: bool = False) -> bool:
-        """Cut off the connection that has waited longest for its client; with `holding` one that holds memory."""
+    def cut_one(self) -> bool:
+        """Cut off the connection that has waited longest for its client."""
+        return self._cut_first(lambda connection: connection.waits)
+
+    def hold(self, size: int, by: Connection) -> None:
+        """Count what one of them holds more than before; to make room for it, cut off others that hold something."""
+        self.held += size
+        while self.held > ALL_HELD_BYTES and self._cut_first(lambda one: one.waits and one.held > 0 and one is not by):
+            pass
+
+    def _cut_first(self, may_be: Callable[[Connection], bool]) -> bool:
         for connection in self:
-            if connection.waits and (connection.held or not holding):
+            if may_be(connection):
                 connection.cut()
                 return True
         return False
@@ -155,7 +167,6 @@ class Connection(SocketUnreader):
             pass
 
     def _hold(self, size: int) -> None:
+        size = min(size, COUNTED_BYTES - self.held)
         self.held += size
-        self._others.held += size
-        while self._others.held > ALL_HELD_BYTES and self._others.cut_one(holding=True):
-            pass
+        self._others.hold(size, self)
