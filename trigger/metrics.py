@@ -119,10 +119,12 @@ def _apis(totals: Iterator[counters.ApiTotals]) -> Iterator[Metric]:
             attempts += _samples(api, {"retried": 0, "interrupted": 0, **of.attempts})
     names = ["module", "method"]
     text = "Calls of APIs by outcome: accepted, replayed (by Idempotency-Key), or the code of the refusal."
-    yield _counter("trigger_calls", text, answered, [*names, "outcome"])
-    yield _counter("trigger_executions", "Executions that have ended, by final status.", ended, [*names, "status"])
+    yield offload(_counter, "trigger_calls", text, answered, [*names, "outcome"])
+    yield offload(
+        _counter, "trigger_executions", "Executions that have ended, by final status.", ended, [*names, "status"]
+    )
     text = "Attempts at executions by how they ended: a final status, retried, or interrupted with the worker."
-    yield _counter("trigger_attempts", text, attempts, [*names, "outcome"])
+    yield offload(_counter, "trigger_attempts", text, attempts, [*names, "outcome"])
 
 
 def _samples(api: tuple[str, str], counts: Mapping[str, int]) -> list[Sample]:
