@@ -8,7 +8,7 @@ has meanwhile. Making, configuring and closing connections stays redis-py's.
 from __future__ import annotations
 
 import hashlib
-import threading
+import time
 from collections import deque
 from collections.abc import Iterable
 from typing import Any
@@ -37,8 +37,8 @@ class Script:
 
     def __init__(self, redis: Redis, text: str, count: int) -> None:
         self._pool = redis.connection_pool
-        self._idle: deque[ConnectionInterface] = deque()  # whose append and pop are atomic
-        self._places = threading.Semaphore(CONNECTIONS)
+        # The one used last comes first; behind those that were made are those that may be. Append and pop are atomic.
+        self._idle: deque[ConnectionInterface | None] = deque([None] * CONNECTIONS)
         digest = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest().encode()  # as Redis names scripts
         self._known = b"*%d\r\n" % (count + 3) + pack(b"EVALSHA", digest, b"0")
         self._new = b"*%d\r\n" % (count + 3) + pack(b"EVAL", text.encode(), b"0")
@@ -48,26 +48,26 @@ class Script:
 
         Raises what redis-py raises. After a lost reply nobody can know whether the script has run.
         """
-        packed = b"".join(arguments)
-        if not self._places.acquire(timeout=PLACE_SECONDS):
-            raise RedisTimeoutError("all connections for this are in use")
-        try:
-            return self._called(packed)
-        finally:
-            self._places.release()
-
-    def _called(self, packed: bytes) -> Any:
-        try:
-            connection = self._idle.pop()
-        except IndexError:
-            connection = self._pool.connection_class(**self._pool.connection_kwargs)
+        command = b"".join(arguments)
+        connection = self._free() or self._pool.connection_class(**self._pool.connection_kwargs)
         try:
             try:
-                return _exchange(connection, self._known + packed)
+                return _exchange(connection, self._known + command)
             except NoScriptError:
-                return _exchange(connection, self._new + packed)
+                return _exchange(connection, self._new + command)
         finally:
             self._idle.append(connection)
+
+    def _free(self) -> ConnectionInterface | None:
+        """An idle connection; None: one may be made."""
+        deadline = time.monotonic() + PLACE_SECONDS
+        while True:
+            try:
+                return self._idle.pop()
+            except IndexError:
+                if time.monotonic() > deadline:
+                    raise RedisTimeoutError("all connections for this are in use") from None
+                time.sleep(0.005)
 
 
 def _exchange(connection: ConnectionInterface, command: bytes) -> Any:
