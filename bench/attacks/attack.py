@@ -39,7 +39,8 @@ def _pipeline(number: int, path: str) -> bytes:
 
 
 def _never_read(number: int, path: str) -> bytes:
-    return b"GET /console/static/console.css HTTP/1.1\r\nHost: localhost\r\n\r\n" * 300
+    """For something large that is open to everybody, such as the console's style sheet."""
+    return f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode() * 300
 
 
 def _wrong_password(number: int, path: str) -> bytes:
@@ -67,7 +68,7 @@ class Seen:
 def under_attack(name: str, url: str, connections: int = 40, seconds: float = 5.0) -> Seen:
     """Ask for /healthz again and again, each time on a new connection, while others attack.
 
-    The path of `url` is that of an API to send wrong passwords to.
+    The path of `url` is what "never-read" asks for, and the API that "wrong-passwords" are sent to.
     """
     place = urlsplit(url)
     attacker = multiprocessing.Process(target=_attack, args=(ATTACKS[name], place, connections, seconds + 1))
