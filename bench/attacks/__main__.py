@@ -1,6 +1,7 @@
 """Attack a running service of your own, and say how long others wait for /healthz meanwhile.
 
 python -m bench.attacks --attack pin --url http://127.0.0.1:8080
+python -m bench.attacks --attack never-read --url http://127.0.0.1:8080/console/static/console.0123456789ab.css
 python -m bench.attacks --attack wrong-passwords --url http://127.0.0.1:8080/v1/api/named/one/async
 """
 
