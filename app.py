@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from trigger import api, console, logs
 from trigger.auth import Guard
 from trigger.config import Settings
+from trigger.executions import Breaker
 from trigger.flask_app import App
 from trigger.inforce import private_data, redis_url, watch
 from trigger.queueing import Submitter, connect
@@ -37,6 +38,7 @@ def create_app(environ: Mapping[str, str] | None = None) -> App:
     service = Service(
         watcher=watcher,
         redis=redis,
+        breaker=Breaker(),
         submitter=Submitter(redis),
         guard=Guard(lambda: watcher.current.server.auth_failures),
         shapes=Shapes(),

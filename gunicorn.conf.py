@@ -1,10 +1,18 @@
 """gunicorn's settings for `python -m trigger web` (https://docs.gunicorn.org/en/stable/settings.html)."""
 
-from __future__ import annotations
+# ruff: noqa: E402
+# Everything that is imported from here on has to find gevent's sockets, locks and threads: this comes first. Processes
+# are started by threads of gevent's pool, where its own subprocess can't work.
+# isort: off
+from gevent import monkey
+
+monkey.patch_all(subprocess=False)
+# isort: on
 
 import gc
 import logging
 import os
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +38,8 @@ else:
 
 worker_class = Worker
 workers = 2
-threads = 8
-worker_connections = 800  # with our own files below 1024, the usual limit of open files
+# With our own files below the limit of open files, which is usually 1,024.
+worker_connections = max(16, min(800, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 200))
 # With one listening socket for all processes, one of them often takes every connection. A unix socket has only one.
 reuse_port = _settings.unix is None
 preload_app = False  # each process has its own config watcher and Redis connections

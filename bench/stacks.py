@@ -1,7 +1,7 @@
 """The stacks that the benches compare: ours and its peers, each with its own pinned packages, as a table.
 
 Commands are argument lists; {python}, {port}, {hooks} and {count} stand for what a run fills in. Every Flask peer has
-the kind and number of processes and threads that ours has, with a listening socket for each process.
+as many processes as ours, each with threads and a listening socket of its own.
 """
 
 from __future__ import annotations

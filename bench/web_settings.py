@@ -1,8 +1,8 @@
-"""gunicorn's settings: processes, threads and listening sockets, what we have beside what we could have.
+"""gunicorn's settings: processes and listening sockets, what we have beside what we could have.
 
     python -m bench.web_settings --rounds 5
 
-At 16 connections, with a Redis that keeps nothing and with one that syncs each write, where threads wait for longer.
+At 16 connections, with a Redis that keeps nothing and with one that syncs each write.
 The first setting is that of gunicorn.conf.py.
 """
 
@@ -23,14 +23,11 @@ from bench.wrk import load
 STACKS = ("ours",)
 CONNECTIONS = 16
 WARM_UP = 1  # seconds
-SETTINGS = {
-    "2 processes, 8 threads each": {},
-    "2 processes, 1 thread each": {"threads": 1},
-    "2 processes, 4 threads each": {"threads": 4},
-    "2 processes, 16 threads each": {"threads": 16},
-    "1 process, 8 threads": {"workers": 1},
-    "4 processes, 8 threads each": {"workers": 4},
-    "2 processes, 8 threads each, one socket": {"reuse_port": False},
+SETTINGS: dict[str, dict[str, object]] = {
+    "2 processes": {},
+    "1 process": {"workers": 1},
+    "4 processes": {"workers": 4},
+    "2 processes, one socket": {"reuse_port": False},
 }
 
 

@@ -17,7 +17,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # From the bottom to the top; a part imports only from those above it in this list, and from itself.
 LAYERS = [
-    {"errors"},
+    {"errors", "offload"},
     {"templates"},
     {"config"},
     {
@@ -29,7 +29,7 @@ LAYERS = [
         "redis_server",
         "startup",
         "script",
-        "gunicorn_threads",
+        "connection",
         "sender",
     },
     {"executions", "curl"},

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -30,6 +31,9 @@ def app(environ, start_response):
     except TimeoutError:
         start_response("408 Request Timeout", [("Content-Length", "0")])
         return [b""]
+    if environ["PATH_INFO"] == "/large":
+        start_response("200 OK", [("Content-Length", "20000000")])
+        return [b"x" * 20_000_000]
     seen = {k: v for k, v in environ.items() if isinstance(v, str)} | {"size": len(body), "pid": os.getpid()}
     answer = json.dumps(seen).encode()
     start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(answer)))])
@@ -38,9 +42,9 @@ def app(environ, start_response):
 
 # Our settings, with another patience where a test would have to wait for it.
 SETTINGS = """
-import trigger.gunicorn_worker
-trigger.gunicorn_worker.REQUEST_SECONDS = {patience}
 exec(compile(open({conf!r}).read(), {conf!r}, "exec"))
+import trigger.connection
+trigger.connection.REQUEST_SECONDS = trigger.connection.ANSWER_SECONDS = {patience}
 """
 
 
@@ -324,6 +328,28 @@ def test_one_byte_at_a_time_does_not_extend_the_deadline(hasty: Web) -> None:
             return True
 
     eventually(dripped)
+
+
+def test_a_client_that_does_not_read_its_answer_is_cut_off(hasty: Web) -> None:
+    connection = hasty.connect()
+    connection.sendall(b"GET /large HTTP/1.1\r\nHost: h\r\n\r\n")
+    assert connection.recv(1) == b"H"
+    time.sleep(2)  # four times as long as it may take
+    came = 1
+    with suppress(ConnectionResetError):
+        while piece := connection.recv(1_000_000):
+            came += len(piece)
+    assert came < 20_000_000
+
+
+def test_a_client_that_reads_slowly_gets_all_of_its_answer(hasty: Web) -> None:
+    connection = hasty.connect()
+    connection.sendall(b"GET /large HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+    came = 0
+    while piece := connection.recv(1_000_000):
+        came += len(piece)
+        time.sleep(0.05)
+    assert came > 20_000_000
 
 
 def test_slow_clients_leave_no_traceback_in_the_log(hasty: Web) -> None:

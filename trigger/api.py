@@ -50,7 +50,7 @@ from trigger.inputs import parse_query
 from trigger.log_api import LogView
 from trigger.metrics_api import MetricsView
 from trigger.queueing import Call
-from trigger.request_body import checked_size, parsed_body, whole_body
+from trigger.request_body import check_length, whole_body
 from trigger.service import Service
 from trigger.tally import Answered
 
@@ -73,7 +73,7 @@ def blueprint(service: Service) -> Blueprint:
         def wrapper(prefix: str, module: str, method: str) -> Response:
             call, environ = _this_call()
             config: Config = call.config
-            call.body = checked_size(environ, config.server.max_body)
+            check_length(environ, config.server.max_body)
             if prefix != config.server.prefix[1:]:
                 raise PathNotFound("There is nothing at this path")
             api = config.apis.get((module, method))
@@ -120,9 +120,7 @@ def blueprint(service: Service) -> Blueprint:
         shape = service.shapes.of(api)
         text = environ.get("QUERY_STRING")
         query = parse_query(text.encode("latin-1")) if text else {}
-        body: Any = (
-            {} if environ["REQUEST_METHOD"] == "GET" else parsed_body(environ, call.body, config.server.max_body)
-        )
+        body: Any = {} if environ["REQUEST_METHOD"] == "GET" else whole_body(environ, config.server.max_body)
         value = shape.apply(body, query)
         asked = Call(api, value, caller, shape.secrets, key=_idempotency_key(environ), request=call.request_id)
         service.watermark.check()
@@ -133,7 +131,7 @@ def blueprint(service: Service) -> Blueprint:
         return whole_body(request.environ, limit)
 
     views = Views(service, client, body, lambda: _idempotency_key(request.environ))
-    logs_of = LogView(service.redis)
+    logs_of = LogView(service)
 
     @route("/v1/executions")
     def list_executions() -> Response:

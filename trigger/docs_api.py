@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import threading
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -20,10 +21,11 @@ from importlib.resources.abc import Traversable
 from flask import Response, g, request
 from werkzeug.datastructures import Headers
 
-from trigger.admission import Turns, admit
+from trigger.admission import admit
 from trigger.answers import Answer
 from trigger.config.model import Config
 from trigger.errors import PathNotFound
+from trigger.offload import offload
 from trigger.openapi import pieces
 
 _OURS = files("trigger.openapi") / "page"
@@ -38,6 +40,9 @@ ASSETS: Mapping[str, tuple[Traversable, str]] = {
     "swagger-ui.css": (_THEIRS, "text/css; charset=utf-8"),
     "favicon-32x32.png": (_THEIRS, "image/png"),
 }
+
+# From this size on, what is kept is decompressed away from the loop.
+LARGE = 64 * 1024
 
 # Swagger UI's stylesheet has its icons in data: URLs. All else comes from here, and nothing is inline.
 POLICY = (
@@ -74,7 +79,7 @@ class DocsViews:
         self._operator = operator
         self._document: tuple[str, _Kept] | None = None  # of the config with that digest
         self._assets: dict[str, _Kept] = {}
-        self._turns = Turns("The description is being made; try again")
+        self._making = threading.Lock()
 
     def openapi(self) -> Response:
         """GET /openapi.json"""
@@ -105,17 +110,21 @@ class DocsViews:
         return config
 
     def _made(self, config: Config) -> tuple[str, _Kept]:
-        with self._turns.turn():
+        with self._making:
             kept = self._document
             if kept is None or kept[0] != config.digest:
-                kept = self._document = (config.digest, _Kept.of(pieces(config), "application/json"))
+                kept = self._document = (config.digest, offload(_described, config))
             return kept
 
     def _asset(self, file: Traversable, media_type: str) -> _Kept:
         kept = self._assets.get(file.name)
         if kept is None:
-            kept = self._assets[file.name] = _Kept.of([file.read_bytes()], media_type)
+            kept = self._assets[file.name] = offload(_Kept.of, [file.read_bytes()], media_type)
         return kept
+
+
+def _described(config: Config) -> _Kept:
+    return _Kept.of(pieces(config), "application/json")
 
 
 def _answer(kept: _Kept, more: Mapping[str, str] | None = None) -> Response:
@@ -136,7 +145,7 @@ def _answer(kept: _Kept, more: Mapping[str, str] | None = None) -> Response:
     if request.accept_encodings["gzip"]:
         headers["Content-Encoding"] = "gzip"
     else:
-        body = gzip.decompress(body)
+        body = offload(gzip.decompress, body) if len(body) > LARGE else gzip.decompress(body)
     headers["Content-Type"] = kept.media_type
     headers["Content-Length"] = str(len(body))
     return Answer(body, headers=headers)

@@ -52,14 +52,14 @@ class Views:
         self.operator()
         parameters = parse_query(request.query_string)
         query = executions.Query.parse(parameters, now=time.time())
-        with executions.reading():
+        with self.service.breaker.reading():
             return answer(executions.page(self.service.redis, query).as_json())
 
     def record(self, uid: str) -> Response:
         """GET /v1/executions/<uid>"""
         reader = self.check_reader(uid)
         config: Config = g.config
-        with executions.reading():
+        with self.service.breaker.reading():
             record = executions.read(self.service.redis, uid, config.masked)
         if record is None:
             raise _hidden()
@@ -73,7 +73,7 @@ class Views:
         only("GET")
         if not executions.is_uid(uid):
             raise _hidden()
-        with executions.reading():
+        with self.service.breaker.reading():
             name = executions.api_of(self.service.redis, uid)
         if name is None:
             raise _hidden()
@@ -87,7 +87,7 @@ class Views:
     def cancel(self, uid: str) -> Response:
         """POST /v1/executions/<uid>/cancel"""
         operator = self._act(uid)
-        with executions.reading():
+        with self.service.breaker.reading():
             status = acts.cancel(self.service.redis, uid, operator)
         return answer({"uid": uid, "status": status}, 202)
 
@@ -95,14 +95,14 @@ class Views:
         """POST /v1/executions/<uid>/rerun"""
         self._act(uid)
         edited = self._edited()
-        with executions.reading():
+        with self.service.breaker.reading():
             new = acts.rerun(self.service.parts(g.config), uid, edited=edited, key=self.key(), request=g.request_id)
         return accepted(g, new.uid, replayed=new.replayed)
 
     def resume(self, uid: str) -> Response:
         """POST /v1/executions/<uid>/resume"""
         self._act(uid)
-        with executions.reading():
+        with self.service.breaker.reading():
             new = acts.resume(self.service.parts(g.config), uid, key=self.key(), request=g.request_id)
         return accepted(g, new.uid, replayed=new.replayed)
 

@@ -53,7 +53,7 @@ class App(Flask):
         self.closing: list[Callable[[], object]] = []
         self.url_map.merge_slashes = False
         self.url_map.strict_slashes = True
-        self._paths: MapAdapter | None = None
+        self._paths: MapAdapter = self.url_map.bind("trigger")
         self._matched: dict[str, tuple[Rule, Mapping[str, Any]]] = {}
 
     def close(self) -> None:
@@ -72,8 +72,6 @@ class App(Flask):
         """
         found = self._matched.get(path)
         if found is None:
-            if self._paths is None:
-                self._paths = self.url_map.bind("trigger")
             found = self._paths.match(path, return_rule=True)
             if len(path) <= LONGEST:
                 if len(self._matched) >= REMEMBERED:

@@ -1,372 +1,227 @@
-"""How gunicorn serves us: a request gets a thread when it is there, and what gunicorn refuses looks as if we had.
+"""How gunicorn serves us: its gevent worker, with bounds on what a client can hold and our errors for what it refuses.
 
-gunicorn's threaded worker gives a connection a thread before it knows what the client will send, waits for the client
-there, and waits again, in its main loop, for the client to close: with 16 threads, 16 clients that dawdle stop the
-service, or one that does not hang up. Here the main loop collects what comes, without waiting for anybody; a thread
-gets a request when all of it has arrived. Time, memory and connections that a client can hold are bounded.
+Each connection is served by a greenlet of its own, so one that waits for its client holds up nobody. gunicorn's loop
+over a connection's requests is replaced by a short one: it is fair to connections that send their requests all at once,
+sends an answer in one piece, never keeps a connection on which part of a body was left unread, and takes gunicorn's
+hooks and access log away.
 """
 
 from __future__ import annotations
 
-import errno
-import io
 import json
 import logging
-import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
-from itertools import takewhile
-from selectors import EVENT_READ
-from socket import SHUT_WR, socket
-from threading import Lock
 from typing import Any
 
-from gunicorn import glogging, util
+import gevent
+from gevent import socket as gevent_socket
+from gevent.pool import Pool
+from gevent.server import StreamServer
+from gunicorn import glogging
 from gunicorn.http import errors, wsgi
-from gunicorn.http.unreader import SocketUnreader
-from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, TConn, ThreadWorker
+from gunicorn.http.message import Request
+from gunicorn.http.parser import RequestParser
+from gunicorn.workers.ggevent import GeventWorker
 
+from trigger import connection as connections
+from trigger.connection import Connection, Connections
 from trigger.errors import BadRequest, InternalError, RequestError
 from trigger.executions import tracing
-from trigger.gunicorn_threads import Settings, Threads, WholeResponse
+from trigger.offload import offload
 
 log = logging.getLogger("trigger.web")
 
-# A client has this long to send a request, and a new connection this long to send anything.
-REQUEST_SECONDS = 10.0
-# A connection that we closed stays half open this long, so that the client can read our answer (RFC 9112, 9.6).
-PARTING_SECONDS = 2.0
-# The rest of a larger body is read by the thread: few APIs accept one, and the others refuse it unread.
-COLLECTED_BYTES = 1024 * 1024
-# What all connections of one process may have collected. Beyond it, those that have waited longest are dropped.
-ALL_COLLECTED_BYTES = 24 * 1024 * 1024
-RECEIVE_BYTES = 16 * 1024
-# Longer lines and trailers than these the parser refuses, whatever follows.
-LINE_BYTES = 16 * 1024
-
-_FRAMING = re.compile(
-    rb"\r\n(?:content-length:[ \t]*([0-9]{1,15})[ \t]*(?=\r)|(transfer-encoding):[ \t]*chunked[ \t]*(?=\r)|(expect):)",
-    re.IGNORECASE,
-)
-_CHUNK_SIZE = re.compile(rb"([0-9a-f]{1,15})[ \t]*(?:;.*)?", re.IGNORECASE | re.DOTALL)
+# All headers of a request together; gunicorn bounds each.
+HEAD_BYTES = 64 * 1024
+# As much of a body that nobody wants is read, if it has arrived already, so that the connection can be used again.
+UNWANTED_BYTES = 64 * 1024
+# How often the main greenlet looks whether it is to stop.
+LOOK_SECONDS = 0.1
+# When we stop, a connection that was kept may bring one more request for this long.
+STOP_LINGER_SECONDS = 1.0
+# How long no connection is accepted when there is no file descriptor left for one.
+ACCEPT_PAUSE_SECONDS = 0.1
 
 
-class SlowClientError(errors.NoMoreData, TimeoutError):
-    """The client did not send its request in time: gunicorn closes the connection, a view answers 408."""
+class Settings:
+    """gunicorn's settings, each looked up once: its parser asks for twenty of them at every request."""
+
+    def __init__(self, cfg: Any) -> None:
+        self._cfg = cfg
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._cfg, name)
+        setattr(self, name, value)
+        return value
 
 
-class Collector(SocketUnreader):
-    """What comes from a client: collected without waiting by the main loop, then read by a thread up to a deadline.
+class BoundedRequest(Request):
+    """gunicorn's request, with a bound on its headers; "100 Continue" waits until the body is wanted."""
 
-    Whether a request is whole is only a guess, made from its headers: it decides when the parser is asked, and nothing
-    about what the parser makes of the request. In doubt it is whole.
-    """
+    version: tuple[int, int]
+    _expected_100_continue: bool
 
-    buf: io.BytesIO  # gunicorn's: what a thread reads before it turns to the socket
+    def parse(self, unreader: Connection) -> bytes:
+        self.max_buffer_headers = HEAD_BYTES
+        rest: bytes = super().parse(unreader)
+        self.version = min(self.version, (1, 1))  # what we speak, whatever the client does
+        unreader.expects_continue, self._expected_100_continue = self._expected_100_continue, False
+        return rest
 
-    def __init__(self, sock: socket) -> None:
-        super().__init__(sock)
-        self.begin()
 
-    def begin(self) -> None:
-        """Turn to the next request; some of it may have come with the one before."""
-        self.deadline = time.monotonic() + REQUEST_SECONDS
-        self.came = bytearray(self.buf.getbuffer())
-        self.buf = io.BytesIO()
-        self._searched = 0
-        self._body_at = 0  # where the body begins; 0 until the headers are here
-        self._whole_at: int | None = None  # the size at which the request is whole; None: with its last chunk
-        self._chunk_at = 0
+class Parser(RequestParser):
+    mesg_class = BoundedRequest
 
-    def collect(self) -> bool:
-        """Take what has arrived; whether a thread can read the request now without waiting for the client."""
+    def body_is_read(self, connection: Connection) -> bool:
+        """Whether nothing is left of the request's body, once what has arrived of it was thrown away."""
+        connection.deadline = 0.0
         try:
-            piece = self.sock.recv(RECEIVE_BYTES)
-        except BlockingIOError:
-            return self._is_whole()
-        except OSError:
-            return True
-        self.came += piece
-        return not piece or self._is_whole()
+            return bool(self.finish_body(max_bytes=UNWANTED_BYTES))
+        except (OSError, errors.ParseException):
+            return False
 
-    def hand_over(self) -> None:
-        """Let a thread read what was collected, and from the socket what is still to come."""
-        self.buf = io.BytesIO(self.came)
-        self.came = bytearray()
 
-    def chunk(self, size_hint: int | None = None) -> bytes:
-        """gunicorn's read from the socket, in a thread.
+class WholeResponse(wsgi.Response):
+    """An answer that is sent at once, when all of it is there."""
 
-        Raises:
-            SlowClientError: the request is not here by the deadline.
-        """
-        left = self.deadline - time.monotonic()
-        if left <= 0:
-            raise SlowClientError
-        self.sock.settimeout(left)
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._body: list[bytes] = []
+
+    def send_headers(self) -> None:
+        """They wait for the body."""
+
+    def _emit_body(self, data: bytes) -> None:
+        self._body.append(data)
+
+    def close(self) -> None:
+        head = [*self.default_headers(), *[f"{name}: {value}\r\n" for name, value in self.headers], "\r\n"]
+        self.headers_sent = True
+        self.sock.send(b"".join(["".join(head).encode("latin-1"), *self._body]))
+
+
+class Server(StreamServer):
+    """gevent's server, whose idle connections make room for new ones."""
+
+    max_accept = 16
+
+    def __init__(self, listener: Any, open_: Connections, **options: Any) -> None:
+        super().__init__(listener, **options)
+        self._open = open_
+        self._said = 0.0
+
+    def do_read(self) -> Any:
         try:
-            return bytes(super().chunk(size_hint))
-        except TimeoutError:
-            raise SlowClientError from None
+            accepted = super().do_read()
+        except OSError as error:
+            if self.is_fatal_error(error):
+                raise
+            self._pause(error)
+            return None
+        if accepted and self.pool.free_count() <= 1:
+            self._open.cut_one()
+        return accepted
 
-    def _is_whole(self) -> bool:
-        if not self._body_at:
-            end = self.came.find(b"\r\n\r\n", self._searched)
-            self._searched = max(0, len(self.came) - 3)
-            if end < 0:
-                return len(self.came) >= COLLECTED_BYTES
-            self._body_at = self._chunk_at = end + 4
-            self._whole_at = _expected_size(bytes(self.came[: self._body_at]))
-        if self._whole_at is not None:
-            return len(self.came) >= self._whole_at
-        return len(self.came) - self._body_at > COLLECTED_BYTES or self._has_last_chunk()
-
-    def _has_last_chunk(self) -> bool:
-        """Whether a chunked body (RFC 9112, 7.1) is here to its end, or breaks the rules."""
-        while self._chunk_at < len(self.came):
-            end = self.came.find(b"\r\n", self._chunk_at, self._chunk_at + LINE_BYTES)
-            if end < 0:
-                return len(self.came) - self._chunk_at >= LINE_BYTES
-            found = _CHUNK_SIZE.fullmatch(self.came, self._chunk_at, end)
-            if not found:
-                return True
-            size = int(found[1], 16)
-            if size == 0:  # trailers may follow, up to an empty line
-                return self.came.find(b"\r\n\r\n", end) >= 0 or len(self.came) - end >= LINE_BYTES
-            self._chunk_at = end + 2 + size + 2
-        return False
+    def _pause(self, error: OSError) -> None:
+        if time.monotonic() > self._said + 1:
+            self._said = time.monotonic()
+            log.warning("no connection can be accepted now: %s", error)
+        self._open.cut_one()
+        self.stop_accepting()
+        gevent.spawn_later(ACCEPT_PAUSE_SECONDS, lambda: self.started and self.start_accepting())
 
 
-def _expected_size(head: bytes) -> int | None:
-    """Up to which size a request with these headers is collected; None: until its last chunk."""
-    expected: int | None = len(head)
-    for length, chunked, expect in _FRAMING.findall(head):
-        if expect:  # the client waits for our word before it sends the body
-            return len(head)
-        if chunked:
-            expected = None
-        elif int(length) <= COLLECTED_BYTES:
-            expected = len(head) + int(length)
-    return expected
+class Worker(GeventWorker):
+    """gunicorn's gevent worker, with our loop over a connection's requests."""
 
-
-class Connection(TConn):
-    """gunicorn's connection, with a Collector, which leaves parting in peace to the worker."""
-
-    def __init__(self, cfg: Any, sock: socket, client: Any, server: Any, part: Callable[[socket], None]) -> None:
-        super().__init__(cfg, sock, client, server)
-        self._part = part
-        self._keepalive: float = cfg.keepalive  # a look at gunicorn's settings is not a cheap one
-        self.init()
-        self.collector = self.parser.unreader = Collector(sock)
-
-    def set_timeout(self) -> None:
-        self.timeout = time.monotonic() + self._keepalive
-
-    def close(self, graceful: bool = False) -> None:
-        if graceful:
-            self._part(self.sock)
-        else:
-            super().close()
-
-
-class Worker(ThreadWorker):
-    """gunicorn's threaded worker, with the Collector in front of the threads and our errors behind them."""
+    sockets: list[Any]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._collected = 0  # bytes, of all connections
-        self._parting: dict[socket, float] = {}  # when each is closed at last, in that order
-        self._linger_until: float | None = None  # set when we stop
         self._settings = Settings(self.cfg)
-        self._keeping = Lock()  # that each of keepalived_conns is in the poller too
+        self._open = Connections()
 
-    def get_thread_pool(self) -> Threads:
-        return Threads(self.cfg.threads, self._serve, self.finish_request)
+    def patch(self) -> None:
+        """Make the sockets gevent's. The master has patched all else before it imported anything."""
+        self.sockets = [
+            gevent_socket.socket(listener.FAMILY, gevent_socket.SOCK_STREAM, fileno=listener.sock.detach())
+            for listener in self.sockets
+        ]
 
     def run(self) -> None:
-        self.poller.register(self.tpool, EVENT_READ, self.tpool.collect)
-        super().run()
+        offload(int)  # makes the pool of threads while there are file descriptors for it
+        servers = []
+        for listener in self.sockets:
+            listener.setblocking(True)
+            serve = partial(self._serve, listener.getsockname())
+            servers.append(Server(listener, self._open, handle=serve, spawn=Pool(self.worker_connections)))
+        for server in servers:
+            server.start()
+        while self.alive:
+            self.notify()
+            gevent.sleep(LOOK_SECONDS)
+        for server in servers:
+            while accepted := server.do_read():  # the kernel has told their clients that they are connected
+                server.do_handle(*accepted)
+            server.close()
+        self._finish()
 
-    def accept(self, listener: socket) -> None:
+    def _finish(self) -> None:
+        """Let what has begun end, within gunicorn's graceful_timeout."""
+        stopped = time.monotonic()
+        while self._open and (waited := time.monotonic() - stopped) < self.cfg.graceful_timeout:
+            if waited > STOP_LINGER_SECONDS:
+                self._open.cut_idle()
+            self.notify()
+            gevent.sleep(LOOK_SECONDS)
+
+    def _serve(self, server: Any, sock: Any, client: Any) -> None:
+        """Serve a connection until it is closed."""
+        connection = Connection(sock, self._open)
+        parser = Parser(self._settings, sock, client)
+        parser.unreader = connection
+        patience = connections.REQUEST_SECONDS
         try:
-            sock, address = listener.accept()
+            while True:
+                connection.begin(patience)
+                request = next(parser)
+                if not self._answer(request, parser, connection, client, server):
+                    break
+                patience = self._settings.keepalive
+                if connection.buf.tell():  # or a client that has sent its next requests already would be served first
+                    gevent.sleep(0)
+            connection.part()
+        except StopIteration:
+            pass  # it was closed
         except OSError as error:
-            if error.errno not in (errno.EAGAIN, errno.EWOULDBLOCK, errno.ECONNABORTED):
-                raise
-            return
-        self.nr_conns += 1
-        self._make_room()
-        self.enqueue_req(Connection(self._settings, sock, address, listener.getsockname(), self._part))
+            log.debug("the connection of %s broke off: %s", client, error)
+        except Exception as error:  # noqa: BLE001  whatever it is, an answer is due
+            self.handle_error(None, connection, client, error)
+            connection.part()
+        finally:
+            connection.close()
 
-    def enqueue_req(self, conn: Connection) -> None:
-        """Give the connection's next request a thread, now or when it has arrived."""
-        conn.collector.begin()
-        self._collected += len(conn.collector.came)
-        conn.sock.settimeout(0)
-        if self._collect(conn):
-            self._give_thread(conn)
-            return
-        conn.timeout = conn.collector.deadline
-        self.pending_conns.append(conn)
-        self.poller.register(conn.sock, EVENT_READ, partial(self.on_pending_socket_readable, conn))
-
-    def on_pending_socket_readable(self, conn: Connection, client: socket) -> None:
-        if self._collect(conn):
-            self._stop_waiting(conn)
-            self._give_thread(conn)
-        while self._collected > ALL_COLLECTED_BYTES and self.pending_conns:
-            self._drop(self.pending_conns[0])
-
-    def murder_pending(self) -> None:
-        """End the wait for those who are too slow; when we stop, also for those who have not sent anything."""
-        now = time.monotonic()
-        # Both are in the order of their times, and this runs at every turn of the main loop.
-        for sock in [sock for sock, _ in takewhile(lambda entry: entry[1] <= now, self._parting.items())]:
-            self._end_parting(sock)
-        for conn in list(takewhile(lambda conn: conn.timeout <= now, self.pending_conns)):
-            if conn.collector.came:
-                self._stop_waiting(conn)
-                self._give_thread(conn)  # it finds the deadline passed, and answers where an answer is due
-            else:
-                self._drop(conn)
-        if self.alive:
-            return
-        self._linger_until = self._linger_until or now + STOP_KEEPALIVE_LINGER
-        if self._linger_until <= now:
-            for conn in [conn for conn in self.pending_conns if not conn.collector.came]:
-                self._drop(conn)
-
-    def _collect(self, conn: Connection) -> bool:
-        before = len(conn.collector.came)
-        whole = conn.collector.collect()
-        self._collected += len(conn.collector.came) - before
-        return whole
-
-    def _stop_waiting(self, conn: Connection) -> None:
-        self.poller.unregister(conn.sock)
-        self.pending_conns.remove(conn)
-
-    def _give_thread(self, conn: Connection) -> None:
-        self._collected -= len(conn.collector.came)
-        if conn.collector.came:
-            conn.collector.hand_over()
-            self.tpool.put(conn)
-        else:  # the client has hung up
-            self.nr_conns -= 1
-            conn.close()
-
-    def _drop(self, conn: Connection) -> None:
-        self._stop_waiting(conn)
-        self._collected -= len(conn.collector.came)
-        self.nr_conns -= 1
-        conn.close()
-
-    def _make_room(self) -> None:
-        """Let the connections that have been idle for longest make room for one that may be in earnest."""
-        if self.nr_conns < self.worker_connections:
-            return
-        if self._parting:
-            self._end_parting(next(iter(self._parting)))
-        elif self.pending_conns:
-            self._drop(self.pending_conns[0])
-        elif self.keepalived_conns:
-            with self._keeping:
-                conn = self.keepalived_conns.popleft()
-                self.poller.unregister(conn.sock)
-            self.nr_conns -= 1
-            conn.close()
-
-    def _part(self, sock: socket) -> None:
-        """Close our side, and the whole when the client has closed its own or its time is over."""
-        try:
-            sock.shutdown(SHUT_WR)
-        except OSError:
-            sock.close()
-            return
-        sock.setblocking(False)
-        self.nr_conns += 1
-        self._parting[sock] = time.monotonic() + PARTING_SECONDS
-        self.poller.register(sock, EVENT_READ, self._drain)
-
-    def _drain(self, sock: socket) -> None:
-        try:
-            if sock.recv(RECEIVE_BYTES):
-                return
-        except BlockingIOError:
-            return
-        except OSError:
-            pass
-        self._end_parting(sock)
-
-    def _end_parting(self, sock: socket) -> None:
-        del self._parting[sock]
-        self.poller.unregister(sock)
-        self.nr_conns -= 1
-        sock.close()
-
-    def handle_request(self, req: Any, conn: Connection) -> bool:
-        """Let the app answer; whether the connection can be used again. gunicorn has hooks and an access log here.
+    def _answer(self, request: Any, parser: Parser, connection: Connection, client: Any, server: Any) -> bool:
+        """Let the app answer; whether the connection can be used again.
 
         Nothing is sent before the app has answered, so that whatever is raised can be answered by handle_error.
         """
-        answer, environ = wsgi.create(
-            req, conn.sock, conn.client, conn.server, self._settings, response_class=WholeResponse
-        )
-        environ["wsgi.multithread"] = True
-        if not self.alive or len(self.keepalived_conns) >= self.max_keepalived:
-            answer.force_close()
+        answer, environ = wsgi.create(request, connection, client, server, self._settings, response_class=WholeResponse)
         pieces = self.wsgi(environ, answer.start_response)
         try:
             for piece in pieces:
                 answer.write(piece)
-            answer.close()
         finally:
             if hasattr(pieces, "close"):
                 pieces.close()
+        if not self.alive or not parser.body_is_read(connection):
+            answer.force_close()
+        answer.close()
         return not answer.should_close()
 
-    def _serve(self, conn: Connection) -> object:
-        """Serve a request, in a thread. Most often the poller then waits for the connection's next one, and the main
-        loop need not be woken up; else what there is for it to finish."""
-        keep = self.handle(conn)
-        if not keep or conn.parser.unreader.buf.getvalue() or not self.alive:
-            return (keep,)
-        conn.set_timeout()
-        self._keep(conn)
-        return None
-
-    def _keep(self, conn: Connection) -> None:
-        """Have the poller wait for a connection's next request."""
-        conn.sock.setblocking(False)
-        with self._keeping:
-            self.keepalived_conns.append(conn)
-            self.poller.register(conn.sock, EVENT_READ, partial(self.on_client_socket_readable, conn))
-
-    def on_client_socket_readable(self, conn: Connection, client: socket) -> None:
-        with self._keeping:
-            self.poller.unregister(client)
-            self.keepalived_conns.remove(conn)
-        self.enqueue_req(conn)
-
-    def murder_keepalived(self, force: bool = False) -> None:
-        with self._keeping:
-            super().murder_keepalived(force)
-
-    def finish_request(self, conn: Connection, served: tuple[object]) -> None:
-        """Part from a client, or go on with one whose next request has begun, or while we stop; in the main loop."""
-        (keep,) = served
-        if not keep:
-            self.nr_conns -= 1
-            conn.close(graceful=True)
-        elif conn.parser.unreader.buf.getvalue():  # some of the next request has come with this one
-            self.enqueue_req(conn)
-        else:
-            conn.timeout = time.monotonic() + STOP_KEEPALIVE_LINGER
-            self._keep(conn)
-
-    def handle_error(self, req: object, client: socket, addr: Any, exc: Exception) -> None:
+    def handle_error(self, req: object, client: Connection, addr: Any, exc: Exception) -> None:
         """Answer, in the shape of all our errors, for a request that never reached a view."""
         number = tracing.new_request_id()
         refusal = _refusal(exc, number)
@@ -382,7 +237,7 @@ class Worker(ThreadWorker):
             extra={"fields": {**fields, "request": number}},
         )
         try:
-            util.write_nonblock(client, _response(refusal, number))
+            client.send(_response(refusal, number))
         except OSError as error:
             log.debug("the refusal did not reach %s: %s", address, error)
 

@@ -9,17 +9,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from flask import Response, request
-from redis import Redis
 
 from trigger.answers import answer, whole
 from trigger.errors import InvalidParams
-from trigger.executions import reading
-from trigger.executions.log_reading import MAX_LINES, START, Page, follow, is_position, read
+from trigger.executions.log_reading import MAX_LINES, START, follow, is_position
 from trigger.inputs import parse_query
 from trigger.inputs.forms import Form
+from trigger.service import Service
 
-# How many callers of one process may wait for lines at once. Each holds a thread; one more is answered immediately.
-WAITERS = 3
+# How many callers of one process wait in Redis itself, each on a connection to it. The others look once a second.
+IN_REDIS = 32
 # The longest wait, in seconds: a web process that is told to stop has to be rid of it (gunicorn's graceful_timeout).
 MAX_WAIT = 10
 _LONGEST = 9.5
@@ -44,35 +43,23 @@ class _Asked:
 class LogView:
     """Answers what is asked about the log of an execution that the caller may read."""
 
-    def __init__(self, redis: Redis) -> None:
-        self._redis = redis
-        self._waiters = threading.BoundedSemaphore(WAITERS)
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._places = threading.BoundedSemaphore(IN_REDIS)
 
     def __call__(self, uid: str) -> Response:
         """The answer to the present request. Raises InvalidParams, and QueueUnavailable when Redis can't be read."""
         asked = _asked(parse_query(request.query_string))
-        with reading("Logs"):
-            page, waited = self._page(uid, asked)
+        wait = asked.wait if request.method == "GET" else 0.0
+        with self._service.breaker.reading("Logs"):
+            page = follow(self._service.redis, uid, asked.after, asked.limit, wait, self._places)
         headers = {"Log-Next": page.next, "Log-Ended": "true" if page.ended else "false"}
-        if not waited and not page.lines and not page.ended:
-            headers["Retry-After"] = "1"  # who asked to wait and had no place must not ask again and again
         form = request.accept_mimetypes.best_match(_FORMS, default=_JSON).partition(";")[0]
         if form == _JSON:
             return answer({"lines": page.as_json(), "next": page.next, "ended": page.ended}, headers=headers)
         lines = page.as_text() if form == _TEXT else [json.dumps(line, ensure_ascii=False) for line in page.as_json()]
         body = "".join(line + "\n" for line in lines).encode("utf-8", "replace")
         return whole(body, f"{form}; charset=utf-8" if form == _TEXT else form, headers=headers)
-
-    def _page(self, uid: str, asked: _Asked) -> tuple[Page, bool]:
-        """The lines, and whether they were waited for if that was asked for."""
-        if not asked.wait or request.method != "GET":
-            return read(self._redis, uid, asked.after, asked.limit), True
-        if not self._waiters.acquire(blocking=False):
-            return read(self._redis, uid, asked.after, asked.limit), False
-        try:
-            return follow(self._redis, uid, asked.after, asked.limit, asked.wait), True
-        finally:
-            self._waiters.release()
 
 
 def _asked(query: Form) -> _Asked:

@@ -23,12 +23,21 @@ from trigger import __version__, readiness
 from trigger.executions import calls, counters
 from trigger.executions.overview import overview
 from trigger.executions.queues import Queue, queues
+from trigger.offload import offload
 from trigger.service import Service
 
 Sample = tuple[Sequence[str], float]  # the values of its labels, and its own
 
 
-class Figures(Collector):
+class _Collected(Collector):
+    def __init__(self, metrics: Sequence[Metric]) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterable[Metric]:
+        return self._metrics
+
+
+class Figures:
     """The figures of `service`, looked up whenever they are asked for."""
 
     def __init__(self, service: Service) -> None:
@@ -37,14 +46,11 @@ class Figures(Collector):
     def exposition(self, *, openmetrics: bool) -> tuple[bytes, str]:
         """All there is as it is sent, and its content type."""
         registry = CollectorRegistry(auto_describe=False)
-        registry.register(self)
-        if openmetrics:
-            return as_openmetrics(registry), CONTENT_TYPE_OPENMETRICS
-        return as_text(registry), CONTENT_TYPE_PLAIN_0_0_4
-
-    def describe(self) -> Iterable[Metric]:
-        """Nothing: the registry is not to look at figures to learn their names."""
-        return ()
+        registry.register(_Collected(list(self.collect())))
+        form, content_type = (
+            (as_openmetrics, CONTENT_TYPE_OPENMETRICS) if openmetrics else (as_text, CONTENT_TYPE_PLAIN_0_0_4)
+        )
+        return offload(form, registry), content_type
 
     def collect(self) -> Iterator[Metric]:
         """Each metric with its samples. While Redis is away only what this process knows by itself."""
@@ -113,10 +119,12 @@ def _apis(totals: Iterator[counters.ApiTotals]) -> Iterator[Metric]:
             attempts += _samples(api, {"retried": 0, "interrupted": 0, **of.attempts})
     names = ["module", "method"]
     text = "Calls of APIs by outcome: accepted, replayed (by Idempotency-Key), or the code of the refusal."
-    yield _counter("trigger_calls", text, answered, [*names, "outcome"])
-    yield _counter("trigger_executions", "Executions that have ended, by final status.", ended, [*names, "status"])
+    yield offload(_counter, "trigger_calls", text, answered, [*names, "outcome"])
+    yield offload(
+        _counter, "trigger_executions", "Executions that have ended, by final status.", ended, [*names, "status"]
+    )
     text = "Attempts at executions by how they ended: a final status, retried, or interrupted with the worker."
-    yield _counter("trigger_attempts", text, attempts, [*names, "outcome"])
+    yield offload(_counter, "trigger_attempts", text, attempts, [*names, "outcome"])
 
 
 def _samples(api: tuple[str, str], counts: Mapping[str, int]) -> list[Sample]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 
 from flask import Response, g, request
 
-from trigger.admission import Turns, admit
+from trigger.admission import admit
 from trigger.answers import whole
 from trigger.config.model import Config
 from trigger.metrics import Figures
@@ -27,7 +28,7 @@ class MetricsView:
     def __init__(self, service: Service, operator: Callable[[], str]) -> None:
         self._figures = Figures(service)
         self._operator = operator
-        self._turns = Turns("The figures are being collected; try again")
+        self._making = threading.Lock()
         self._kept: dict[bool, tuple[float, bytes, str]] = {}  # by format: until when, the body, its content type
 
     def __call__(self) -> Response:
@@ -42,7 +43,7 @@ class MetricsView:
 
     def _exposition(self, openmetrics: bool) -> tuple[bytes, str]:
         """The body and its content type."""
-        with self._turns.turn():
+        with self._making:
             until, body, content_type = self._kept.get(openmetrics, (0.0, b"", ""))
             if time.monotonic() >= until:
                 body, content_type = self._figures.exposition(openmetrics=openmetrics)

@@ -10,14 +10,13 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import threading
 import time
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from redis import ConnectionPool, Redis
+from redis import BlockingConnectionPool, Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
@@ -27,7 +26,7 @@ from redis.retry import Retry
 from trigger import executions
 from trigger.config.model import Api, Config
 from trigger.errors import ExecutionNotFound, IdempotencyMismatch, QueueUnavailable, TooManyRequests
-from trigger.executions import Resumed
+from trigger.executions import Breaker, Resumed
 from trigger.script import Script, pack
 
 # The function every job of ours names. No worker imports it: our Job class runs the workflow of the config instead.
@@ -38,8 +37,8 @@ RUNNER = "trigger.worker.run"
 REPLY_TIMEOUT = 0.7
 ACCEPT_DEADLINE = 1.5
 PAUSE = 0.05
-# After a deadline was missed, calls are refused at once for so many seconds: waiting threads would starve the others.
-BREAK = 0.5
+# The most connections of a client. One more caller waits for one that is free, as long as for a reply.
+CONNECTIONS = 64
 
 _ACCEPT = (
     f"""
@@ -113,8 +112,10 @@ def connect(url: str, *, reply_timeout: float | None = REPLY_TIMEOUT) -> Redis:
 
     `reply_timeout`: how long a reply is waited for, in seconds.
     """
-    pool = ConnectionPool.from_url(
+    pool = BlockingConnectionPool.from_url(
         url,
+        max_connections=CONNECTIONS,
+        timeout=REPLY_TIMEOUT,
         socket_timeout=reply_timeout,
         socket_connect_timeout=REPLY_TIMEOUT,
         retry=Retry(NoBackoff(), 0),
@@ -158,8 +159,7 @@ class Submitter:
         self._accept = Script(redis, _ACCEPT, _ARGUMENTS)
         self._forms: dict[tuple[str, str], _Form] = {}
         self._clock = _Clock()
-        self._lock = threading.Lock()
-        self._broken_until = 0.0
+        self._breaker = Breaker()
 
     def submit(self, call: Call, config: Config) -> Accepted:
         """Accepts a call in one round trip and returns its execution's uid once Redis has confirmed it.
@@ -168,10 +168,9 @@ class Submitter:
         IdempotencyMismatch when the caller has used the key for another input, ExecutionNotFound when what the call
         takes over is gone meanwhile.
         """
-        now = time.monotonic()
-        if now < self._broken_until:
+        if self._breaker.is_broken:
             raise _unavailable()
-        deadline = now + ACCEPT_DEADLINE
+        deadline = time.monotonic() + ACCEPT_DEADLINE
         form = self._form(call.api, config)
         data = form.data(call.input)
         remembered = _NOT_REMEMBERED if call.key is None else pack(*_idempotency(call))
@@ -210,7 +209,7 @@ class Submitter:
             except (RedisConnectionError, RedisTimeoutError) as error:
                 left = deadline - time.monotonic()
                 if left < PAUSE:
-                    self._break()
+                    self._breaker.trip()
                     raise _unavailable() from error
                 time.sleep(PAUSE)
             except ResponseError as error:
@@ -220,10 +219,6 @@ class Submitter:
                 raise _unavailable() from error
             else:
                 return reply
-
-    def _break(self) -> None:
-        with self._lock:
-            self._broken_until = time.monotonic() + BREAK
 
 
 class _Form:

@@ -16,31 +16,25 @@ if TYPE_CHECKING:
 STREAM_ERRORS = (ParseException,)
 
 
-def checked_size(environ: WSGIEnvironment, limit: int) -> bytes | None:
-    """Refuses a body that is too large: by its declared length, or, where it has none, by reading it up to the limit.
-
-    Answers the body if it had to be read for that.
-    """
+def check_length(environ: WSGIEnvironment, limit: int) -> None:
+    """Refuse a body that is declared to be larger than `limit` bytes, or to be coded. Nothing is read for that."""
     length = environ.get("CONTENT_LENGTH")
     if length:
         if int(length) > limit:
             raise BodyTooLarge(f"The body may have at most {limit} bytes")
-        return None
-    coding = environ.get("HTTP_TRANSFER_ENCODING", "").lower()
-    if coding == "chunked":
-        return read_body(environ["wsgi.input"], None, limit, stream_errors=STREAM_ERRORS)
-    if coding:  # "gzip, chunked", which gunicorn lets pass
+    elif environ.get("HTTP_TRANSFER_ENCODING", "chunked").lower() != "chunked":  # "gzip, chunked" gets past gunicorn
         raise BadRequest("Transfer-Encoding: only chunked is understood")
-    return b""
 
 
 def whole_body(environ: WSGIEnvironment, limit: int) -> Any:
-    """The body of a POST, of at most `limit` bytes, as the value it stands for."""
-    return parsed_body(environ, checked_size(environ, limit), limit)
+    """Return the value that the body stands for; it may have at most `limit` bytes.
 
-
-def parsed_body(environ: WSGIEnvironment, body: bytes | None, limit: int) -> Any:
-    """The body of a POST as the value it stands for; None for one that has not been read yet."""
-    if body is None:
-        body = read_body(environ["wsgi.input"], int(environ["CONTENT_LENGTH"]), limit, stream_errors=STREAM_ERRORS)
+    Call this when the caller is authenticated: it waits for the client.
+    """
+    check_length(environ, limit)
+    length = environ.get("CONTENT_LENGTH")
+    body = b""
+    if length or "HTTP_TRANSFER_ENCODING" in environ:
+        declared = int(length) if length else None
+        body = read_body(environ["wsgi.input"], declared, limit, stream_errors=STREAM_ERRORS)
     return parse_body(body, environ.get("CONTENT_TYPE", ""), environ.get("HTTP_CONTENT_ENCODING", ""))

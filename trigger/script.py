@@ -8,6 +8,7 @@ has meanwhile. Making, configuring and closing connections stays redis-py's.
 from __future__ import annotations
 
 import hashlib
+import time
 from collections import deque
 from collections.abc import Iterable
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 from redis import Redis
 from redis.connection import ConnectionInterface
 from redis.exceptions import NoScriptError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 
 def pack(*arguments: bytes) -> bytes:
@@ -22,15 +24,21 @@ def pack(*arguments: bytes) -> bytes:
     return b"".join([b"$%d\r\n%b\r\n" % (len(argument), argument) for argument in arguments])
 
 
+CONNECTIONS = 64
+PLACE_SECONDS = 0.5  # how long one of them is waited for
+
+
 class Script:
     """A Lua script that takes `count` arguments and no keys: what it touches, it names itself.
 
-    May be called by several threads at once. It has connections of its own, made like those of `redis`.
+    May be called by several threads at once. It has connections of its own, made like those of `redis`; at most
+    CONNECTIONS, for one of which others wait.
     """
 
     def __init__(self, redis: Redis, text: str, count: int) -> None:
         self._pool = redis.connection_pool
-        self._idle: deque[ConnectionInterface] = deque()  # whose append and pop are atomic
+        # The one used last comes first; behind those that were made are those that may be. Append and pop are atomic.
+        self._idle: deque[ConnectionInterface | None] = deque([None] * CONNECTIONS)
         digest = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest().encode()  # as Redis names scripts
         self._known = b"*%d\r\n" % (count + 3) + pack(b"EVALSHA", digest, b"0")
         self._new = b"*%d\r\n" % (count + 3) + pack(b"EVAL", text.encode(), b"0")
@@ -40,18 +48,26 @@ class Script:
 
         Raises what redis-py raises. After a lost reply nobody can know whether the script has run.
         """
-        packed = b"".join(arguments)
-        try:
-            connection = self._idle.pop()
-        except IndexError:
-            connection = self._pool.connection_class(**self._pool.connection_kwargs)
+        command = b"".join(arguments)
+        connection = self._free() or self._pool.connection_class(**self._pool.connection_kwargs)
         try:
             try:
-                return _exchange(connection, self._known + packed)
+                return _exchange(connection, self._known + command)
             except NoScriptError:
-                return _exchange(connection, self._new + packed)
+                return _exchange(connection, self._new + command)
         finally:
             self._idle.append(connection)
+
+    def _free(self) -> ConnectionInterface | None:
+        """An idle connection; None: one may be made."""
+        deadline = time.monotonic() + PLACE_SECONDS
+        while True:
+            try:
+                return self._idle.pop()
+            except IndexError:
+                if time.monotonic() > deadline:
+                    raise RedisTimeoutError("all connections for this are in use") from None
+                time.sleep(0.005)
 
 
 def _exchange(connection: ConnectionInterface, command: bytes) -> Any:

@@ -10,6 +10,7 @@ from trigger.acts import Parts
 from trigger.auth import Guard
 from trigger.config import Watcher
 from trigger.config.model import Api, Config
+from trigger.executions import Breaker
 from trigger.inputs import Shape
 from trigger.queueing import Submitter
 from trigger.sessions import Sessions
@@ -38,6 +39,7 @@ class Service:
 
     watcher: Watcher
     redis: Redis
+    breaker: Breaker  # for reads; the submitter has its own
     submitter: Submitter
     guard: Guard
     shapes: Shapes

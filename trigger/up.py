@@ -102,7 +102,8 @@ def programs(settings: Settings, config: Config, command: Command) -> list[Progr
         for queue in config.queues
         for number in range(1, _workers(settings, config) + 1)
     ]
-    return [*workers, ours("web", ["web", "--checked"], 3, WEB_STOP_SECONDS)]
+    # Not forked: gevent has to patch the web before it imports anything, and must leave the workers alone.
+    return [*workers, Program("web", [*_TRIGGER, "web", "--checked"], 3, WEB_STOP_SECONDS)]
 
 
 def _workers(settings: Settings, config: Config) -> int:

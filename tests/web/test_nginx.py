@@ -277,6 +277,28 @@ def test_brute_force_is_stopped_for_the_client_who_tries_it_and_no_other(nginx: 
 # What nginx refuses itself
 
 
+def test_bodies_that_nobody_reads_break_no_call_of_others(nginx: Nginx) -> None:
+    """nginx uses its connections to Trigger for all of its clients."""
+    stop = threading.Event()
+    refused: list[int] = []
+
+    def attack() -> None:
+        body = b" " * 200_000
+        while not stop.is_set():
+            refused.append(nginx.call("no/such", body=body).status)
+
+    attacker = threading.Thread(target=attack)
+    attacker.start()
+    try:
+        eventually(lambda: len(refused) > 3)
+        statuses = [nginx.call("open/get", "GET").status for _ in range(150)]
+    finally:
+        stop.set()
+        attacker.join()
+    assert set(refused) == {404}
+    assert set(statuses) <= {202, 429}
+
+
 def test_a_body_over_the_limit_is_413_in_our_shape_and_does_not_reach_trigger(
     nginx: Nginx, web: Gunicorn, redis: Redis
 ) -> None:

@@ -13,6 +13,7 @@ from trigger.config.files import Stamp, stamp
 from trigger.config.loading import RefusedError
 from trigger.config.model import Config
 from trigger.errors import ConfigError, Mistake
+from trigger.offload import offload
 
 log = logging.getLogger(__name__)
 
@@ -130,7 +131,7 @@ class Watcher:
 
     def _take_up(self, now: Mapping[Path, Stamp | None]) -> bool:
         try:
-            config = self._reload()
+            config = offload(self._reload)
             changed = config.digest != self._current.digest
             if changed:
                 self._on_change(config)

@@ -78,7 +78,7 @@ def blueprint(service: Service) -> Blueprint:
     route("/system", endpoint="system")(gate.page(SystemPage(service, pages)))
 
     execution = ExecutionPage(service, pages)
-    log, acts = LogViews(service.redis), ExecutionActs(service, execution)
+    log, acts = LogViews(service), ExecutionActs(service, execution)
     route("/executions", endpoint="executions")(gate.page(ExecutionsPage(service, pages)))
     route("/executions/<uid>", endpoint="execution")(gate.page(execution))
     route("/executions/<uid>/record.json", endpoint="record")(gate.page(execution.record))

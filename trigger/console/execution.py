@@ -109,7 +109,7 @@ class ExecutionPage:
     def show(self, uid: str, problem: RequestError | None = None, edited: str | None = None) -> Response:
         """The page, perhaps with why the last act was refused, and with the input that was edited for it."""
         record = self.read(uid)
-        with executions.reading("Logs"):
+        with self.service.breaker.reading("Logs"):
             log = tail(self.service.redis, uid)
         now = time.time()
         config: Config = g.config
@@ -154,7 +154,7 @@ class ExecutionPage:
         if not executions.is_uid(uid):
             raise unknown()
         config: Config = g.config
-        with executions.reading():
+        with self.service.breaker.reading():
             record = executions.read(self.service.redis, uid, config.masked)
         if record is None:
             raise unknown()

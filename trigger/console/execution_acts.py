@@ -62,7 +62,7 @@ class ExecutionActs:
             raise acts.unknown()
         g.uid = uid
         try:
-            with executions.reading():
+            with self.service.breaker.reading():
                 return see_other(act())
         except ExecutionNotFound:
             raise

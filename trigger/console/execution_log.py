@@ -15,6 +15,7 @@ from trigger.console.shown import cut
 from trigger.errors import BadRequest
 from trigger.executions import log_reading
 from trigger.executions.log_reading import Line
+from trigger.service import Service
 
 # How many lines a page shows at first, how many our script gets at once, and how many characters of one both show.
 FIRST, AT_ONCE, MAX_LINE = 100, 500, 2_000
@@ -57,12 +58,12 @@ def tail(redis: Redis, uid: str) -> Tail:
 class LogViews:
     """GET /console/executions/<uid>/log and /log.txt"""
 
-    redis: Redis
+    service: Service
 
     def lines(self, uid: str) -> Response:
         """The lines after the position `after`, for our script."""
-        with executions.reading("Logs"):
-            page = log_reading.read(self.redis, _known(self.redis, uid), _after(), AT_ONCE)
+        with self.service.breaker.reading("Logs"):
+            page = log_reading.read(self.service.redis, _known(self.service.redis, uid), _after(), AT_ONCE)
         marker = [_marker(page.cut)] if page.cut else []
         lines = marker + [_shown(line) for line in page.lines]
         return data({"lines": lines, "next": page.next, "ended": page.ended, "limit": AT_ONCE})
@@ -72,10 +73,10 @@ class LogViews:
         after = _after()
         pieces: list[str] = []
         length = 0
-        with executions.reading("Logs"):
-            _known(self.redis, uid)
+        with self.service.breaker.reading("Logs"):
+            _known(self.service.redis, uid)
             while length < MAX_TEXT:
-                page = log_reading.read(self.redis, uid, after, AT_ONCE)
+                page = log_reading.read(self.service.redis, uid, after, AT_ONCE)
                 text = "".join(f"{line}\n" for line in page.as_text())
                 pieces.append(text)
                 length += len(text)

@@ -99,7 +99,7 @@ class ExecutionsPage:
         except InvalidParams as error:
             mistakes |= (error.details or {})["fields"]
         else:
-            with executions.reading():
+            with self.service.breaker.reading():
                 found = executions.page(self.service.redis, query)
         config: Config = g.config
         return self.pages(

@@ -30,7 +30,7 @@ from trigger.executions.keys import (
 from trigger.executions.listing import Page, collect, page, recent
 from trigger.executions.lua import CANCELLED_ERROR, CLOCK, ENDING, FINAL_WORDS
 from trigger.executions.query import LIMIT, MAX_LIMIT, Query
-from trigger.executions.reading import reading, unless_away
+from trigger.executions.reading import Breaker, unless_away
 from trigger.executions.record import Origin, Record, api_of, origin, read, stats
 from trigger.executions.retention import Retention
 from trigger.executions.status import FINAL, OF_RQ, Status
@@ -67,6 +67,7 @@ __all__ = [
     "Page",
     "Plan",
     "Query",
+    "Breaker",
     "Record",
     "Resumed",
     "Retention",
@@ -84,7 +85,6 @@ __all__ = [
     "origin",
     "page",
     "read",
-    "reading",
     "recent",
     "split_api",
     "states_of",

@@ -161,12 +161,11 @@ def _all(redis: Redis, kind: str) -> Iterator[tuple[str, Mapping[str, str]]]:
     return zip(names, _read(redis, kind, names), strict=True)
 
 
-def _read(redis: Redis, kind: str, names: Sequence[str]) -> list[dict[str, str]]:
-    """The figures of each of a kind, empty where there are none."""
+def _read(redis: Redis, kind: str, names: Sequence[str]) -> Iterator[dict[str, str]]:
+    """The figures of each of a kind, empty where there are none. Between two slices others get their turn."""
     script = redis.register_script(_READ)
-    texts: list[bytes] = []
     for begin in range(0, len(names), SLICE):
         keys = [f"{FIGURES}{kind}:{name}" for name in names[begin : begin + SLICE]]
-        texts += cast(list[bytes], script(keys=keys))
-    words = (text.decode().split(" ") if text else () for text in texts)
-    return [dict(zip(word[::2], word[1::2], strict=True)) for word in words]
+        for text in cast(list[bytes], script(keys=keys)):
+            words = text.decode().split(" ") if text else ()
+            yield dict(zip(words[::2], words[1::2], strict=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 import time
 from dataclasses import dataclass
 from typing import Any, cast
@@ -20,6 +21,8 @@ MAX_LINES = 1000  # of one page
 
 # How long one look for more takes, in seconds: less than a client waits for a reply, and after it the status is read.
 _LOOK = 0.3
+# How long one waits that has no place in Redis.
+_PAUSE = 1.0
 
 _STREAMS = {letter: stream for stream, letter in LETTERS.items()}
 _OVER = {None, *map(str.encode, FINAL_OF_RQ)}  # None: the record is gone
@@ -91,18 +94,29 @@ def read(redis: Redis, uid: str, after: str | None = None, limit: int = MAX_LINE
     return Page(lines, missed, position, status in _OVER and len(entries) <= limit)
 
 
-def follow(redis: Redis, uid: str, after: str | None, limit: int, wait: float) -> Page:
-    """As `read`, but where nothing is there yet it waits up to `wait` seconds for a line or the end."""
+def follow(
+    redis: Redis, uid: str, after: str | None, limit: int, wait: float, places: threading.Semaphore | None = None
+) -> Page:
+    """As `read`, but where nothing is there yet it waits up to `wait` seconds for a line or the end.
+
+    It waits in Redis, which tells it at once, unless all of the `places` there are taken: then it looks once a second.
+    """
     deadline = time.monotonic() + wait
     while True:
         page = read(redis, uid, after, limit)
         left = deadline - time.monotonic()
         if page.lines or page.cut or page.ended or left <= 0:
             return page
+        if places is not None and not places.acquire(blocking=False):
+            time.sleep(min(left, _PAUSE))
+            continue
         try:
             redis.xread({LOG + uid: page.next}, count=1, block=max(1, int(min(left, _LOOK) * 1000)))
         except RedisTimeoutError:
             pass  # it hangs, or was late by a little: the next read tells
+        finally:
+            if places is not None:
+                places.release()
 
 
 def last(redis: Redis, uid: str, count: int, step: str = "") -> tuple[Line, ...]:

@@ -123,7 +123,6 @@ def _logs() -> dict[str, Any]:
     headers = {
         "Log-Next": {"required": True, "description": "Where to go on", "schema": _TEXT},
         "Log-Ended": {"required": True, "description": "Nothing comes after", "schema": {"enum": ["true", "false"]}},
-        "Retry-After": {"description": "Seconds to wait, where nobody else may wait", "schema": _TEXT},
     }
     read = _answered("Lines of it, in order", page, example, headers=headers)
     read["content"] |= {name: {"schema": _TEXT} for name in ("text/plain", "application/x-ndjson", "application/jsonl")}
