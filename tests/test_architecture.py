@@ -17,13 +17,13 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # From the bottom to the top; a part imports only from those above it in this list, and from itself.
 LAYERS = [
-    {"errors"},
+    {"errors", "offload"},
     {"templates"},
     {"config"},
     {
         "logs",
         "inputs",
-        "auth",
+        "passwords",
         "data_folder",
         "lifeline",
         "redis_server",
@@ -33,9 +33,9 @@ LAYERS = [
         "sender",
     },
     {"executions", "curl"},
-    {"workflows", "queueing", "openapi", "answers"},
-    {"inforce", "watermark", "tally", "supervisor", "gunicorn_worker", "acts", "sessions"},
-    {"service", "readiness", "flask_app", "request_body", "made_password"},
+    {"workflows", "queueing", "failures", "answers"},
+    {"inforce", "watermark", "tally", "supervisor", "gunicorn_worker", "acts", "sessions", "auth"},
+    {"service", "openapi", "readiness", "flask_app", "request_body", "made_password"},
     {"metrics", "admission"},
     {"executions_api", "log_api", "metrics_api", "docs_api", "greeting"},
     {"api", "console", "worker", "up"},
