@@ -12,7 +12,7 @@ import base64
 import binascii
 import math
 import secrets as random
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -126,16 +126,17 @@ class Guard:
                 wrong.append(_key(door, network))
             return name
 
-        auth = None if api is None else api.auth
-        is_caller = isinstance(auth, NoAuth)
-        if api is not None and isinstance(auth, TokenAuth | PasswordAuth):
-            name = recognised(auth, f"{api.module}/{api.method}")
-            is_caller = name is not None
-            if is_caller and isinstance(auth, PasswordAuth) and name not in operators:
+        is_caller = by_password = False
+        if api is not None:
+            asked = api.auth
+            name = None if isinstance(asked, NoAuth) else recognised(asked, f"{api.module}/{api.method}")
+            is_caller = name is not None or isinstance(asked, NoAuth)
+            by_password = name is not None and isinstance(asked, PasswordAuth)
+            if by_password and name not in operators:
                 return "caller"
         if operators and recognised(PasswordAuth(operators), OPERATOR) is not None:
             return "operator"
-        if wrong and not (is_caller and isinstance(auth, PasswordAuth)):
+        if wrong and not by_password:
             self._failures.count(*wrong)
         return "caller" if is_caller else None
 
@@ -147,7 +148,7 @@ class Guard:
             if credentials.token is None:
                 raise CredentialMissing("Token is required", headers=BEARER)
             user, value = b"", credentials.token
-            secrets: dict[str | None, Secret] = dict(auth.tokens.items())
+            secrets: Collection[tuple[str | None, Secret]] = auth.tokens.items()
         else:
             if credentials.user is None or credentials.password is None:
                 raise CredentialMissing("User/Password is required", headers=BASIC)
@@ -157,27 +158,32 @@ class Guard:
         if wait > 0 and _is_guessable(value):
             raise _throttled(wait)
         found = None
-        for name, secret in secrets.items():  # all of them, whichever fits: the time tells nothing
+        for name, secret in secrets:  # all of them, whichever fits: the time tells nothing
             if self._hashes.remembers(secret, value) if secret.hashed else secret.matches(value):
                 found = name
-        hashed = {name: secret for name, secret in secrets.items() if secret.hashed}
-        if found is not None or not hashed:
+        if found is not None:
             return found
+        hashed = [(name, secret) for name, secret in secrets if secret.hashed]
+        if not hashed:
+            return None
         if wait > 0:
             raise _throttled(wait)
         return self._hashes.find(hashed, value, door=door, user=user, network=network)
 
-    def _of_user(self, auth: PasswordAuth, user: str) -> dict[str | None, Secret]:
-        """The secrets to compare a password with. A wrong one costs the same for every user, known or not: one
-        computation if the password of any user is stored as a hash, else none."""
+    def _of_user(self, auth: PasswordAuth, user: str) -> list[tuple[str | None, Secret]]:
+        """Return the secrets to compare a password with, each with the name of the user whose it is.
+
+        A wrong password costs the same for every user, known or not: one computation if the password of any user is
+        stored as a hash, else none.
+        """
         secret = auth.users.get(user)
-        secrets: dict[str | None, Secret] = {} if secret is None else {user: secret}
+        secrets: list[tuple[str | None, Secret]] = [] if secret is None else [(user, secret)]
         if secret is None or not secret.hashed:
             hashed = next((other for other in auth.users.values() if other.hashed), None)
             if hashed is not None:
-                secrets[None] = self._hashes.decoy(hashed)
+                secrets.append((None, self._hashes.decoy(hashed)))
             elif secret is None:
-                secrets[None] = self._nobody
+                secrets.append((None, self._nobody))
         return secrets
 
     def _count(self, door: str, network: str) -> None:

@@ -10,7 +10,7 @@ import hashlib
 import hmac
 import secrets as random
 from collections import Counter, OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from threading import Lock
 
@@ -55,9 +55,9 @@ class Hashes:
         return self._known(self._right, self._seal(b"", secret, value))
 
     def find(
-        self, secrets: Mapping[str | None, Secret], value: bytes, *, door: str, user: bytes, network: str
+        self, secrets: Sequence[tuple[str | None, Secret]], value: bytes, *, door: str, user: bytes, network: str
     ) -> str | None:
-        """Return the name of the secret that `value` is, or None.
+        """Return the name that goes with the secret that `value` is, or None.
 
         `door` names what the credentials are tried on, `network` where they came from. A wrong value is remembered
         for its door and user only: otherwise the time of a second try, with another user, would tell who exists.
@@ -65,19 +65,19 @@ class Hashes:
         Raises TooManyRequests at once if too many callers, or too many from this network, are waiting.
         """
         scope = hashlib.sha256(door.encode()).digest() + hashlib.sha256(user).digest()
-        seals = {name: self._seal(scope, secret, value) for name, secret in secrets.items()}
-        if all(self._known(self._wrong, seal) for seal in seals.values()):
+        seals = [self._seal(scope, secret, value) for _, secret in secrets]
+        if all(self._known(self._wrong, seal) for seal in seals):
             return None
         with self._place(network):
-            for name, secret in secrets.items():
-                if self.remembers(secret, value):
+            for (name, secret), seal in zip(secrets, seals, strict=True):
+                if self.remembers(secret, value):  # by now
                     return name
-                if self._known(self._wrong, seals[name]):
+                if self._known(self._wrong, seal):
                     continue
                 if offload(secret.matches, value):
                     self._remember(self._right, self._seal(b"", secret, value))
                     return name
-                self._remember(self._wrong, seals[name])
+                self._remember(self._wrong, seal)
         return None
 
     @contextmanager

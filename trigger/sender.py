@@ -51,8 +51,8 @@ class ProxyWarning:
             return
         self._said = True
         logger.warning(
-            "X-Forwarded-For is ignored since server.proxies is 0; came from client=%s : if that is a proxy, set "
-            "server.proxies, or all callers behind it share its address and its limit on wrong credentials",
+            "client=%s sent X-Forwarded-For, which is ignored because server.proxies is 0; if that is a proxy, set "
+            "server.proxies: until then all callers behind it count as one address",
             address(environ, proxies),
         )
 
