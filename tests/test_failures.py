@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,20 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
 
     monkeypatch.setattr(wrong_credentials, "count", count)
     return trips
+
+
+@pytest.fixture
+def clients(own_redis: OwnRedis) -> Iterator[Callable[[], Redis]]:
+    """Makes clients of a Redis of the test's own, with the timeout they have in service."""
+    made: list[Redis] = []
+
+    def make() -> Redis:
+        made.append(connect(own_redis.url, reply_timeout=REPLY_TIMEOUT))
+        return made[-1]
+
+    yield make
+    for client in made:
+        client.close()
 
 
 @pytest.fixture
@@ -129,20 +143,20 @@ def test_however_many_clients_fail_a_process_remembers_a_bounded_number(
     assert counts.wait(KEY) > 59
 
 
-def test_while_redis_is_away_a_process_counts_alone(own_redis: OwnRedis) -> None:
-    counts = make(connect(own_redis.url, reply_timeout=REPLY_TIMEOUT))
+def test_while_redis_is_away_a_process_counts_alone(own_redis: OwnRedis, clients: Callable[[], Redis]) -> None:
+    counts = make(clients())
     for _ in range(2):
         assert counts.count(KEY) == 0
     own_redis.kill()
     assert [counts.count(KEY) for _ in range(LIMIT - 2)] == [0] * (LIMIT - 2)
     assert counts.count(KEY) > 58
-    assert make(connect(own_redis.url)).count(KEY) == 0
+    assert make(clients()).count(KEY) == 0
 
 
 def test_a_redis_that_hangs_holds_wrong_callers_for_a_moment_once(
-    own_redis: OwnRedis, asked: list[tuple[str, ...]]
+    own_redis: OwnRedis, clients: Callable[[], Redis], asked: list[tuple[str, ...]]
 ) -> None:
-    counts = make(connect(own_redis.url, reply_timeout=REPLY_TIMEOUT), limit=1000)
+    counts = make(clients(), limit=1000)
     counts.count(KEY)
     os.kill(own_redis.process.pid, signal.SIGSTOP)
     try:
@@ -153,7 +167,7 @@ def test_a_redis_that_hangs_holds_wrong_callers_for_a_moment_once(
         assert len(asked) == 2
     finally:
         os.kill(own_redis.process.pid, signal.SIGCONT)
-    client = Redis.from_url(own_redis.url)
+    client = clients()
     stored = f"trigger:figures:wrong:{KEY}"
 
     def is_counted_there() -> bool:
@@ -162,4 +176,3 @@ def test_a_redis_that_hangs_holds_wrong_callers_for_a_moment_once(
         return int(client.get(stored) or 0) > before
 
     eventually(is_counted_there, within=5)
-    client.close()

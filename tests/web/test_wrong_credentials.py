@@ -16,11 +16,13 @@ from redis import Redis
 
 from tests.support import OwnRedis
 from tests.web.conftest import MakeSite
-from tests.web.site import FAILURES, HASHED, TOKEN, Gunicorn, Site, accepted, basic, refusal
+from tests.web.site import CONFIG, FAILURES, HASHED, TOKEN, Gunicorn, Site, accepted, basic, refusal
+from trigger.config.model import Server
 from trigger.executions import wrong_credentials
 
 CONNECTIONS = 40
 SECONDS = 4.0
+DEFAULT = Server().auth_failures
 
 
 def test_all_processes_together_allow_as_many_as_the_limit(gunicorn: Gunicorn, redis: Redis) -> None:
@@ -32,8 +34,17 @@ def test_all_processes_together_allow_as_many_as_the_limit(gunicorn: Gunicorn, r
         accepted(gunicorn.call("keyed/one", headers={"token": TOKEN}, source=source))
 
 
-def test_wrong_passwords_in_numbers_delay_nobody_else(gunicorn: Gunicorn, redis: Redis) -> None:
-    stop = threading.Event()
+@pytest.fixture(scope="module")
+def by_default(redis_server: OwnRedis, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gunicorn]:
+    """The web processes with the limit that counts when the config says none."""
+    folder = tmp_path_factory.mktemp("by_default")
+    (folder / "config.yaml").write_text(CONFIG.replace(f"auth_failures: {FAILURES}", f"auth_failures: {DEFAULT}"))
+    with Gunicorn(folder, redis_server.url) as web:
+        yield web
+
+
+def test_wrong_passwords_in_numbers_delay_nobody_else(by_default: Gunicorn, redis: Redis) -> None:
+    gunicorn, stop = by_default, threading.Event()
     answers: Counter[int] = Counter()
 
     def attack(number: int) -> None:
@@ -62,9 +73,9 @@ def test_wrong_passwords_in_numbers_delay_nobody_else(gunicorn: Gunicorn, redis:
             thread.join()
     print(f"median {statistics.median(waited):.3f} s, longest {max(waited):.3f} s of {len(waited)}; {answers}")
     assert set(answers) <= {401, 429}
-    assert answers[401] == FAILURES  # all others cost no computation, or had none to wait for
-    assert statistics.median(waited) < 0.15
-    assert max(waited) < 1.0  # 0.3 s on a machine that does nothing else
+    assert answers[401] <= DEFAULT
+    assert statistics.median(waited) < 0.5  # milliseconds on a machine that does nothing else; it was seconds
+    assert max(waited) < 3.0
     accepted(gunicorn.call("named/hashed", headers=basic("ada", HASHED), source="127.0.0.13"))
 
 
