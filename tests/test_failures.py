@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from redis import Redis
 from tests.support import OwnRedis, eventually
 from trigger import failures
 from trigger.executions import wrong_credentials
-from trigger.failures import REPLY_TIMEOUT, Failures
+from trigger.failures import CONNECTIONS, REPLY_TIMEOUT, Failures
 from trigger.queueing import connect
 
 LIMIT = 5
@@ -87,6 +89,27 @@ def test_a_wrong_credential_costs_one_round_trip_and_none_over_the_limit(
     assert asked == [(KEY,)] * LIMIT
     counts.count(KEY, "operator:192.0.2.1", "shop/other:192.0.2.1")
     assert asked[LIMIT:] == [("operator:192.0.2.1", "shop/other:192.0.2.1")]
+
+
+def test_callers_share_a_few_connections(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, lock, at_once, most = wrong_credentials.count, threading.Lock(), 0, 0
+
+    def count(*arguments: Any) -> list[tuple[int, float]]:
+        nonlocal at_once, most
+        with lock:
+            at_once += 1
+            most = max(most, at_once)
+        time.sleep(0.02)
+        with lock:
+            at_once -= 1
+        return real(*arguments)
+
+    monkeypatch.setattr(wrong_credentials, "count", count)
+    counts = make(redis)
+    with ThreadPoolExecutor(40) as pool:
+        answers = list(pool.map(lambda _: counts.count(KEY), range(40)))
+    assert most == CONNECTIONS
+    assert answers.count(0) == LIMIT
 
 
 def test_to_ask_whether_one_must_wait_costs_no_round_trip(redis: Redis, asked: list[tuple[str, ...]]) -> None:

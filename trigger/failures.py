@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from threading import Lock
+from threading import BoundedSemaphore, Lock
 from typing import NamedTuple
 
 from redis import Redis
@@ -25,6 +25,8 @@ REMEMBERED = 10_000
 PAUSE = 1.0
 # Seconds to wait for Redis: whoever sends wrong credentials is answered soon, also while Redis hangs.
 REPLY_TIMEOUT = 0.25
+# How many callers ask Redis at once, each over a connection; the others wait for their turn.
+CONNECTIONS = 8
 
 
 class _Count(NamedTuple):
@@ -44,6 +46,7 @@ class Failures:
         self._redis = redis
         self._counts: OrderedDict[str, _Count] = OrderedDict()
         self._lock = Lock()
+        self._turns = BoundedSemaphore(CONNECTIONS)
         self._ask_again = 0.0  # when to ask a Redis that did not answer; 0 while it answers
 
     def wait(self, key: str) -> float:
@@ -62,7 +65,9 @@ class Failures:
         waits = {key: self.wait(key) for key in keys}
         within = [key for key, wait in waits.items() if wait == 0]
         if within:
-            counted = self._ask(within) or [self._next(key) for key in within]
+            with self._turns:
+                counted = self._ask(within)
+            counted = counted or [self._next(key) for key in within]
             for key, (number, left) in zip(within, counted, strict=True):
                 self._remember(key, number, left)
                 waits[key] = left if number > self._limit() else 0.0
