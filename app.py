@@ -9,8 +9,10 @@ from trigger import api, console, logs
 from trigger.auth import Guard
 from trigger.config import Settings
 from trigger.executions import Breaker
+from trigger.failures import REPLY_TIMEOUT, Failures
 from trigger.flask_app import App
 from trigger.inforce import private_data, redis_url, watch
+from trigger.passwords import Hashes
 from trigger.queueing import Submitter, connect
 from trigger.service import Service, Shapes
 from trigger.sessions import Sessions
@@ -28,19 +30,21 @@ def create_app(environ: Mapping[str, str] | None = None) -> App:
     logs.configure(settings.log)
     watcher = watch(settings, environ)
     watcher.start()
-    redis = connect(redis_url(settings, watcher.current))
+    url = redis_url(settings, watcher.current)
+    redis = connect(url)
     watermark = Watermark(redis, private_data(settings, watcher.current))
     watermark.start()
     sessions = Sessions(redis)
     sessions.get_ready()
     tally = Tally(redis, watcher)
     tally.start()
+    failures = Failures(lambda: watcher.current.server.auth_failures, connect(url, reply_timeout=REPLY_TIMEOUT))
     service = Service(
         watcher=watcher,
         redis=redis,
         breaker=Breaker(),
         submitter=Submitter(redis),
-        guard=Guard(lambda: watcher.current.server.auth_failures),
+        guard=Guard(failures, Hashes()),
         shapes=Shapes(),
         sessions=sessions,
         watermark=watermark,

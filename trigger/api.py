@@ -32,7 +32,7 @@ from werkzeug.exceptions import HTTPException
 
 from trigger import readiness, sender
 from trigger.answers import accepted, answer, internal_error, only, refusal, shown_path, traced
-from trigger.auth import Credentials
+from trigger.auth import Credentials, is_forgeable
 from trigger.config.model import Api, Config
 from trigger.docs_api import DocsViews
 from trigger.errors import (
@@ -95,12 +95,16 @@ def blueprint(service: Service) -> Blueprint:
         return wrapper
 
     def authenticated(view: Callable[[Api, str | None], Response]) -> Callable[[Api], Response]:
-        """Enforces the API's configured authentication; the view gets who the caller is."""
+        """Enforces the API's configured authentication; the view gets who the caller is. Refuses calls that a page of
+        another site could have made a browser send."""
 
         @functools.wraps(view)
         def wrapper(api: Api) -> Response:
             call, environ = _this_call()
-            call.caller = service.guard.admit(api, Credentials.of(environ), client())
+            credentials = Credentials.of(environ)
+            call.caller = service.guard.admit(api, credentials, client())
+            if is_forgeable(api.auth, credentials):
+                sender.refuse_foreign(environ)
             return view(api, call.caller)
 
         return wrapper
@@ -198,12 +202,15 @@ def blueprint(service: Service) -> Blueprint:
         problems = "; ".join(state.problems)
         return answer({"error": {"code": "serverError.notReady", "message": problems}, **state.as_json()}, 503)
 
+    proxy_warning = sender.ProxyWarning()
+
     @routes.before_app_request
     def begin() -> None:
         """One version of the config counts for all of a call, whatever is edited meanwhile."""
         call, environ = _this_call()
         call.started = time.perf_counter()
         call.config = config = service.watcher.current
+        proxy_warning.check(environ, config.server.proxies)
         given = environ.get("HTTP_X_REQUEST_ID", "") if config.server.proxies else ""
         call.request_id = given if tracing.is_request_id(given) else None
         hosts = config.server.hosts

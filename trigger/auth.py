@@ -1,47 +1,50 @@
-"""Who calls: credentials from the headers, and whether they open an API or are an operator's."""
+"""Authenticate callers and operators by the credentials in the headers.
+
+Right credentials pass, however many wrong ones came from the same address; only wrong ones are counted. Two kinds of
+credentials have to wait like wrong ones while their address is over the limit: those of which only the hash is known,
+since telling costs a scrypt computation (unless it was made before), and short ones, since a short secret could be
+found by trying.
+"""
 
 from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
-import hmac
-import ipaddress
 import math
 import secrets as random
-import time
-from collections import OrderedDict, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from threading import Lock
 from typing import Any, Literal
 
-from trigger.config.model import Api, NoAuth, PasswordAuth, TokenAuth
-from trigger.config.secret import Secret, hash_secret
-from trigger.errors import CredentialMissing, RequestError, TooManyRequests, Unauthorized
+from trigger import sender
+from trigger.config.model import Api, Auth, NoAuth, PasswordAuth, TokenAuth
+from trigger.config.secret import DEMO_VALUES, MIN_LENGTH, Secret
+from trigger.errors import CredentialMissing, Throttled, Unauthorized
+from trigger.failures import Failures
+from trigger.passwords import Hashes
 
 BEARER = {"WWW-Authenticate": 'Bearer realm="trigger"'}
 BASIC = {"WWW-Authenticate": 'Basic realm="trigger", charset="UTF-8"'}
 
-# How many verified passwords a process remembers, so that each costs its scrypt computation once.
-REMEMBERED = 1024
-
-# Wrong credentials count for so many seconds, and those of so many clients are remembered.
-FAILURE_WINDOW = 60.0
-FAILING_CLIENTS = 10_000
+# What the sign-in of operators is called where an API has its name. No API is called so: theirs have a slash.
+OPERATOR = "operator"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Credentials:
-    """What a request carries to say who calls; None for what it does not. Bytes, as they were sent."""
+    """The credentials of a request, as the bytes that were sent; None for those it does not carry.
+
+    `basic`: user and password came as HTTP Basic, which a browser adds to requests of any page by itself.
+    """
 
     token: bytes | None = None
     user: bytes | None = None
     password: bytes | None = None
+    basic: bool = False
 
     @classmethod
     def of(cls, environ: Mapping[str, Any]) -> Credentials:
-        """From the headers of a WSGI request (PEP 3333: their bytes as latin-1 text): `token`, `user` and `password`,
+        """Read the headers of a WSGI request (PEP 3333: their bytes as latin-1 text): `token`, `user` and `password`,
         or their equals `Authorization: Bearer` (RFC 6750) and `Basic` (RFC 7617)."""
         token = _header(environ, "HTTP_TOKEN")
         user = _header(environ, "HTTP_USER")
@@ -51,7 +54,7 @@ class Credentials:
         if scheme.lower() == "bearer" and token is None and value:
             token = value.encode("latin-1")
         elif scheme.lower() == "basic" and user is None and password is None:
-            user, password = _basic(value)
+            return cls(token, *_basic(value), basic=True)
         return cls(token, user, password)
 
 
@@ -69,164 +72,143 @@ def _basic(value: str) -> tuple[bytes | None, bytes | None]:
 
 
 class Guard:
-    """Enforces the configured authentication. One for each process; it remembers verified passwords and failures.
+    """Enforces the configured authentication. One for each process."""
 
-    `failures_per_minute` is how many wrong credentials one client address may send to one API before it is answered
-    429 for a while; each process counts for itself.
-    """
-
-    def __init__(self, failures_per_minute: Callable[[], int]) -> None:
-        self._failures_per_minute = failures_per_minute
-        self._failures = _Failures()
-        self._key = random.token_bytes(32)
-        self._verified: OrderedDict[bytes, None] = OrderedDict()
-        self._lock = Lock()
-        # What an unknown user's password is compared with, so that unknown and wrong take the same time.
+    def __init__(self, failures: Failures, hashes: Hashes) -> None:
+        self._failures = failures
+        self._hashes = hashes
+        # Compared with the password of an unknown user, so that unknown and wrong take the same time.
         self._nobody = Secret(random.token_hex(16))
-        self._hashed_nobody = Secret(hash_secret(random.token_hex(16)))
 
     def admit(self, api: Api, credentials: Credentials, client: str) -> str | None:
-        """Who the caller is: the name of the token, the user, or None where no authentication is asked for.
+        """Return the name of the token or the user, None where the API asks for no authentication.
 
-        Raises CredentialMissing, Unauthorized, or TooManyRequests after too many failures from address `client`.
+        Raises CredentialMissing, Unauthorized, Throttled if too many wrong credentials came from address `client`, or
+        TooManyRequests if too many passwords are being checked.
         """
-        scheme = self._SCHEMES[type(api.auth)]
-        return scheme(self, api.auth, credentials, ("api", api.module, api.method, _network(client)))
+        if isinstance(api.auth, NoAuth):
+            return None
+        door, network = f"{api.module}/{api.method}", sender.network(client)
+        name = self._recognise(api.auth, credentials, door, network)
+        if name is None:
+            self._count(door, network)
+            if isinstance(api.auth, TokenAuth):
+                raise Unauthorized("Token is invalid", headers=BEARER)
+            raise Unauthorized("User/Password is invalid", headers=BASIC)
+        return name
+
+    def operator(self, operators: Mapping[str, Secret], credentials: Credentials, client: str) -> str | None:
+        """Return the operator's name, or None when the credentials are not one's. Raises as `admit` does."""
+        if not operators or credentials.user is None or credentials.password is None:
+            return None
+        network = sender.network(client)
+        name = self._recognise(PasswordAuth(operators), credentials, OPERATOR, network)
+        if name is None:
+            self._count(OPERATOR, network)
+        return name
 
     def reads_as(
         self, api: Api | None, operators: Mapping[str, Secret], credentials: Credentials, client: str
     ) -> Literal["caller", "operator"] | None:
-        """As whom one may read the records of `api`, which is None when the config has it no more; None: not at all.
+        """Return as whom one may read the records of `api`, None for not at all.
 
-        Whoever reads with the API's own password is not counted as a failing operator, nor the other way round:
-        otherwise a caller who polls a record would soon be shut out.
+        `api` is None when the config has it no more. The right password of the API is not counted as a wrong one of
+        an operator, nor the other way round. Raises TooManyRequests if too many passwords are being checked.
         """
-        if api is not None and isinstance(api.auth, PasswordAuth):
-            failures = ("api", api.module, api.method, _network(client))
+        network, wrong = sender.network(client), []
+
+        def recognised(auth: TokenAuth | PasswordAuth, door: str) -> str | None:
             try:
-                user = self._password(api.auth, credentials, failures, counted=False)
-            except RequestError:
-                pass
-            else:
-                if user not in operators:
-                    return "caller"
-        try:
-            if self.operator(operators, credentials, client) is not None:
-                return "operator"
-        except TooManyRequests:
-            pass  # the API's own credentials may be right
-        if api is None:
+                name = self._recognise(auth, credentials, door, network)
+            except (CredentialMissing, Throttled):
+                return None
+            if name is None:
+                wrong.append(_key(door, network))
+            return name
+
+        is_caller = by_password = False
+        if api is not None:
+            asked = api.auth
+            name = None if isinstance(asked, NoAuth) else recognised(asked, f"{api.module}/{api.method}")
+            is_caller = name is not None or isinstance(asked, NoAuth)
+            by_password = name is not None and isinstance(asked, PasswordAuth)
+            if by_password and name not in operators:
+                return "caller"
+        if operators and recognised(PasswordAuth(operators), OPERATOR) is not None:
+            return "operator"
+        if wrong and not by_password:
+            self._failures.count(*wrong)
+        return "caller" if is_caller else None
+
+    def _recognise(
+        self, auth: TokenAuth | PasswordAuth, credentials: Credentials, door: str, network: str
+    ) -> str | None:
+        """Return whose credentials they are, None when they are wrong. Does not count them."""
+        if isinstance(auth, TokenAuth):
+            if credentials.token is None:
+                raise CredentialMissing("Token is required", headers=BEARER)
+            user, value = b"", credentials.token
+            secrets: Collection[tuple[str | None, Secret]] = auth.tokens.items()
+        else:
+            if credentials.user is None or credentials.password is None:
+                raise CredentialMissing("User/Password is required", headers=BASIC)
+            user, value = credentials.user, credentials.password
+            secrets = self._of_user(auth, user.decode("utf-8", "replace"))
+        wait = self._failures.wait(_key(door, network))
+        if wait > 0 and _is_guessable(value):
+            raise _throttled(wait)
+        found = None
+        for name, secret in secrets:  # all of them, whichever fits: the time tells nothing
+            if self._hashes.remembers(secret, value) if secret.hashed else secret.matches(value):
+                found = name
+        if found is not None:
+            return found
+        hashed = [(name, secret) for name, secret in secrets if secret.hashed]
+        if not hashed:
             return None
-        try:
-            self.admit(api, credentials, client)
-        except RequestError:
-            return None
-        return "caller"
-
-    def operator(self, operators: Mapping[str, Secret], credentials: Credentials, client: str) -> str | None:
-        """The operator's name, or None when the credentials are not one's. Raises TooManyRequests."""
-        if not operators or credentials.user is None or credentials.password is None:
-            return None
-        try:
-            return self._password(PasswordAuth(operators), credentials, ("operator", _network(client)))
-        except Unauthorized:
-            return None
-
-    def _none(self, auth: NoAuth, credentials: Credentials, failures: tuple[str, ...]) -> None:
-        return None
-
-    def _token(self, auth: TokenAuth, credentials: Credentials, failures: tuple[str, ...]) -> str:
-        if credentials.token is None:
-            raise CredentialMissing("Token is required", headers=BEARER)
-        self._check_failures(failures)
-        caller = None
-        for name, secret in auth.tokens.items():  # all of them, whichever fits: the time tells nothing
-            if self._matches(secret, credentials.token):
-                caller = name
-        if caller is None:
-            self._failures.count(failures)
-            raise Unauthorized("Token is invalid", headers=BEARER)
-        return caller
-
-    def _password(
-        self, auth: PasswordAuth, credentials: Credentials, failures: tuple[str, ...], *, counted: bool = True
-    ) -> str:
-        if credentials.user is None or credentials.password is None:
-            raise CredentialMissing("User/Password is required", headers=BASIC)
-        self._check_failures(failures)
-        user = credentials.user.decode("utf-8", "replace")
-        hashed = any(secret.hashed for secret in auth.users.values())
-        nobody = self._hashed_nobody if hashed else self._nobody
-        if not self._matches(auth.users.get(user, nobody), credentials.password) or user not in auth.users:
-            if counted:
-                self._failures.count(failures)
-            raise Unauthorized("User/Password is invalid", headers=BASIC)
-        return user
-
-    def _matches(self, secret: Secret, value: bytes) -> bool:
-        """Whether the value is the secret; one that is stored as a hash is computed once and then remembered."""
-        if not secret.hashed:
-            return secret.matches(value)
-        seal = hmac.digest(self._key, secret.reveal().encode() + b"\0" + value, hashlib.sha256)
-        with self._lock:
-            if seal in self._verified:
-                self._verified.move_to_end(seal)
-                return True
-        if not secret.matches(value):
-            return False
-        with self._lock:
-            self._verified[seal] = None
-            while len(self._verified) > REMEMBERED:
-                self._verified.popitem(last=False)
-        return True
-
-    def _check_failures(self, failures: tuple[str, ...]) -> None:
-        wait = self._failures.wait(failures, self._failures_per_minute())
         if wait > 0:
-            raise TooManyRequests(
-                "Too many wrong credentials from this address; try again later",
-                headers={"Retry-After": str(math.ceil(wait))},
-            )
+            raise _throttled(wait)
+        return self._hashes.find(hashed, value, door=door, user=user, network=network)
 
-    _SCHEMES: Mapping[type, Callable[..., str | None]] = {NoAuth: _none, TokenAuth: _token, PasswordAuth: _password}
+    def _of_user(self, auth: PasswordAuth, user: str) -> list[tuple[str | None, Secret]]:
+        """Return the secrets to compare a password with, each with the name of the user whose it is.
 
+        A wrong password costs the same for every user, known or not: one computation if the password of any user is
+        stored as a hash, else none.
+        """
+        secret = auth.users.get(user)
+        secrets: list[tuple[str | None, Secret]] = [] if secret is None else [(user, secret)]
+        if secret is None or not secret.hashed:
+            hashed = next((other for other in auth.users.values() if other.hashed), None)
+            if hashed is not None:
+                secrets.append((None, self._hashes.decoy(hashed)))
+            elif secret is None:
+                secrets.append((None, self._nobody))
+        return secrets
 
-class _Failures:
-    """When wrong credentials came, by what they were tried on and from where, within the last FAILURE_WINDOW.
-
-    With more than FAILING_CLIENTS the one that failed longest ago is forgotten: memory stays bounded, whoever attacks.
-    """
-
-    def __init__(self) -> None:
-        self._times: OrderedDict[tuple[str, ...], deque[float]] = OrderedDict()
-        self._lock = Lock()
-
-    def count(self, key: tuple[str, ...]) -> None:
-        now = time.monotonic()
-        with self._lock:
-            times = self._times.setdefault(key, deque())
-            while times and times[0] <= now - FAILURE_WINDOW:
-                times.popleft()
-            times.append(now)
-            self._times.move_to_end(key)
-            if len(self._times) > FAILING_CLIENTS:
-                self._times.popitem(last=False)
-
-    def wait(self, key: tuple[str, ...], limit: int) -> float:
-        """For how many seconds `key`, which may fail `limit` times in the window, is to wait: 0 or less for not."""
-        with self._lock:
-            times = self._times.get(key)
-            if times is None or len(times) < limit:
-                return 0.0
-            return times[-limit] + FAILURE_WINDOW - time.monotonic()
+    def _count(self, door: str, network: str) -> None:
+        """Count wrong credentials; raises Throttled when they are too many."""
+        wait = self._failures.count(_key(door, network))
+        if wait > 0:
+            raise _throttled(wait)
 
 
-def _network(client: str) -> str:
-    """What a client can choose its addresses from: with IPv6 a network of 64 bits (RFC 6177), else only the one."""
-    if ":" not in client:
-        return client
-    try:
-        address = ipaddress.IPv6Address(client)
-    except ValueError:
-        return client
-    return str(address.ipv4_mapped or ipaddress.IPv6Network((address, 64), strict=False))
+def is_forgeable(auth: Auth, credentials: Credentials) -> bool:
+    """Return whether any page could have made a browser send a call that `auth` admits: the page needs to know no
+    secret when none is asked for, or when the browser adds a password that it remembers."""
+    return isinstance(auth, NoAuth) or (isinstance(auth, PasswordAuth) and credentials.basic)
+
+
+def _key(door: str, network: str) -> str:
+    return f"{door}:{network}"
+
+
+def _is_guessable(value: bytes) -> bool:
+    """Whether credentials are so short that trying could find them. Those of the demo are public anyway."""
+    return len(value) < MIN_LENGTH and value.decode("latin-1") not in DEMO_VALUES
+
+
+def _throttled(wait: float) -> Throttled:
+    return Throttled(
+        "Too many wrong credentials from this address; try again later", headers={"Retry-After": str(math.ceil(wait))}
+    )

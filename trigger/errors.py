@@ -31,6 +31,7 @@
         ├── IdempotencyMismatch     422
         ├── BadRequest              400 and other statuses the HTTP layer refuses with
         ├── TooManyRequests         429
+        │   └── Throttled                too many wrong credentials came from the caller's address
         ├── QueueUnavailable        503
         └── InternalError           500
 
@@ -227,6 +228,10 @@ class IdempotencyMismatch(RequestError):
 class TooManyRequests(RequestError):
     status = 429
     code = "requestError.tooManyRequests"
+
+
+class Throttled(TooManyRequests):
+    """Too many wrong credentials came from the caller's address."""
 
 
 class QueueUnavailable(RequestError):

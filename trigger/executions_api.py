@@ -23,7 +23,6 @@ from trigger.answers import accepted, answer, only
 from trigger.auth import BASIC, Credentials
 from trigger.config.model import MISSING, Config
 from trigger.errors import (
-    BadRequest,
     CredentialMissing,
     ExecutionNotFound,
     InvalidParams,
@@ -109,7 +108,7 @@ class Views:
     def _act(self, uid: str) -> str:
         """The checks that come before every act, in their order; returns the operator's name."""
         only("POST")
-        _check_origin()
+        sender.refuse_foreign(request.environ)
         operator = self.operator()
         if not executions.is_uid(uid):
             raise ExecutionNotFound("There is no such execution")
@@ -139,9 +138,3 @@ class Views:
 
 def _hidden() -> ExecutionNotFound:
     return ExecutionNotFound("There is no such execution, or it is not yours to read")
-
-
-def _check_origin() -> None:
-    """Refuses what a page of another site has made an operator's browser send, with the password it remembers."""
-    if sender.is_foreign(request.environ):
-        raise BadRequest("Another site's page may not do this", status=403)

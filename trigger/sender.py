@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from trigger.errors import BadRequest
+
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
+
+logger = logging.getLogger("trigger.sender")
 
 # The ports that a browser leaves out.
 _PORTS = {"http": 80, "https": 443}
@@ -20,6 +25,36 @@ def address(environ: WSGIEnvironment, proxies: int) -> str:
         if len(hops) >= proxies and _is_address(hop := hops[-proxies].strip()):
             return hop
     return str(environ.get("REMOTE_ADDR") or "unix")
+
+
+def network(client: str) -> str:
+    """Return the network whose addresses a client can choose from: of an IPv6 address its 64 bits (RFC 6177), else
+    the address itself."""
+    if ":" not in client:
+        return client
+    try:
+        parsed = ipaddress.IPv6Address(client)
+    except ValueError:
+        return client
+    return str(parsed.ipv4_mapped or ipaddress.IPv6Network((parsed, 64), strict=False))
+
+
+class ProxyWarning:
+    """Warns once, when a request came through a proxy that the config does not mention."""
+
+    def __init__(self) -> None:
+        self._said = False
+
+    def check(self, environ: WSGIEnvironment, proxies: int) -> None:
+        """Look at a request. `proxies` is the number of proxies that the config has."""
+        if proxies or self._said or "HTTP_X_FORWARDED_FOR" not in environ:
+            return
+        self._said = True
+        logger.warning(
+            "client=%s sent X-Forwarded-For, which is ignored because server.proxies is 0; if that is a proxy, set "
+            "server.proxies: until then all callers behind it count as one address",
+            address(environ, proxies),
+        )
 
 
 def behind_tls(environ: WSGIEnvironment, proxies: int) -> bool:
@@ -44,6 +79,12 @@ def is_foreign(environ: WSGIEnvironment) -> bool | None:
     except ValueError:
         return True
     return not sent.hostname or sent.hostname != served.hostname or not same_port
+
+
+def refuse_foreign(environ: WSGIEnvironment) -> None:
+    """Raise BadRequest (403) if a page of another site has made a browser send this."""
+    if is_foreign(environ):
+        raise BadRequest("Another site's page may not do this", status=403)
 
 
 def _is_address(text: str) -> bool:

@@ -28,6 +28,8 @@ from trigger import executions
 from trigger.auth import Credentials, Guard
 from trigger.config.model import PasswordAuth
 from trigger.config.secret import Secret
+from trigger.failures import Failures
+from trigger.passwords import Hashes
 
 NOT_FOUND = Refusal(404, "requestError.executionNotFound", "There is no such execution, or it is not yours to read")
 ADMIN = basic("admin", OPERATOR)
@@ -242,16 +244,25 @@ def test_polling_a_record_with_right_credentials_never_counts_as_failing(
 
 
 @pytest.mark.parametrize(
-    ("wrong", "right"),
-    [({"token": "wrong"}, {"token": TOKEN}), (basic("admin", "wrong"), ADMIN), (basic("eve", "wrong"), ADMIN)],
+    ("api", "wrong", "right", "refused"),
+    [
+        ("keyed/one", {"token": "wrong"}, {"token": TOKEN}, 429),
+        ("named/one", basic("ada", "wrong"), basic("ada", PASSWORD), 429),
+        ("keyed/one", basic("admin", "wrong"), ADMIN, 401),  # a token is asked for
+        ("open/any", basic("eve", "wrong"), ADMIN, 202),
+    ],
 )
-def test_a15_guessing_at_records_is_limited_like_guessing_at_apis(
-    site: Site, redis: Redis, wrong: dict[str, str], right: dict[str, str]
+def test_a15_guessing_at_records_counts_like_guessing_at_apis(
+    site: Site, redis: Redis, api: str, wrong: dict[str, str], right: dict[str, str], refused: int
 ) -> None:
-    uid = accepted(site.call("keyed/one", headers={"token": TOKEN}))
+    sent = {"open/any": {}, "named/one": basic("ada", PASSWORD)}.get(api, {"token": TOKEN})
+    uid = accepted(site.call(api, headers=sent))
     for _ in range(FAILURES):
-        assert refusal(read(site, uid, wrong)) == NOT_FOUND
-    assert refusal(read(site, uid, right)) == NOT_FOUND
+        read(site, uid, wrong)
+    assert site.call(api, headers=wrong).status_code == refused
+    guess = site.call("/v1/executions", "GET", headers=wrong)
+    assert refusal(guess).status == (401 if "token" in wrong else 429)
+    assert record(read(site, uid, right))["uid"] == uid
 
 
 def test_an_operator_without_a_password_is_nobody(make_site: MakeSite, redis: Redis) -> None:
@@ -262,11 +273,11 @@ def test_an_operator_without_a_password_is_nobody(make_site: MakeSite, redis: Re
         assert refusal(read(site, uid, headers)) == NOT_FOUND
 
 
-def test_whoever_is_an_operator_and_a_caller_by_one_password_reads_as_operator(site: Site) -> None:
+def test_whoever_is_an_operator_and_a_caller_by_one_password_reads_as_operator(site: Site, redis: Redis) -> None:
     config = site.watcher.current
     users = {"admin": config.operators["admin"], "ada": Secret(OTHER_TOKEN)}
     api = replace(config.apis["named", "one"], auth=PasswordAuth(users))
-    guard = Guard(lambda: FAILURES)
+    guard = Guard(Failures(lambda: FAILURES, redis), Hashes())
     admin = Credentials(user=b"admin", password=OPERATOR.encode())
     assert guard.reads_as(api, config.operators, admin, site.client) == "operator"
     ada = Credentials(user=b"ada", password=OTHER_TOKEN.encode())

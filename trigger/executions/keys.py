@@ -46,6 +46,7 @@ FIGURES = "trigger:figures:"  # and "api:" or "workflow:" and a name: hash, see 
 CALLS = "trigger:figures:calls"  # hash: totals of what web processes have counted, see calls
 SENDER = "trigger:figures:sender:"  # and a web process' name: the number of the last batch it has added
 REFUSED = "trigger:refused"  # list: the last refused calls, newest first
+WRONG = "trigger:figures:wrong:"  # and an API or "operator", and a network: how many wrong credentials came lately
 
 SPENT = "trigger:spent:"  # and a number that may be used once, and was
 SIGNING = "trigger:signing"  # string: the key that the console's sessions and sign-in links are signed with

@@ -107,7 +107,11 @@ COMPONENTS: Mapping[str, Mapping[str, Any]] = {
         (errors.Unauthorized, "User/Password is invalid"),
         headers=_challenge(BASIC),
     ),
-    "403": _refusal("The API is not enabled any more", (errors.ApiNotEnabled, "API is not enabled")),
+    "403": _refusal(
+        "The API is not enabled any more, or the call comes from another site's page",
+        (errors.ApiNotEnabled, "API is not enabled"),
+        (errors.BadRequest, "Another site's page may not do this"),
+    ),
     "403-origin": _refusal(
         "The request comes from another site's page", (errors.BadRequest, "Another site's page may not do this")
     ),

@@ -91,7 +91,7 @@ def _record() -> dict[str, Any]:
         "The record of an execution",
         {
             "200": _answered("What can be read about it", _RECORD, _record_example()),
-            **all_of(["400-http", "404-execution", "503"]),
+            **all_of(["400-http", "404-execution", "429", "503"]),
         },
         description="For whoever could have made the call, with the API's own credentials, and for operators.",
         security=READER,
@@ -129,7 +129,7 @@ def _logs() -> dict[str, Any]:
     return _operation(
         "logs",
         "The log of an execution, also while it grows",
-        {"200": read, **all_of(["400", "404-execution", "503"])},
+        {"200": read, **all_of(["400", "404-execution", "429", "503"])},
         description="For those who may read the record. `Accept` chooses between JSON, JSON lines and text.",
         security=READER,
         parameters=[
