@@ -45,8 +45,8 @@ class Job:
     def of_hash(cls, uid: str, fields: Mapping[bytes, bytes]) -> Job:
         """From the fields of the hash. Raises WorkflowError when they are not those of a job of ours."""
         try:
-            runner, instance, (workflow, value), options = json.loads(zlib.decompress(fields[b"data"]))
-            meta = json.loads(fields[b"meta"])
+            runner, instance, (workflow, value), options = json.loads(zlib.decompress(fields[b"data"]).decode())
+            meta = json.loads(fields[b"meta"].decode())
             module, method = executions.split_api(fields[b"description"])
             job = cls(
                 uid=uid,

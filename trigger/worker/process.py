@@ -28,6 +28,8 @@ _MESSAGES = 200
 _CHUNK = 64 * 1024
 # How much is read at the end of an attempt: more than a pipe holds. What was left behind may write forever.
 _LAST = 1024 * 1024
+# After these a process says nothing for a while.
+_PAUSES = (LAST, CLEAN, SPOILT)
 # How much is read of what was left behind, in bytes.
 _STILL_READ = 1024 * 1024
 # Lines shown of one piece of output that belongs to no execution.
@@ -129,7 +131,7 @@ class Process:
             self._add_pieces(last, pieces)
             last = None
             self._note(kind, level, text)
-            if kind == LAST:  # what comes after it has time
+            if kind in _PAUSES:
                 break
         self._add_pieces(last, pieces)
 

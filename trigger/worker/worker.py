@@ -111,6 +111,7 @@ class Worker(RqWorker):
         self._taken: Taken | None = None  # what was taken when the one before was ended
         self._wanted: Wanted | None = None  # of the run in hand
         self._uid = ""  # of the execution in hand
+        self._unsaid: Callable[[], None] | None = None  # a line about the one before, for the service's log
         self._edited = False  # the processes are of an earlier config
         self._registered = False
         self._in_touch = False  # the last beat was answered
@@ -145,6 +146,8 @@ class Worker(RqWorker):
                 self._idle_since = math.inf
                 self._pool.rest()
             self._wait(self._timing.beat)
+        if self._unsaid is not None:
+            self._unsaid()
         self._pool.discard_idle()
         self._say_goodbye()
         return True
@@ -161,6 +164,9 @@ class Worker(RqWorker):
 
     def _wait(self, seconds: float) -> None:
         """Does what is due, and waits so many seconds, or until something happens."""
+        if self._unsaid is not None:
+            say, self._unsaid = self._unsaid, None
+            say()
         self._pool.look_after()
         self._keep_in_touch()
         now = time.monotonic()
@@ -286,13 +292,11 @@ class Worker(RqWorker):
         try:
             result = self._outcome(job, wanted, about)
             seconds = time.monotonic() - started
-            if wanted.is_lost:
-                events.taken_over(about)
-            elif self._end(Ended(uid, run, result, seconds), about):
-                if not wanted.is_said:
-                    events.ended(about, job.attempt, seconds, result)
-            else:
-                events.taken_over(about)
+            if wanted.is_lost or not self._end(Ended(uid, run, result, seconds), about):
+                self._unsaid = lambda: events.taken_over(about)
+            elif not wanted.is_said:
+                # The next execution begins first: it has been taken already.
+                self._unsaid = lambda: events.ended(about, job.attempt, seconds, result)
         finally:
             self._wanted, self._uid = None, ""
 
