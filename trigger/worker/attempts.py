@@ -14,6 +14,7 @@ from redis import Redis
 from trigger.config.model import Config, RunAction, Step, Workflow
 from trigger.worker import events, report
 from trigger.worker.collected import Collected
+from trigger.worker.job import Job
 from trigger.worker.journal import Journal
 from trigger.worker.pool import Pool
 from trigger.worker.process import Process
@@ -29,25 +30,15 @@ CANCELLED = Failure("Cancelled", "the execution was cancelled", again=False)
 LOST = Failure("Killed", "its process and the one above it were killed", kinds=("Killed",), crashed=True)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Run:
     """One run of an execution.
 
-    `run` is its id; `attempt` counts from 1; `failures` is how often the whole has failed before, and `crashes` how
-    often its worker or its process has died; `timeout`, in seconds, is that of one attempt at the whole; `secrets` are
-    those of the input and of the config; `now` gives Redis' time in ms; `about` is what log lines carry.
+    `secrets` are those of the input and of the config; `now` gives Redis' time in ms; `about` is what log lines carry.
     """
 
-    uid: str
-    request_id: str
-    run: str
-    module: str
-    method: str
-    attempt: int
-    failures: int
-    crashes: int
-    timeout: float
-    input: Any = field(repr=False)
+    id: str
+    job: Job
     secrets: frozenset[str] = field(repr=False)
     now: Callable[[], int]
     about: events.About
@@ -195,16 +186,16 @@ class Attempts:
     def __init__(self, tools: Tools, workflow: Workflow, run: Run) -> None:
         self.tools, self.workflow, self.run = tools, workflow, run
         self.journal = Journal(
-            tools.redis, run.uid, run.run, limit=tools.config.logs, secrets=run.secrets, about=run.about
+            tools.redis, run.job.uid, run.id, limit=tools.config.logs, secrets=run.secrets, about=run.about
         )
         self.under_way: list[Attempt] = []
         self._subject = {
-            "uid": run.uid,
-            "request_id": run.request_id,
-            "module": run.module,
-            "method": run.method,
-            "attempt": run.attempt,
-            "input": run.input,
+            "uid": run.job.uid,
+            "request_id": run.job.request,
+            "module": run.job.module,
+            "method": run.job.method,
+            "attempt": run.job.attempt,
+            "input": run.job.input,
         }
 
     def start(
@@ -226,7 +217,7 @@ class Attempts:
         }
         collected = Collected(lambda: self.journal.log, step.name, number, keep=isinstance(step.action, RunAction))
         process = pool.take(step.action)
-        while not process.give(self.run.run, order, self._subject, done or {}):
+        while not process.give(self.run.id, order, self._subject, done or {}):
             pool.discard(process)
             process = pool.take(step.action)
         attempt = Attempt(step, number, process, pool, collected, self.tools.config.cancel_grace)

@@ -14,6 +14,7 @@ from redis import Redis
 
 from trigger.script import Script, pack
 from trigger.worker import outcome
+from trigger.worker.job import FIELDS
 from trigger.worker.outcome import Outcome
 from trigger.worker.scripts import PRELUDE
 
@@ -31,7 +32,7 @@ _SCRIPT = (
 -- What is to be told about the worker: how many have succeeded and failed, how long it has worked in s, 1 to tell it in
 -- any case, the state that is shown.
 -- Answers {1 if what has ended was still this worker's, 1 if the worker was told about, what was taken}: uid or '', the
--- job's hash, entries put aside; or 'suspended' after `rq suspend`.
+-- job's fields, entries put aside; or 'suspended' after `rq suspend`.
 local queue, worker = ARGV[1], ARGV[2]
 local waiting, leased, list = WAITING .. queue, LEASED .. queue, 'rq:queue:' .. queue
 local held = 'rq:worker:' .. worker .. ':executions'
@@ -87,7 +88,11 @@ local function finish(uid, execution, status, value, err, exc, why, pause)
   return 1
 end
 
--- The uid and the hash of a job that is now this worker's; nil when nothing waits.
+local function read(job)
+  return redis.call('HMGET', job, __FIELDS__)
+end
+
+-- The uid and the fields of a job that is now this worker's; nil when nothing waits.
 local function take(execution, err, exc)
   for _ = 1, 100 do
     local uid = redis.call('LINDEX', list, 0)
@@ -132,7 +137,7 @@ local function take(execution, err, exc)
           'last_heartbeat', moment, 'worker_name', worker)
         redis.call('ZADD', 'rq:executions:' .. uid, score, execution)
         redis.call('SADD', held, composite)
-        return uid, redis.call('HGETALL', job)
+        return uid, read(job)
       end
     end
   end
@@ -148,7 +153,7 @@ if execution ~= '' then
     for _, composite in ipairs(redis.call('SMEMBERS', held)) do
       local found = string.match(composite, '^([%w_-]+):' .. execution .. '$')
       if found and redis.call('HGET', job_key(found), 'execution') == execution then
-        uid, hash = found, redis.call('HGETALL', job_key(found))
+        uid, hash = found, read(job_key(found))
       end
     end
   end
@@ -183,9 +188,10 @@ if ARGV[19] == '1' or state ~= ARGV[20] then
   end
 end
 return {ended, told, taken}
-"""
+""".replace("__FIELDS__", ", ".join(f"'{name}'" for name in FIELDS))
 )
 _ARGUMENTS = 20
+_NAMES = tuple(name.encode() for name in FIELDS)
 
 _NOTHING_ENDED = pack(*[b""] * 8)
 
@@ -204,7 +210,8 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """An execution that this worker has now: its uid, the id of this run of it, and the job's hash."""
+    """An execution that this worker has now: its uid, the id of this run of it, and the those fields of its job that
+    there are."""
 
     uid: str
     execution: str
@@ -318,6 +325,14 @@ def _reply(ended: int, taken: Any, execution: str) -> Reply:
         return Reply(bool(ended), None)
     if taken == b"suspended":
         return Reply(bool(ended), None, suspended=True)
-    uid, flat, poisoned = taken
-    found = Taken(uid.decode(), execution, dict(zip(flat[::2], flat[1::2], strict=True))) if uid else None
+    uid, values, poisoned = taken
+    found = (
+        Taken(
+            uid.decode(),
+            execution,
+            {name: value for name, value in zip(_NAMES, values, strict=True) if value is not None},
+        )
+        if uid
+        else None
+    )
     return Reply(bool(ended), found, tuple(entry.decode("utf-8", "replace") for entry in poisoned))

@@ -18,8 +18,11 @@ from trigger.errors import WorkflowError
 from trigger.executions import tracing
 from trigger.queueing import RUNNER
 
+# The fields of the hash that are read.
+FIELDS = ("data", "meta", "description", "timeout", "started_at", "attempt", "failures", "crashes")
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True)
 class Job:
     """The name of its workflow, the input, and which API asked for it.
 
@@ -43,7 +46,7 @@ class Job:
 
     @classmethod
     def of_hash(cls, uid: str, fields: Mapping[bytes, bytes]) -> Job:
-        """From the fields of the hash. Raises WorkflowError when they are not those of a job of ours."""
+        """From those FIELDS of the hash that there are. Raises WorkflowError when they are not of a job of ours."""
         try:
             runner, instance, (workflow, value), options = json.loads(zlib.decompress(fields[b"data"]).decode())
             meta = json.loads(fields[b"meta"].decode())

@@ -14,10 +14,10 @@ from trigger.worker.report import Failure, Report
 def run_function(tools: Tools, workflow: Workflow, run: Run) -> Outcome:
     """Runs the function to its outcome. The log is written when this returns."""
     attempts = Attempts(tools, workflow, run)
-    deadline = time.monotonic() + run.timeout
+    deadline = time.monotonic() + run.job.timeout
     wanted = tools.wanted
     try:
-        attempts.start(workflow.function, run.attempt, run.timeout)
+        attempts.start(workflow.function, run.job.attempt, run.job.timeout)
     except OSError as error:  # no more processes, memory or descriptors
         failure = Failure("StartError", f"no process could be started: {error.strerror}")
         return _failed(failure, workflow, run)
@@ -57,12 +57,12 @@ def _outcome(told: Report, workflow: Workflow, run: Run, *, killed: bool) -> Out
         return Outcome(CRASHED)
     if failure.kinds == TIMEOUT:
         if killed:
-            events.killed(run.about, f"does not stop after its timeout of {run.timeout:g} s", "failed")
-            message = f"The workflow took longer than {run.timeout:g} s and had to be killed"
+            events.killed(run.about, f"does not stop after its timeout of {run.job.timeout:g} s", "failed")
+            message = f"The workflow took longer than {run.job.timeout:g} s and had to be killed"
             return outcome.failed("Timeout", message, secrets=run.secrets)
-        message = f"The workflow took longer than {run.timeout:g} s"
+        message = f"The workflow took longer than {run.job.timeout:g} s"
         result = outcome.failed("Timeout", message, failure.traceback, secrets=run.secrets)
-        return outcome.tried_again(result, workflow.retry, run.failures)
+        return outcome.tried_again(result, workflow.retry, run.job.failures)
     return _failed(failure, workflow, run)
 
 
@@ -74,4 +74,4 @@ def _failed(failure: Failure, workflow: Workflow, run: Run) -> Outcome:
         message = f"The workflow's {message.removeprefix('the ')}"
     result = outcome.failed(failure.kind, message, failure.traceback, secrets=run.secrets)
     again = failure.kind not in ("WorkflowError", "OutputError")
-    return outcome.tried_again(result, workflow.retry, run.failures) if again else result
+    return outcome.tried_again(result, workflow.retry, run.job.failures) if again else result

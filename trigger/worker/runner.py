@@ -40,7 +40,7 @@ class Runner:
         self._events = events.Steps(run.about, run.secrets)
         self._starting: list[tuple[Step, int]] = []  # with the number of the attempt
         self._spent = 0.0  # seconds that this attempt at the whole took before this run
-        self._progress = Progress(workflow, {}, run.failures)
+        self._progress = Progress(workflow, {}, run.job.failures)
         self._began = time.monotonic()
         self._deadline = math.inf
         self._cancelled = self._late = self._crashed = self._put_back_now = False
@@ -52,14 +52,14 @@ class Runner:
         Raises redis.exceptions.RedisError when Redis can't be asked what there is to do.
         """
         stored, self._spent = self._stored()
-        self._progress = Progress(self._workflow, stored, self._run.failures)
-        self._deadline = self._began + self._run.timeout - self._spent
+        self._progress = Progress(self._workflow, stored, self._run.job.failures)
+        self._deadline = self._began + self._run.job.timeout - self._spent
         self._progress.note_plan(self._spent)
         try:
             self._until_nothing_runs(self._begin_ready)
             result = self._end_of_steps()
             if self._error is not None:
-                self._deadline = time.monotonic() + self._run.timeout
+                self._deadline = time.monotonic() + self._run.job.timeout
                 self._late = False
                 self._until_nothing_runs(self._begin_late)
                 result = self._end_of_last_steps(result)
@@ -70,9 +70,9 @@ class Runner:
 
     def _stored(self) -> tuple[Mapping[str, Mapping[str, Any]], float]:
         """The states that Redis has, and the seconds that this attempt at the whole has taken before."""
-        plan, states = executions.stored_in(self._tools.redis, self._run.uid)
+        plan, states = executions.stored_in(self._tools.redis, self._run.job.uid)
         spent = plan.get("spent")
-        same = plan.get("round") == self._run.failures
+        same = plan.get("round") == self._run.job.failures
         return states, float(spent) if same and isinstance(spent, int | float) else 0.0
 
     # --- the loop ---
@@ -114,8 +114,8 @@ class Runner:
             self._attempts.tell_all(CANCELLED)
         if not self._late and time.monotonic() >= self._deadline:
             self._late = True
-            message = f"the workflow took longer than {self._run.timeout:g} s"
-            self._progress.note_plan(self._run.timeout)
+            message = f"the workflow took longer than {self._run.job.timeout:g} s"
+            self._progress.note_plan(self._run.job.timeout)
             self._attempts.tell_all(Failure("Timeout", message, kinds=TIMEOUT, again=False))
 
     def _break_off(self) -> None:
@@ -187,7 +187,7 @@ class Runner:
     def _is_crash(self, step: Step, failure: Failure) -> bool:
         """Whether the execution is to run again because the step's process was killed, as for a plain function. A step
         that says itself how often it is tried is not; and the last time, the step has failed."""
-        return failure is LOST or (failure.crashed and step.retry is None and self._run.crashes + 1 < self._crashes)
+        return failure is LOST or (failure.crashed and step.retry is None and self._run.job.crashes + 1 < self._crashes)
 
     def _note_end(self, step: Step, number: int, seconds: float, told: Report) -> None:
         """Takes note of how an attempt has ended, after so many seconds."""
@@ -240,11 +240,11 @@ class Runner:
         error = state.get("error") or {}
         kind, message = error.get("class", "Timeout"), error.get("message", "")
         if self._late:
-            kind, message = "Timeout", f"The workflow took longer than {self._run.timeout:g} s"
+            kind, message = "Timeout", f"The workflow took longer than {self._run.job.timeout:g} s"
         elif name is not None:
             message = f"step {name}: {message}"
         result = outcome.failed(kind, message, state.get("traceback"), secrets=self._run.secrets, step=name)
-        result = outcome.tried_again(result, self._workflow.retry, self._run.failures)
+        result = outcome.tried_again(result, self._workflow.retry, self._run.job.failures)
         if result.status == "failed":
             self._error = {"step": name or "", "class": kind, "message": message}
         return result

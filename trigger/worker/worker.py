@@ -307,21 +307,8 @@ class Worker(RqWorker):
         if workflow is None:
             return outcome.failed("WorkflowError", f"The config names no workflow {job.workflow!r} (any more)")
         tools = Tools(self.connection, config, self._pool, wanted, self._wait, lambda: self._stop_at is not None)
-        run = Run(
-            uid=job.uid,
-            request_id=job.request,
-            run=wanted.run,
-            module=job.module,
-            method=job.method,
-            attempt=job.attempt,
-            failures=job.failures,
-            crashes=job.crashes,
-            timeout=job.timeout or workflow.timeout,
-            input=job.input,
-            secrets=frozenset((*secret_values(job.input, job.secrets), *config.masked)),
-            now=_redis_clock(job),
-            about=about,
-        )
+        secrets = frozenset((*secret_values(job.input, job.secrets), *config.masked))
+        run = Run(wanted.run, job, secrets, _redis_clock(job), about)
         if not workflow.steps:
             return run_function(tools, workflow, run)
         is_said = False
