@@ -326,13 +326,8 @@ def _reply(ended: int, taken: Any, execution: str) -> Reply:
     if taken == b"suspended":
         return Reply(bool(ended), None, suspended=True)
     uid, values, poisoned = taken
-    found = (
-        Taken(
-            uid.decode(),
-            execution,
-            {name: value for name, value in zip(_NAMES, values, strict=True) if value is not None},
-        )
-        if uid
-        else None
-    )
+    found = None
+    if uid:
+        pairs = zip(_NAMES, values, strict=True)
+        found = Taken(uid.decode(), execution, {name: value for name, value in pairs if value is not None})
     return Reply(bool(ended), found, tuple(entry.decode("utf-8", "replace") for entry in poisoned))
