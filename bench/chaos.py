@@ -4,15 +4,21 @@
 
 Starts `python -m trigger up` on a folder of its own, with its private Redis and 2 workers. 4 callers send calls with
 an Idempotency-Key, repeat each until it is answered, and write down every uid they got. Meanwhile one process a second
-gets a SIGKILL: gunicorn's master, one of its workers, a worker, a worker's child, or Redis. The seed decides which.
+gets a SIGKILL: gunicorn's master, one of its workers, a worker, one of a worker's processes, or Redis; or a worker or
+one of its processes stands still for a second (SIGSTOP). The seed decides which.
+
+One workflow in ten misbehaves: it forks, ignores SIGTERM, leaves its process in another state than it was, or leaves a
+child behind. A fifth caller cancels executions at about the time at which they end.
 
 What has become of the executions is judged by a file that their workflow writes itself: `S uid time` when it begins,
-`D uid time` when it ends. Exits with 1 if an accepted execution neither ended nor failed with a reason.
+`D uid time` when it ends. Exits with 1 if an accepted execution neither ended nor failed with a reason, or failed
+without a cause: none of these workflows fails by itself.
 """
 
 from __future__ import annotations
 
 import argparse
+import base64
 import http.client
 import itertools
 import json
@@ -47,7 +53,17 @@ PAUSE = 0.02  # seconds between two calls of a caller
 DRAIN_SECONDS = 180.0
 READY_SECONDS = 60.0
 
+# What one execution in ten does besides.
+MISCHIEF = ("forks", "ignores SIGTERM", "leaves state", "leaves a child")
+STOPPED_SECONDS = 1.0
+# A caller that cancels does so after a random time up to this long.
+CANCEL_WITHIN = 0.06
+OPERATOR = "chaos:not-a-secret-of-anybody"
+
 CONFIG = """\
+crashes: 100
+cancel_grace: 1s
+operators: {chaos: "not-a-secret-of-anybody"}
 workflows: {noted: 'work:noted'}
 modules:
   chaos:
@@ -56,7 +72,7 @@ modules:
 """
 
 WORK = """\
-import os, time
+import os, resource, signal, subprocess, sys, time
 from pathlib import Path
 from trigger.workflows import current
 
@@ -69,11 +85,25 @@ def note(word):
 
 def noted(value):
     note("S")
+    match value.get("mischief"):
+        case "forks":
+            if os.fork() == 0:
+                return
+        case "ignores SIGTERM":
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        case "leaves state":
+            os.chdir("/")
+            os.umask(0o777)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (16, 16))
+            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD, signal.SIGUSR1])
+        case "leaves a child":
+            subprocess.Popen(["sleep", "3"])
     time.sleep(value["seconds"])
     note("D")
 """
 
-KINDS = ("gunicorn master", "gunicorn worker", "worker", "child", "redis")
+KINDS = ("gunicorn master", "gunicorn worker", "worker", "process", "redis")
+STOPPED = ("worker stopped", "process stopped")
 
 
 @dataclass
@@ -82,7 +112,8 @@ class Report:
 
     accepted: int = 0
     lost: list[str] = field(default_factory=list)
-    failed: int = 0
+    failed: dict[str, str] = field(default_factory=dict)  # why, by uid
+    cancelled: int = 0
     duplicates: int = 0
     started_again: list[float] = field(default_factory=list)
     unasked: int = 0
@@ -97,17 +128,20 @@ class Report:
     @property
     def good(self) -> bool:
         """Whether the promise was kept, and the service came to rest by itself."""
-        return not self.lost and self.drain is not None and not self.left_over and self.exit_status == 0
+        at_rest = self.drain is not None and not self.left_over and self.exit_status == 0
+        return not self.lost and not self.failed and at_rest
 
     def __str__(self) -> str:
         share = 100 * self.duplicates / max(1, self.accepted)
         calls = sorted(self.calls) or [0.0]
         lines = [
-            f"accepted {self.accepted}, lost {len(self.lost)}, failed with a reason {self.failed}",
+            f"accepted {self.accepted}, lost {len(self.lost)}, failed without cause {len(self.failed)}"
+            + "".join(f"\n  {uid}: {why}" for uid, why in list(self.failed.items())[:10]),
+            f"cancelled at about their end {self.cancelled}",
             f"duplicates {self.duplicates} ({share:.3f} %), executions that nobody was told of {self.unasked}",
-            f"kills {self.kills.total()}: " + ", ".join(f"{kind} {self.kills[kind]}" for kind in KINDS),
+            f"kills {self.kills.total()}: " + ", ".join(f"{kind} {self.kills[kind]}" for kind in (*KINDS, *STOPPED)),
             f"interrupted and run again {len(self.started_again)}, after {_spread(self.started_again)}",
-            *(f"next call accepted after a kill of {kind}: {_spread(self.recovery[kind])}" for kind in KINDS),
+            *(f"next call accepted after: {kind}: {_spread(self.recovery[kind])}" for kind in (*KINDS, *STOPPED)),
             f"a call with all its repeats: median {statistics.median(calls) * 1000:.0f} ms, "
             f"p99 {calls[int(len(calls) * 0.99)] * 1000:.0f} ms, longest {calls[-1]:.2f} s",
             "repeated because of: " + (", ".join(f"{why} {n}" for why, n in self.repeated.most_common()) or "nothing"),
@@ -185,7 +219,7 @@ class Service:
                 found["gunicorn worker"] += children(pid)
             elif "trigger worker" in words:
                 found["worker"].append(pid)
-                found["child"] += children(pid)
+                found["process"] += descendants(pid)
         return found
 
     def is_drained(self) -> bool:
@@ -195,10 +229,10 @@ class Service:
         except RedisError:
             return False
 
-    def failed(self, uids: Iterable[str]) -> set[str]:
-        """Those of the executions whose record says that they failed, and why."""
+    def records(self, uids: Iterable[str]) -> dict[str, executions.Record]:
+        """The records of executions, of those that have one."""
         records = ((uid, executions.read(self.redis, uid)) for uid in uids)
-        return {uid for uid, record in records if record and record.status is executions.Status.FAILED and record.error}
+        return {uid: record for uid, record in records if record}
 
     def stop(self) -> tuple[int, list[str]]:
         """Stops it as an operator would; its exit status, and the commands of the processes it left behind."""
@@ -258,6 +292,16 @@ class Client:
         self._connection = connection
         return Answer(answer.status, dict(answer.getheaders()), content, tried, time.monotonic())
 
+    def cancel(self, uid: str) -> None:
+        """One request to cancel an execution, whatever is answered. Raises as `call` does."""
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=10)
+        try:
+            headers = {"Authorization": "Basic " + base64.b64encode(OPERATOR.encode()).decode()}
+            connection.request("POST", f"/v1/executions/{uid}/cancel", headers=headers)
+            connection.getresponse().read()
+        finally:
+            connection.close()
+
     def accept(self, body: dict[str, Any], key: str) -> Answer:
         """The answer to a call that is repeated with its key until it is accepted."""
         while True:
@@ -290,7 +334,9 @@ class Caller(threading.Thread):
 
     def run(self) -> None:
         while not self._over.is_set():
-            body = {"seconds": 0.05 if self._random.random() < 0.2 else 0}
+            body: dict[str, Any] = {"seconds": 0.05 if self._random.random() < 0.2 else 0}
+            if self._random.random() < 0.1:
+                body["mischief"] = self._random.choice(MISCHIEF)
             began = time.monotonic()
             answer = self.client.accept(body, str(uuid.uuid4()))
             os.write(self._journal, f"{answer.uid}\n".encode())
@@ -298,8 +344,23 @@ class Caller(threading.Thread):
             self.took.append(answer.at - began)
             self.accepted.append((answer.tried, answer.at))
             time.sleep(PAUSE)
+            self.go_on(answer.uid)
         self.client.close()
         os.close(self._journal)
+
+    def go_on(self, uid: str) -> None:
+        """What else it does with an execution that was accepted."""
+
+
+class Canceller(Caller):
+    """Cancels each of its executions at about the time at which that ends."""
+
+    def go_on(self, uid: str) -> None:
+        time.sleep(self._random.uniform(0, CANCEL_WITHIN))
+        try:
+            self.client.cancel(uid)
+        except (OSError, http.client.HTTPException):
+            pass  # somebody was killed; then it is not cancelled
 
 
 def kill_for(seconds: float, service: Service, seed: int) -> list[tuple[float, str]]:
@@ -309,18 +370,29 @@ def kill_for(seconds: float, service: Service, seed: int) -> list[tuple[float, s
     began = time.monotonic()
     for second in range(int(seconds)):
         time.sleep(max(0.0, began + second + rng.random() - time.monotonic()))
-        wanted, which = rng.choice(KINDS), rng.random()
+        wanted, which = rng.choice((*KINDS, *STOPPED)), rng.random()
         living = service.pids()
-        kind = wanted if living[wanted] else next((kind for kind in KINDS if living[kind]), None)
-        if kind is None:
+        kind = wanted.removesuffix(" stopped")
+        if not living[kind]:
             continue
         pid = living[kind][int(which * len(living[kind]))]
         try:
-            os.kill(pid, signal.SIGKILL)
+            if wanted in STOPPED:
+                os.kill(pid, signal.SIGSTOP)
+                threading.Timer(STOPPED_SECONDS, _go_on, [pid]).start()
+            else:
+                os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:
             continue
-        killed.append((time.monotonic(), kind))
+        killed.append((time.monotonic(), wanted))
     return killed
+
+
+def _go_on(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGCONT)
+    except ProcessLookupError:
+        pass
 
 
 def run(folder: Path, seconds: float, seed: int) -> Report:
@@ -330,7 +402,8 @@ def run(folder: Path, seconds: float, seed: int) -> Report:
     try:
         service.wait_until_ready()
         over = threading.Event()
-        callers = [Caller(service.port, folder / f"journal-{n}", seed + n, over) for n in range(CALLERS)]
+        kinds = [*[Caller] * CALLERS, Canceller]
+        callers = [kind(service.port, folder / f"journal-{n}", seed + n, over) for n, kind in enumerate(kinds)]
         for caller in callers:
             caller.start()
         killed = kill_for(seconds, service, seed)
@@ -372,13 +445,17 @@ def read_evidence(path: Path) -> tuple[dict[str, list[float]], Counter[str]]:
 
 def _judge(report: Report, service: Service, folder: Path) -> None:
     """Compares what the callers were promised with what the workflow has done."""
-    uids = [uid for number in range(CALLERS) for uid in (folder / f"journal-{number}").read_text().split()]
+    uids = [uid for number in range(CALLERS + 1) for uid in (folder / f"journal-{number}").read_text().split()]
     began, ended = read_evidence(service.evidence)
-    unfinished = {uid for uid in uids if not ended[uid]}
-    failed = service.failed(unfinished)
+    records = service.records(uids)
+    over = {uid for uid, record in records.items() if record.status in executions.FINAL}
     report.accepted = len(uids)
-    report.failed = len(failed)
-    report.lost = sorted(unfinished - failed)
+    report.cancelled = sum(record.status is executions.Status.CANCELLED for record in records.values())
+    report.failed = {
+        uid: f"{record.error}" for uid, record in records.items() if record.status is executions.Status.FAILED
+    }
+    said = {uid for uid in over if ended[uid] or records[uid].status is not executions.Status.SUCCEEDED}
+    report.lost = sorted(set(uids) - said)
     report.duplicates = sum(ended[uid] > 1 for uid in uids)
     report.unasked = len(began.keys() - set(uids))
     report.started_again = [after - before for times in began.values() for before, after in _pairs(times)]

@@ -1,9 +1,8 @@
 """Authenticate callers and operators by the credentials in the headers.
 
-Right credentials pass, however many wrong ones came from the same address; only wrong ones are counted. Two kinds of
-credentials have to wait like wrong ones while their address is over the limit: those of which only the hash is known,
-since telling costs a scrypt computation (unless it was made before), and short ones, since a short secret could be
-found by trying.
+Right credentials pass, however many wrong ones came from the same address; only wrong ones are counted. While an
+address is over the limit, credentials of which only the hash is known have to wait like wrong ones, unless this process
+has computed them before: telling costs a scrypt computation.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from typing import Any, Literal
 
 from trigger import sender
 from trigger.config.model import Api, Auth, NoAuth, PasswordAuth, TokenAuth
-from trigger.config.secret import DEMO_VALUES, MIN_LENGTH, Secret
+from trigger.config.secret import Secret
 from trigger.errors import CredentialMissing, Throttled, Unauthorized
 from trigger.failures import Failures
 from trigger.passwords import Hashes
@@ -155,8 +154,6 @@ class Guard:
             user, value = credentials.user, credentials.password
             secrets = self._of_user(auth, user.decode("utf-8", "replace"))
         wait = self._failures.wait(_key(door, network))
-        if wait > 0 and _is_guessable(value):
-            raise _throttled(wait)
         found = None
         for name, secret in secrets:  # all of them, whichever fits: the time tells nothing
             if self._hashes.remembers(secret, value) if secret.hashed else secret.matches(value):
@@ -201,11 +198,6 @@ def is_forgeable(auth: Auth, credentials: Credentials) -> bool:
 
 def _key(door: str, network: str) -> str:
     return f"{door}:{network}"
-
-
-def _is_guessable(value: bytes) -> bool:
-    """Whether credentials are so short that trying could find them. Those of the demo are public anyway."""
-    return len(value) < MIN_LENGTH and value.decode("latin-1") not in DEMO_VALUES
 
 
 def _throttled(wait: float) -> Throttled:

@@ -16,6 +16,8 @@ def test_a_minute_of_chaos_loses_nothing(tmp_path: Path) -> None:  # F46
     report = chaos.run(tmp_path, SECONDS, SEED)
     print(report)  # pytest shows it when the test fails
     assert not report.lost
+    assert not report.failed
+    assert report.cancelled
     assert report.drain is not None
     assert report.exit_status == 0
     assert not report.left_over
