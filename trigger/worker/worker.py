@@ -306,7 +306,7 @@ class Worker(RqWorker):
         workflow = config.workflows.get(job.workflow)
         if workflow is None:
             return outcome.failed("WorkflowError", f"The config names no workflow {job.workflow!r} (any more)")
-        tools = Tools(self.connection, config, self._pool, wanted, self._wait, lambda: self._stop_at is not None)
+        tools = Tools(self.connection, config, self._pool, wanted, self._wait, self._stops)
         secrets = frozenset((*secret_values(job.input, job.secrets), *config.masked))
         run = Run(wanted.run, job, secrets, _redis_clock(job), about)
         if not workflow.steps:
@@ -324,6 +324,10 @@ class Worker(RqWorker):
                 if wanted.is_lost or self._stop_at is not None:
                     return Outcome(RELEASED)
                 self._wait(PAUSE)
+
+    def _stops(self) -> bool:
+        """Whether steps are to begin in another worker, or in processes with the config that is in force by now."""
+        return self._stop_at is not None or self._edited
 
     def _end(self, ended: Ended, about: events.About) -> bool:
         """Records the end, and takes the next execution with it; tries for as long as it takes, but no longer than a
