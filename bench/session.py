@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -104,6 +105,8 @@ def run(main: Callable[[], None]) -> None:
 
 
 def _is_there(stack: Stack) -> bool:
+    if stack.is_before:
+        return "BENCH_BEFORE" in os.environ
     try:
         if stack.program:
             venvs.need_program(stack.program)

@@ -36,6 +36,7 @@ class Stack:
     timed_path: str = PATH  # where a call starts a job that tells when it began
     less: str = ""
     program: str = ""  # to be installed by hand
+    is_before: bool = False  # ours, in the checkout that BENCH_BEFORE names: of an earlier commit, with its .venv
     lingers: bool = False  # works on what it has answered already, so it is started anew for each measurement
 
 
@@ -64,6 +65,16 @@ STACKS = (
         3000,
     ),
     Stack(
+        "before",
+        "Trigger, an earlier commit",
+        "",
+        (*_TRIGGER, "web"),
+        (*_TRIGGER, "worker"),
+        "ours",
+        3000,
+        is_before=True,
+    ),
+    Stack(
         "flask-const",
         "Flask, a constant",
         "flask",
@@ -76,6 +87,13 @@ STACKS = (
         "flask",
         _gunicorn("flask_pipe"),
         less="HSET and RPUSH in one MULTI, and nothing else: nobody takes the job out",
+    ),
+    Stack(
+        "flask-pipe-gevent",
+        "Flask + one pipeline, gevent",
+        "flask",
+        _gunicorn("flask_pipe", "gevent"),
+        less="the same, with gunicorn's gevent worker as it comes",
     ),
     Stack(
         "rq",

@@ -21,7 +21,7 @@ from redis import Redis
 
 from bench.processes import descendants, running_redis
 from bench.stacks import Stack
-from bench.venvs import BENCH, PEERS, python
+from bench.venvs import PEERS, folder, python
 from trigger.redis_server import RedisServer
 
 Durability = Literal["none", "always"]
@@ -168,8 +168,7 @@ class Stage:
 
     @property
     def _cwd(self) -> Path:
-        """Where processes run; ours finds its package there."""
-        return PEERS if self.stack.venv else BENCH.parent
+        return folder(self.stack)
 
     def _front(self, *arguments: object) -> list[str]:
         return [str(python(self.stack)), "-m", self.stack.front, *map(str, arguments)]

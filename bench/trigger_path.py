@@ -18,7 +18,19 @@ from bench.session import Session, run
 from bench.stage import Durability, Stage, cpu_seconds
 from bench.wrk import load
 
-STACKS = ("ours", "flask-const", "flask-pipe", "rq", "celery", "dramatiq", "huey", "saq", "webhook")
+STACKS = (
+    "ours",
+    "before",
+    "flask-const",
+    "flask-pipe",
+    "flask-pipe-gevent",
+    "rq",
+    "celery",
+    "dramatiq",
+    "huey",
+    "saq",
+    "webhook",
+)
 SYNCED = ("ours", "flask-pipe", "rq")  # also measured with a Redis that syncs each write
 CONNECTIONS = (1, 16, 64)
 WARM_UP = 1  # seconds

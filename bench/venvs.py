@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -26,7 +27,16 @@ def requirements(venv: str) -> Path:
 
 def python(stack: Stack) -> Path:
     """The interpreter of a stack: ours, or that of its virtual environment."""
+    if stack.is_before:
+        return folder(stack) / ".venv" / "bin" / "python"
     return VENVS / stack.venv / "bin" / "python" if stack.venv else Path(sys.executable)
+
+
+def folder(stack: Stack) -> Path:
+    """Where a stack's processes run; ours finds its package there."""
+    if stack.is_before:
+        return Path(os.environ["BENCH_BEFORE"]).resolve()
+    return PEERS if stack.venv else BENCH.parent
 
 
 def make(stacks: Iterable[Stack]) -> None:

@@ -18,8 +18,8 @@ from bench.session import Session, run
 from bench.stacks import Stack
 from bench.stage import Durability, Stage, cpu_seconds
 
-STACKS = ("ours", "rq", "rq-simple", "celery", "dramatiq", "huey", "saq")
-SYNCED = ("ours", "rq", "celery")  # also measured with a Redis that syncs each write
+STACKS = ("ours", "before", "rq", "rq-simple", "celery", "dramatiq", "huey", "saq")
+SYNCED = ("ours", "before", "rq", "celery")  # also measured with a Redis that syncs each write
 BURSTING = ("ours", "rq", "celery", "dramatiq", "huey", "saq")
 BURST = 40
 BURSTS = 10  # in a round, of which the median counts
