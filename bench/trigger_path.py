@@ -19,19 +19,11 @@ from bench.stage import Durability, Stage, cpu_seconds
 from bench.wrk import load
 
 STACKS = (
-    "ours",
-    "before",
-    "flask-const",
-    "flask-pipe",
-    "flask-pipe-gevent",
-    "rq",
-    "celery",
-    "dramatiq",
-    "huey",
-    "saq",
-    "webhook",
+    *("ours", "before", "flask-const", "flask-pipe", "flask-pipe-gevent"),
+    *("rq", "celery", "dramatiq", "huey", "saq", "webhook"),
 )
-SYNCED = ("ours", "flask-pipe", "rq")  # also measured with a Redis that syncs each write
+# These are also measured with a Redis that syncs each write.
+SYNCED = ("ours", "before", "flask-pipe", "flask-pipe-gevent", "rq")
 CONNECTIONS = (1, 16, 64)
 WARM_UP = 1  # seconds
 
