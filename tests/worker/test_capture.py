@@ -192,7 +192,7 @@ class Talkers(Rig):
     def run(self, workflow: str, value: object = None, status: Status = Status.SUCCEEDED, **options: object) -> str:
         """The uid of an execution that has ended so."""
         uid = self.submit(workflow, value, **options)  # type: ignore[arg-type]
-        record = self.ended(uid)
+        record = self.ended(uid, within=100)
         assert record.status is status, record.error
         return uid
 

@@ -36,15 +36,20 @@ PID, ENDED, UNSTARTED = b"p", b"x", b"u"
 def say(sock: int, kind: bytes, text: bytes = b"", level: bytes = b"") -> None:
     """Sends a message, or as many as a long text takes."""
     head = HEAD.pack(kind, time.time(), len(level)) + level
-    for start in range(0, len(text) or 1, MAX_TEXT):
+    if len(text) <= MAX_TEXT:
+        os.write(sock, head + text)
+        return
+    for start in range(0, len(text), MAX_TEXT):
         os.write(sock, head + text[start : start + MAX_TEXT])
 
 
-def heard(message: bytes) -> tuple[bytes, float, bytes, bytes]:
-    """The kind, time, level and text of a message. Raises struct.error when it is none."""
-    kind, at, size = HEAD.unpack_from(message)
-    start = HEAD.size + size
-    return kind, at, message[HEAD.size : start], message[start:]
+def heard(message: bytes | bytearray, size: int) -> tuple[bytes, float, bytes, bytes]:
+    """The kind, time, level and text of a message of so many bytes. Raises struct.error when it is none."""
+    if size < HEAD.size:
+        raise struct.error("a message is too short")
+    kind, at, length = HEAD.unpack_from(message)
+    start = HEAD.size + length
+    return kind, at, bytes(message[HEAD.size : start]), bytes(message[start:size])
 
 
 def order(sock: socket.socket, what: Mapping[str, Any]) -> None:

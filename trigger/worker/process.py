@@ -34,6 +34,7 @@ _PAUSES = (LAST, CLEAN, SPOILT)
 _STILL_READ = 1024 * 1024
 # Lines shown of one piece of output that belongs to no execution.
 _STRAY_LINES = 20
+_BUFFER = bytearray(MAX_MESSAGE)
 # Messages of one kind that follow each other within this time, in seconds, are taken as one.
 _MOMENT = 0.02
 
@@ -114,15 +115,21 @@ class Process:
 
     def hear(self) -> None:
         """Reads what it has said."""
+        if self._sock.fileno() not in self._open:
+            return
         pieces: list[bytes] = []
         last: tuple[bytes, bytes, float] | None = None
         for _ in range(_MESSAGES):
-            message = self._message()
-            if message is None:
+            try:
+                size = self._sock.recv_into(_BUFFER)
+                kind, at, level, text = heard(_BUFFER, size)
+            except BlockingIOError:
                 break
-            kind, at, level, text = message
+            except (OSError, struct.error):  # it is gone; or it was not the performer that has written there
+                self._close_socket()
+                break
             if kind in STREAMS:
-                if last is not None and (kind, level) == last[:2] and at - last[2] <= _MOMENT:
+                if last is not None and kind == last[0] and level == last[1] and at - last[2] <= _MOMENT:
                     pieces.append(text)
                     continue
                 self._add_pieces(last, pieces)
@@ -134,20 +141,6 @@ class Process:
             if kind in _PAUSES:
                 break
         self._add_pieces(last, pieces)
-
-    def _message(self) -> tuple[bytes, float, bytes, bytes] | None:
-        if self._sock.fileno() not in self._open:
-            return None
-        try:
-            data = os.read(self._sock.fileno(), MAX_MESSAGE)
-            if data:
-                return heard(data)
-        except BlockingIOError:
-            return None
-        except (OSError, struct.error):  # reset; or something else has written there
-            pass
-        self._close_socket()
-        return None
 
     def _close_socket(self) -> None:
         """Nobody is at the other end, or nobody who can be understood."""
