@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -172,6 +173,11 @@ class Step:
     line: int = field(default=0, compare=False)  # of its name in the file, counted from 1
 
 
+@lru_cache
+def _function(python: str) -> Step:
+    return Step("", PythonAction(python))
+
+
 @dataclass(frozen=True, slots=True)
 class Workflow:
     """What an API starts: one Python callable, or steps. `timeout` is in seconds, of one run of it; `queue` is the RQ
@@ -194,7 +200,7 @@ class Workflow:
     @property
     def function(self) -> Step:
         """The only step of a workflow that is one callable. It has no name."""
-        return Step("", PythonAction(self.python or ""))
+        return _function(self.python or "")
 
     @property
     def by_name(self) -> dict[str, Step]:

@@ -147,7 +147,8 @@ class Attempt:
             self._take_last()
             self._pool.discard(process)
         told = report.decode(bytes(collected.report)) if collected.is_all else None
-        return replace(self._report(told), given=collected.given)
+        ended = self._report(told)
+        return ended if collected.given is None else replace(ended, given=collected.given)
 
     def _take_last(self) -> None:
         self._process.read_rest()

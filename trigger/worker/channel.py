@@ -9,6 +9,7 @@ import json
 import os
 import socket
 import struct
+import sys
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -17,6 +18,7 @@ from typing import Any
 HEAD = struct.Struct("<cdB")
 MAX_TEXT = 32 * 1024
 MAX_LEVEL = 20
+_DESCRIPTOR = socket.CMSG_LEN(4)  # of a message that carries one
 MAX_MESSAGE = HEAD.size + MAX_LEVEL + MAX_TEXT
 
 # What Python wrote or logged (executions.log.STREAMS).
@@ -71,12 +73,12 @@ def order(sock: socket.socket, what: Mapping[str, Any]) -> None:
 
 def next_order(sock: socket.socket) -> dict[str, Any] | None:
     """Waits for what to do next; None when there is nothing more."""
-    text, files, _, _ = socket.recv_fds(sock, MAX_TEXT, 1)
-    if files:
-        with os.fdopen(files[0], "rb") as file:
+    text, sent, _, _ = sock.recvmsg(MAX_TEXT, _DESCRIPTOR)
+    for _, _, descriptor in sent:
+        with os.fdopen(int.from_bytes(descriptor, sys.byteorder), "rb") as file:
             file.seek(0)
             text = file.read()
-    return json.loads(text) if text else None
+    return json.loads(text.decode()) if text else None
 
 
 def write_all(descriptor: int, data: bytes) -> None:

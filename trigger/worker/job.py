@@ -10,7 +10,7 @@ import json
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from trigger import executions
@@ -60,7 +60,7 @@ class Job:
                 request=tracing.request_id(meta, uid),
                 secrets=[[str(part) for part in path] for path in meta.get("secrets", ())],
                 timeout=int(fields[b"timeout"]),
-                started_at=datetime.fromisoformat(fields[b"started_at"].decode()).replace(tzinfo=UTC).timestamp(),
+                started_at=datetime.fromisoformat(fields[b"started_at"].decode()).timestamp(),
                 attempt=int(fields[b"attempt"]),
                 failures=int(fields.get(b"failures", 0)),
                 crashes=int(fields.get(b"crashes", 0)),

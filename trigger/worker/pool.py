@@ -52,6 +52,8 @@ class Pool:
 
     def is_ready(self) -> bool:
         """Whether there is a process for work in Python; if not, one gets ready."""
+        if self._idle and self._idle[-1].seems_ready:
+            return True
         for process in list(self._idle):
             late = process.is_warming and monotonic() - process.born > IMPORTING
             if process.has_ended or process.is_clean is False or late:

@@ -213,6 +213,11 @@ class Process:
     # --- how it ends ---
 
     @property
+    def seems_ready(self) -> bool:
+        """Whether it has run something, and nothing speaks against giving it more."""
+        return self.is_fit and not self.is_warming and self.is_clean is not False and not self.has_ended
+
+    @property
     def has_ended(self) -> bool:
         """Whether it runs no more, or can't be heard any more."""
         return self.is_gone or self._status is not None or self._sock.fileno() not in self._open
