@@ -18,7 +18,8 @@ import pytest
 
 from bench.processes import children
 from tests.support import ROOT, OwnRedis, eventually
-from tests.web.site import CONFIG, Answer, Gunicorn, accepted, path, refusal, request
+from tests.web.site import CONFIG, FAILURES, PASSWORD, Answer, Gunicorn, accepted, path, refusal, request
+from trigger.config.secret import hash_secret
 
 # Before, one such client held up everybody for 5 to 9 seconds. On a busy machine a good answer takes a while, too.
 PATIENCE = 2.0
@@ -47,6 +48,19 @@ def test_an_attack_holds_up_nobody_else(web: Gunicorn, attack: str) -> None:
     assert float(words[words.index("s") - 1]) < PATIENCE, said
     assert "WORKER TIMEOUT" not in web.log
     assert "Traceback" not in web.log
+
+
+def test_wrong_passwords_hold_up_nobody_else(redis_server: OwnRedis, tmp_path: Path) -> None:
+    """found.md 11: a good caller waited 2 to 5 s while wrong passwords of a user stored as a hash came."""
+    config = CONFIG.replace(f"ada: {PASSWORD}", f'ada: "{hash_secret(PASSWORD)}"').replace(
+        f"auth_failures: {FAILURES}", "auth_failures: 100000"
+    )
+    with serve(tmp_path, redis_server.url, config) as web:
+        url = f"http://127.0.0.1:{web.port}{path('named/one')}"
+        command = [sys.executable, "-m", "bench.attacks", "--attack", "wrong-passwords", "--url", url, "--seconds", "3"]
+        words = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+        assert float(words[words.index("s") - 1]) < PATIENCE, words
+        assert "Traceback" not in web.log
 
 
 # Bodies are wanted only of those who may call

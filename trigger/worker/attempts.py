@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import math
+import os
 import signal
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -22,6 +24,9 @@ from trigger.worker.report import Failure, Report
 
 # How often one that is being ended is looked at while some of its process group is left, in seconds.
 _LOOK = 0.02
+
+# How many processes are tried for an attempt: one that stands ready may have been killed.
+_TRIES = 3
 
 # What `retry.on` may call a step that took too long.
 TIMEOUT = ("Timeout", "TimeoutError")
@@ -217,10 +222,13 @@ class Attempts:
             "error": error,
         }
         collected = Collected(lambda: self.journal.log, step.name, number, keep=isinstance(step.action, RunAction))
-        process = pool.take(step.action)
-        while not process.give(self.run.id, order, self._subject, done or {}):
-            pool.discard(process)
+        for _ in range(_TRIES):
             process = pool.take(step.action)
+            if process.give(self.run.id, order, self._subject, done or {}):
+                break
+            pool.discard(process)  # it has ended meanwhile
+        else:
+            raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
         attempt = Attempt(step, number, process, pool, collected, self.tools.config.cancel_grace)
         self.under_way.append(attempt)
 

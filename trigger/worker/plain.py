@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 
 from trigger.config.model import Workflow
@@ -9,6 +10,8 @@ from trigger.worker import events, outcome, report
 from trigger.worker.attempts import CANCELLED, TIMEOUT, Attempts, Run, Tools
 from trigger.worker.outcome import CRASHED, RELEASED, Outcome
 from trigger.worker.report import Failure, Report
+
+logger = logging.getLogger("trigger.worker")
 
 
 def run_function(tools: Tools, workflow: Workflow, run: Run) -> Outcome:
@@ -18,9 +21,9 @@ def run_function(tools: Tools, workflow: Workflow, run: Run) -> Outcome:
     wanted = tools.wanted
     try:
         attempts.start(workflow.function, run.job.attempt, run.job.timeout)
-    except OSError as error:  # no more processes, memory or descriptors
-        failure = Failure("StartError", f"no process could be started: {error.strerror}")
-        return _failed(failure, workflow, run)
+    except OSError as error:  # no more processes, memory or descriptors; there may be some in a while
+        logger.warning("no process could be started: %s", error.strerror, extra={"fields": run.about})
+        return Outcome(CRASHED)
     (attempt,) = attempts.under_way
     cancelled = late = False
     try:
@@ -53,7 +56,7 @@ def _outcome(told: Report, workflow: Workflow, run: Run, *, killed: bool) -> Out
         if killed:
             events.killed(run.about, "does not end although it was cancelled", "cancelled")
         return outcome.cancelled()
-    if failure.crashed:
+    if failure.crashed or failure.kind == "StartError":
         return Outcome(CRASHED)
     if failure.kinds == TIMEOUT:
         if killed:
