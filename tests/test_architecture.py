@@ -18,14 +18,13 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # From the bottom to the top; a part imports only from those above it in this list, and from itself.
 LAYERS = [
     {"errors", "offload"},
-    {"templates"},
+    {"templates", "lifeline"},
     {"config"},
     {
         "logs",
         "inputs",
         "passwords",
         "data_folder",
-        "lifeline",
         "redis_server",
         "startup",
         "script",

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 
 from trigger.errors import StartError
+from trigger.lifeline import is_there
 
 LOCK_NAME = "lock"
 # A server that was killed needs a moment to let go of the folder; one that runs does not let go.
@@ -66,7 +67,7 @@ class DataFolder:
                 break
             except BlockingIOError:
                 holder = self._holder()
-                if time.monotonic() > deadline or (holder is not None and _is_alive(holder)):
+                if time.monotonic() > deadline or (holder is not None and is_there(holder)):
                     raise StartError(
                         f"the data folder {self.path} is in use by another Trigger"
                         + (f" (process {holder})" if holder is not None else "")
@@ -92,13 +93,3 @@ class DataFolder:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

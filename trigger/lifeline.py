@@ -1,4 +1,4 @@
-"""What ties a child process to its parent: when the parent is killed, the child goes too."""
+"""What ties a child process to its parent: when the parent is killed, the child goes too; and who is there at all."""
 
 from __future__ import annotations
 
@@ -23,3 +23,14 @@ def die_with(parent: int) -> None:
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it was gone before the kernel knew
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def is_there(pid: int) -> bool:
+    """Return whether there is a process with this id, be it one that has ended and was not waited for."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from time import monotonic
 
 from trigger.config.model import Action, Config, RunAction
+from trigger.lifeline import is_there
 from trigger.worker import processes
 from trigger.worker.loop import Loop
 from trigger.worker.process import Process
@@ -160,7 +161,7 @@ class Pool:
         adopted = processes.children(os.getpid()) - {process.guardian for process in ours}
         if not adopted and not self._left:
             return
-        self._left = {pid for one in self._left if processes.exists(one) for pid in (one, *processes.descendants(one))}
+        self._left = {pid for one in self._left if is_there(one) for pid in (one, *processes.descendants(one))}
         for pid in adopted:
             if not processes.is_gone(pid) and pid not in self._left:
                 processes.await_end(processes.kill_tree(pid))

@@ -9,6 +9,8 @@ import time
 from collections.abc import Collection
 from pathlib import Path
 
+from trigger.lifeline import is_there
+
 _PR_SET_CHILD_SUBREAPER = 36
 
 # How often what is left is looked for, and for how long killed processes are waited for, in seconds.
@@ -109,20 +111,9 @@ def await_end(pids: Collection[int]) -> None:
     deadline = time.monotonic() + _PATIENCE
     for pid in pids:
         # What can't be killed (it sleeps in the kernel, or is another user's) is not waited for.
-        while exists(pid) and time.monotonic() < deadline:
+        while is_there(pid) and time.monotonic() < deadline:
             if not is_gone(pid):
                 time.sleep(0.0005)
-
-
-def exists(pid: int) -> bool:
-    """Whether there is a process with this id, be it one that has ended and was not waited for."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def has_children() -> bool:
