@@ -19,9 +19,10 @@ from tests.support import OwnRedis, eventually
 from trigger import acts, executions
 from trigger.errors import ExecutionEnded
 from trigger.executions import Record, Status
+from trigger.executions.log_reading import read
 
 FOREIGN = r'''
-import ctypes, json, locale, logging, resource, socket, threading
+import ctypes, json, locale, logging, resource, socket, struct, threading
 
 
 def forks(value):
@@ -40,6 +41,10 @@ def daemonises(value):
     if os.fork() == 0:
         os.setsid()
         if os.fork() == 0:
+            time.sleep(0.5)
+            print("late by Python", flush=True)
+            os.write(1, b"late by itself\n")
+            EVIDENCE.with_name("late").touch()
             time.sleep(300)
         os._exit(0)
     return 1
@@ -112,6 +117,20 @@ def writes_nonsense(value):
             os.write(fd, b"\xff")
         except OSError:
             pass
+    return 1
+
+
+def lies(value):
+    """Says all that its process, or the guardian, might say."""
+    texts = [b"", b"-1", b"1", b"x", b"t5", b't[1e999,""]', b'f["K","m",null,null,true]', b"o" + b"[" * 20000, b"\xff"]
+    for fd in range(3, 32):
+        for kind in b"pugrcswoelzx?":
+            for at in (float("nan"), 1e308, -1.0, time.time()):
+                for text in texts:
+                    try:
+                        os.write(fd, struct.pack("<cdB", bytes([kind]), at, 0) + text)
+                    except OSError:
+                        break
     return 1
 
 
@@ -260,6 +279,7 @@ OWN_END = {
     "terminates_parents_group": None,
     "stops_itself": "The workflow took longer than 2 s and had to be killed",
     "writes_nonsense": "",
+    "lies": "",
     "ends_threads": "its process ended with exit status 0 before it returned",
 }
 
@@ -412,6 +432,22 @@ def test_what_was_left_behind_goes_on_and_the_processes_of_others_do_not_touch_i
     for workflow in ("forks", "killed"):
         rig.ended(rig.submit(workflow, {}))
     assert all(map(is_alive, left))
+
+
+def test_a_daemon_writes_into_no_log_but_its_own(rig: FaultRig) -> None:
+    rig.start()
+    first = rig.submit("daemonises")
+    during = rig.submit("noted", {"seconds": 1})
+    rig.ended(during)
+    eventually(lambda: (rig.folder / "late").exists())
+    after = rig.submit("who", {})
+    rig.ended(after)
+    assert [[line.text for line in read(rig.redis, uid).lines] for uid in (first, during, after)] == [
+        [],
+        [],
+        ["hello from who"],
+    ]
+    assert "late" not in rig.log()
 
 
 def test_a_worker_has_no_more_processes_than_it_needs(rig: FaultRig) -> None:

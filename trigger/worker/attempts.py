@@ -106,6 +106,7 @@ class Attempt:
 
     def tell(self, cause: Failure) -> None:
         """Tells all of its process group to end, and notes why; after the grace it is killed."""
+        self._process.hear_all()  # it may have ended in time, and nobody has heard yet
         if self._kill_at is None and not self._has_said_all and not self._process.has_ended:
             self._cause = cause
             self._kill_at = time.monotonic() + self._grace

@@ -18,6 +18,7 @@ from typing import Any
 HEAD = struct.Struct("<cdB")
 MAX_TEXT = 32 * 1024
 MAX_LEVEL = 20
+_LATEST = 1e10  # seconds since 1970
 _DESCRIPTOR = socket.CMSG_LEN(4)  # of a message that carries one
 MAX_MESSAGE = HEAD.size + MAX_LEVEL + MAX_TEXT
 
@@ -47,10 +48,10 @@ def say(sock: int, kind: bytes, text: bytes = b"", level: bytes = b"") -> None:
 
 def heard(message: bytes | bytearray, size: int) -> tuple[bytes, float, bytes, bytes]:
     """The kind, time, level and text of a message of so many bytes. Raises struct.error when it is none."""
-    if size < HEAD.size:
-        raise struct.error("a message is too short")
     kind, at, length = HEAD.unpack_from(message)
     start = HEAD.size + length
+    if size < start or length > MAX_LEVEL or not 0 <= at < _LATEST:
+        raise struct.error("this is no message of ours")
     return kind, at, bytes(message[HEAD.size : start]), bytes(message[start:size])
 
 

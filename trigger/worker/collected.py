@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 
@@ -9,6 +10,9 @@ from trigger.executions.log import Log, Stream, Streams
 from trigger.worker.channel import ALONE, GIVEN, LAST, REPORT
 from trigger.worker.outcome import MAX_OUTPUT
 from trigger.worker.report import MAX_GIVEN, MAX_REPORT
+
+# How many levels of logging are told apart: a stream of bytes is kept for each.
+_LEVELS = 16
 
 
 class Collected:
@@ -22,6 +26,7 @@ class Collected:
         self._log = log
         self._step, self._attempt, self._keep = step, attempt, keep
         self._streams: Streams | None = None
+        self._levels: set[str] = set()
         self.given: str | None = None
         self.report = bytearray()
         self.is_all = False  # the process has said that nothing more is to come of this attempt
@@ -32,7 +37,7 @@ class Collected:
     def note(self, kind: bytes, level: bytes, text: bytes) -> None:
         """Takes a message that is no text for the log."""
         if kind == GIVEN:
-            self.given = text[: MAX_GIVEN + 1].decode("utf-8", "replace")
+            self.given = _json(text)
         elif kind in (REPORT, LAST):
             self.report += text[: MAX_REPORT - len(self.report)]
             if kind == LAST:
@@ -45,6 +50,10 @@ class Collected:
             self.kept += data[: MAX_OUTPUT - len(self.kept)]
         if self._streams is None:
             self._streams = self._log().streams()
+        if len(self._levels) < _LEVELS or level in self._levels:
+            self._levels.add(level)
+        else:
+            level = ""
         self._write(stream, level, self._streams.feed(stream, level, data), at)
 
     def close(self) -> None:
@@ -56,3 +65,12 @@ class Collected:
         if lines:
             moment = time.time() if at is None else at
             self._log().write_lines(stream, lines, level=level, step=self._step, attempt=self._attempt, at=moment)
+
+
+def _json(text: bytes) -> str | None:
+    """The text, if it is JSON and no longer than may be."""
+    try:
+        json.loads(text[: MAX_GIVEN + 1])
+    except (ValueError, RecursionError):
+        return None
+    return text.decode("utf-8", "replace")

@@ -111,11 +111,11 @@ def truncated(size: int, beginning: str) -> str:
     return json.dumps({"truncated": True, "bytes": size, "beginning": beginning})
 
 
-def shortened(trace: str) -> str:
-    """A traceback without its middle, where it is too long to be kept."""
-    if len(trace) <= MAX_TRACEBACK:
-        return trace
-    return trace[: MAX_TRACEBACK // 2] + "\n… (shortened)\n" + trace[-MAX_TRACEBACK // 2 :]
+def shortened(trace: str, more: int = 0) -> str:
+    """A traceback without its middle, where it is too long to be kept; so many characters `more` of both parts, where
+    secrets are still to be hidden in it."""
+    half = MAX_TRACEBACK // 2 + more
+    return trace if len(trace) <= 2 * half else trace[:half] + "\n… (shortened)\n" + trace[-half:]
 
 
 def _trace(error: BaseException) -> str:

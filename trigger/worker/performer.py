@@ -125,6 +125,7 @@ class Performer:
         for signum in _DEFAULT:
             signal.signal(signum, signal.SIG_DFL)
         die_with(guardian)
+        processes.adopt_orphans()  # or a daemon would not be noticed
         nothing = os.open(os.devnull, os.O_RDONLY)
         os.dup2(nothing, 0)
         os.close(nothing)
@@ -306,6 +307,7 @@ class Performer:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # which Python ignores, and programs do not expect ignored
         signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+        processes.adopt_orphans(False)  # programs do not expect what is not theirs
         try:
             os.chdir(folder / action.cwd if action.cwd else folder)
             os.execvpe(str(folder / program) if "/" in program else program, argv, variables)

@@ -13,6 +13,9 @@ from trigger.worker.report import Failure, Report
 
 logger = logging.getLogger("trigger.worker")
 
+# The pause after no process could be had, in seconds.
+_PAUSE = 1.0
+
 
 def run_function(tools: Tools, workflow: Workflow, run: Run) -> Outcome:
     """Runs the function to its outcome. The log is written when this returns."""
@@ -22,8 +25,7 @@ def run_function(tools: Tools, workflow: Workflow, run: Run) -> Outcome:
     try:
         attempts.start(workflow.function, run.job.attempt, run.job.timeout)
     except OSError as error:  # no more processes, memory or descriptors; there may be some in a while
-        logger.warning("no process could be started: %s", error.strerror, extra={"fields": run.about})
-        return Outcome(CRASHED)
+        return _without_process(f"{error.strerror}", run)
     (attempt,) = attempts.under_way
     cancelled = late = False
     try:
@@ -56,7 +58,9 @@ def _outcome(told: Report, workflow: Workflow, run: Run, *, killed: bool) -> Out
         if killed:
             events.killed(run.about, "does not end although it was cancelled", "cancelled")
         return outcome.cancelled()
-    if failure.crashed or failure.kind == "StartError":
+    if failure.kind == "StartError":
+        return _without_process(failure.message, run)
+    if failure.crashed:
         return Outcome(CRASHED)
     if failure.kinds == TIMEOUT:
         if killed:
@@ -67,6 +71,12 @@ def _outcome(told: Report, workflow: Workflow, run: Run, *, killed: bool) -> Out
         result = outcome.failed("Timeout", message, failure.traceback, secrets=run.secrets)
         return outcome.tried_again(result, workflow.retry, run.job.failures)
     return _failed(failure, workflow, run)
+
+
+def _without_process(why: str, run: Run) -> Outcome:
+    """The outcome where there are no more processes, memory or descriptors: it is no fault of the workflow's."""
+    logger.warning("no process could be started: %s; trying again", why, extra={"fields": run.about})
+    return Outcome("scheduled", pause=_PAUSE)
 
 
 def _failed(failure: Failure, workflow: Workflow, run: Run) -> Outcome:

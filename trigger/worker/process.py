@@ -34,6 +34,8 @@ _PAUSES = (LAST, CLEAN, SPOILT)
 _STILL_READ = 1024 * 1024
 # Lines shown of one piece of output that belongs to no execution.
 _STRAY_LINES = 20
+# How often that is read again where it is the last time: a socket holds some hundred messages.
+_ROUNDS = 50
 _BUFFER = bytearray(MAX_MESSAGE)
 # Messages of one kind that follow each other within this time, in seconds, are taken as one.
 _MOMENT = 0.02
@@ -48,7 +50,13 @@ class Process:
     def __init__(self, config: Config, environ: Mapping[str, str], loop: Loop, *, warm: bool) -> None:
         self._loop = loop
         self._sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        (self._out, out), (self._err, err) = os.pipe(), os.pipe()
+        self._out, out = os.pipe()
+        try:
+            self._err, err = os.pipe()
+        except OSError:
+            os.close(self._out)
+            os.close(out)
+            raise
         self._open: dict[int, Stream | None] = {self._sock.fileno(): None, self._out: "stdout", self._err: "stderr"}
         try:
             performer = Performer(config, environ, theirs, out, err, warm=warm)
@@ -106,27 +114,40 @@ class Process:
             self._sock.shutdown(socket.SHUT_WR)
         except OSError:
             pass  # it is gone
-        if self._pid:
+        if self._is_below():
             processes.send_group(self._pid, signal.SIGTERM)
         else:
-            processes.send(self.guardian, signal.SIGKILL)
+            self.kill()
+
+    def _is_below(self) -> bool:
+        """Whether the process id is known, and that of a child of the guardian."""
+        return not self.is_gone and self._pid in processes.children(self.guardian)
 
     # --- what is read from it ---
 
-    def hear(self) -> None:
-        """Reads what it has said."""
+    def hear_all(self) -> None:
+        """Reads all that it has said, when it says no more."""
+        for _ in range(_ROUNDS):
+            if not self.hear():
+                break
+
+    def hear(self) -> bool:
+        """Reads what it has said; whether there may be more."""
         if self._sock.fileno() not in self._open:
-            return
+            return False
         pieces: list[bytes] = []
         last: tuple[bytes, bytes, float] | None = None
+        is_all = False
         for _ in range(_MESSAGES):
             try:
                 size = self._sock.recv_into(_BUFFER)
                 kind, at, level, text = heard(_BUFFER, size)
             except BlockingIOError:
+                is_all = True
                 break
             except (OSError, struct.error):  # it is gone; or it was not the performer that has written there
                 self._close_socket()
+                is_all = True
                 break
             if kind in STREAMS:
                 if last is not None and kind == last[0] and level == last[1] and at - last[2] <= _MOMENT:
@@ -141,6 +162,7 @@ class Process:
             if kind in _PAUSES:
                 break
         self._add_pieces(last, pieces)
+        return not is_all
 
     def _close_socket(self) -> None:
         """Nobody is at the other end, or nobody who can be understood."""
@@ -157,14 +179,23 @@ class Process:
             self.is_clean = kind == CLEAN
         elif kind == WARM:
             self.is_warming = False
-        elif kind == PID:
-            self._pid = int(text)
-        elif kind == ENDED:
-            self._status = int(text)
+        elif kind in (PID, ENDED):
+            self._note_number(kind, text)
         elif kind == UNSTARTED:
             self.problem = text.decode("utf-8", "replace")
         elif self.collected is not None:
             self.collected.note(kind, level, text)
+
+    def _note_number(self, kind: bytes, text: bytes) -> None:
+        try:
+            number = int(text)
+        except ValueError:  # the guardian has not said that
+            self._close_socket()
+            return
+        if kind == ENDED:
+            self._status = number
+        elif not self._pid and number > 1:
+            self._pid = number
 
     def _read(self, pipe: int) -> int:
         """Reads what a pipe holds, at most a chunk; the number of bytes, 0 at the end or when there is nothing."""
@@ -195,7 +226,7 @@ class Process:
         """Reads what is left of an attempt, when nothing more is written of it."""
         if not self._poll.poll(0):
             return
-        self.hear()
+        self.hear_all()
         for pipe in (self._out, self._err):
             left = _LAST
             while pipe in self._open and left > 0 and (size := self._read(pipe)):
@@ -231,7 +262,7 @@ class Process:
     def note_end(self) -> None:
         """Takes note that the guardian has ended, and so has the process."""
         self.is_gone = True
-        self.hear()
+        self.hear_all()
         if self._status is None and self._still_read is None:
             self._close_socket()
 
@@ -254,8 +285,9 @@ class Process:
 
     def let_go(self) -> set[int]:
         """Ends it, but not what it has started, whose process ids are returned. They may write on, to nobody."""
-        left = processes.descendants(self.guardian) - {self._pid}
-        for pid in (self.guardian, self._pid):
+        left = set() if self.is_gone else processes.descendants(self.guardian) - {self._pid}
+        ends = [self.guardian, self._pid] if self._is_below() else [] if self.is_gone else [self.guardian]
+        for pid in ends:
             processes.send(pid, signal.SIGKILL)
         self.collected, self._still_read = None, _STILL_READ
         return left

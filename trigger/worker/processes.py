@@ -20,9 +20,9 @@ _PATIENCE = 2.0
 _prctl = ctypes.CDLL(None).prctl
 
 
-def adopt_orphans() -> None:
+def adopt_orphans(adopt: bool = True) -> None:
     """Makes this process the parent of all below it whose own parents end, so that they can be found."""
-    _prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    _prctl(_PR_SET_CHILD_SUBREAPER, int(adopt), 0, 0, 0)
 
 
 def children(pid: int) -> set[int]:
@@ -60,6 +60,11 @@ def is_running_in(pid: int, group: int) -> bool:
     """Whether a process is one of a process group, and has not ended."""
     stat = _stat(pid)
     return bool(stat) and stat[0] not in "ZX" and int(stat[2]) == group
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether a process stands still because of a signal."""
+    return _stat(pid)[:1] == ["T"]
 
 
 def descendants(pid: int) -> set[int]:

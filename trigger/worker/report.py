@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from trigger.inputs.masking import hidden
@@ -102,8 +102,8 @@ def encode(report: Report) -> bytes:
         return _DONE + report.output.encode()
     parts = [
         failure.kind,
-        _short(failure.message, MAX_MESSAGE),
-        failure.traceback and shortened(failure.traceback),
+        failure.message[: MAX_MESSAGE + _BEGINNING],
+        failure.traceback and shortened(failure.traceback, _BEGINNING),
         failure.kinds,
         failure.again,
     ]
@@ -124,10 +124,19 @@ def decode(data: bytes) -> Report | None:
             return Report(output=str(beginning), size=int(size))
         if letter == _FAILED:
             kind, message, traceback, kinds, again = json.loads(rest)
-            return Report(failure=Failure(kind, message, traceback, tuple(kinds), again))
-    except ValueError:
-        pass
+            texts = (kind, message, *kinds) if traceback is None else (kind, message, traceback, *kinds)
+            if all(isinstance(text, str) for text in texts):
+                return Report(failure=Failure(kind, message, traceback, tuple(kinds), bool(again)))
+    except (ValueError, TypeError, OverflowError, RecursionError):
+        pass  # it was not the performer that has said that
     return None
+
+
+def cut(failure: Failure, secrets: Iterable[str]) -> Failure:
+    """A failure as it is kept: secrets are hidden, then what is too long is cut."""
+    secrets = list(secrets)
+    trace = failure.traceback and shortened(hidden(failure.traceback, secrets))
+    return replace(failure, message=_short(hidden(failure.message, secrets), MAX_MESSAGE), traceback=trace)
 
 
 def parsed(data: bytes, size: int) -> Report:

@@ -167,7 +167,7 @@ class Runner:
             due.append(self._journal.save_at)
         next_due = self._progress.next_due() if self._error is None else None
         has_room = len(self._attempts.under_way) < self._workflow.parallel
-        if next_due is not None and not (self._cancelled or self._late) and has_room:
+        if next_due is not None and self._goes_on() and has_room:
             due.append(time.monotonic() + max(0.001, (next_due - self._run.now()) / 1000))
         return due
 
@@ -193,6 +193,8 @@ class Runner:
         """Takes note of how an attempt has ended, after so many seconds."""
         now = self._run.now()
         told = replace(told, output=report.kept(told, self._run.secrets), size=None)
+        if told.failure is not None:
+            told = replace(told, failure=report.cut(told.failure, self._run.secrets))
         if told.given is not None:  # it is kept only to be shown, also when the config has other secrets
             told = replace(told, given=json.dumps(Hide(self._run.secrets)(json.loads(told.given))))
         due = self._progress.end(step, told, now, again=not (self._late or self._cancelled))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import locale
 import logging
 import os
@@ -69,7 +70,7 @@ class Before:
 
     def _is_same(self) -> bool:
         self._uses += 1
-        if processes.has_children() or self._uses >= MAX_USES:
+        if processes.has_children() or self._uses >= MAX_USES or processes.is_stopped(os.getppid()):
             return False
         lines = _status()
         for _ in range(_LOOKS):
@@ -143,9 +144,9 @@ def _folder() -> str | None:
         return None
 
 
-def _file(descriptor: int) -> tuple[int, int] | None:
+def _file(descriptor: int) -> tuple[int, int, int] | None:
     try:
         found = os.fstat(descriptor)
     except OSError:  # it was closed
         return None
-    return found.st_dev, found.st_ino
+    return found.st_dev, found.st_ino, fcntl.fcntl(descriptor, fcntl.F_GETFL)

@@ -421,16 +421,16 @@ class Worker(RqWorker):
 
     def _hear(self) -> None:
         """Does what a command says."""
-        if self._commands is None:
-            return
-        try:
-            message = self._commands.get_message(timeout=0)
-            if _descriptor(self._commands) != self._commands_at:
-                raise RedisConnectionError("the connection for commands was lost")  # redis-py has made another
-        except RedisError as error:
-            self._lose_touch(error)
-            return
-        if message:
+        while self._commands is not None:
+            try:
+                message = self._commands.get_message(timeout=0)
+                if _descriptor(self._commands) != self._commands_at:
+                    raise RedisConnectionError("the connection for commands was lost")  # redis-py has made another
+            except RedisError as error:
+                self._lose_touch(error)
+                return
+            if message is None:
+                return
             try:
                 payload: Any = parse_payload(message)
             except ValueError:
