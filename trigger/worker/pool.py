@@ -14,7 +14,6 @@ from collections.abc import Mapping
 from time import monotonic
 
 from trigger.config.model import Action, Config, RunAction
-from trigger.lifeline import is_there
 from trigger.worker import processes
 from trigger.worker.loop import Loop
 from trigger.worker.process import Process
@@ -41,7 +40,7 @@ class Pool:
         self._busy: set[Process] = set()
         self._ending: set[Process] = set()
         self._let_go: deque[Process] = deque()
-        self._left: set[int] = set()  # process ids of what plain functions have left behind
+        self._left: set[int] = set()  # ids of processes and sessions that plain functions have left behind
         self._can_import = True  # False when importing all that the config names has ended a process
         self._child_ended = False
 
@@ -159,9 +158,12 @@ class Pool:
                 process.note_end()
         self._ending = {process for process in self._ending if not process.is_gone}
         adopted = processes.children(os.getpid()) - {process.guardian for process in ours}
-        if not adopted and not self._left:
-            return
-        self._left = {pid for one in self._left if is_there(one) for pid in (one, *processes.descendants(one))}
         for pid in adopted:
-            if not processes.is_gone(pid) and pid not in self._left:
+            if processes.is_gone(pid):
+                continue
+            if self._left.isdisjoint((pid, processes.session(pid))):
                 processes.await_end(processes.kill_tree(pid))
+            else:
+                self._left |= {pid, processes.session(pid), *processes.descendants(pid)}
+        if not adopted and all(process.is_gone for process in self._let_go):
+            self._left.clear()

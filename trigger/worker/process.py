@@ -284,8 +284,9 @@ class Process:
             self.is_gone = True
 
     def let_go(self) -> set[int]:
-        """Ends it, but not what it has started, whose process ids are returned. They may write on, to nobody."""
-        left = set() if self.is_gone else processes.descendants(self.guardian) - {self._pid}
+        """Ends it, but not what it has started: that may write on, to nobody. Returns the ids of its processes, and of
+        their session: the process's own id, too."""
+        left = set() if self.is_gone else processes.descendants(self.guardian)
         ends = [self.guardian, self._pid] if self._is_below() else [] if self.is_gone else [self.guardian]
         for pid in ends:
             processes.send(pid, signal.SIGKILL)

@@ -62,6 +62,12 @@ def is_running_in(pid: int, group: int) -> bool:
     return bool(stat) and stat[0] not in "ZX" and int(stat[2]) == group
 
 
+def session(pid: int) -> int:
+    """The session that a process is in; 0 when there is no such process."""
+    stat = _stat(pid)
+    return int(stat[3]) if stat else 0
+
+
 def is_stopped(pid: int) -> bool:
     """Whether a process stands still because of a signal."""
     return _stat(pid)[:1] == ["T"]
