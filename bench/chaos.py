@@ -372,9 +372,11 @@ def kill_for(seconds: float, service: Service, seed: int) -> list[tuple[float, s
         time.sleep(max(0.0, began + second + rng.random() - time.monotonic()))
         wanted, which = rng.choice((*KINDS, *STOPPED)), rng.random()
         living = service.pids()
-        kind = wanted.removesuffix(" stopped")
-        if not living[kind]:
+        if not living[wanted.removesuffix(" stopped")]:
+            wanted = next((kind for kind in KINDS if living[kind]), "")
+        if not wanted:
             continue
+        kind = wanted.removesuffix(" stopped")
         pid = living[kind][int(which * len(living[kind]))]
         try:
             if wanted in STOPPED:
