@@ -33,16 +33,19 @@ class Bell:
         self._error: RedisError | None = None  # that came instead of an answer
         self.has_answered = False  # the last question was
 
-    def listen(self) -> None:
-        """Asks, if no question is open. Raises what redis-py raises, also what came instead of the last answer."""
+    def is_awaited(self) -> bool:
+        """Whether a question is open: until it is answered, the queue is empty. Raises what redis-py has raised instead
+        of an answer, and ConnectionError when that is overdue."""
         if self._error is not None:
             error, self._error = self._error, None
             raise error
-        if self._asked_at is not None:
-            if time.monotonic() - self._asked_at > WAIT + PATIENCE:
-                self.close()
-                raise RedisConnectionError("Redis does not answer")
-            return
+        if self._asked_at is not None and time.monotonic() - self._asked_at > WAIT + PATIENCE:
+            self.close()
+            raise RedisConnectionError("Redis does not answer")
+        return self._asked_at is not None
+
+    def listen(self) -> None:
+        """Asks. Raises what redis-py raises."""
         if self._connection is None:
             self._connection = self._pool.connection_class(**self._pool.connection_kwargs)
             self._connection.connect()

@@ -257,6 +257,8 @@ class Worker(RqWorker):
         if now < self._not_before:
             return False
         try:
+            if self._bell.is_awaited():
+                return False
             self._note(self._exchange())
             if self._taken is None and now >= self._not_before:
                 self._bell.listen()
