@@ -57,7 +57,8 @@ class Wanted:
     `is_said`: the service's log has how it ended.
     """
 
-    run: str = ""
+    uid: str
+    run: str
     cancel: bool = False
     is_lost: bool = False
     put_back: bool = False
@@ -69,7 +70,7 @@ class Tools:
     """What all runs of a worker share.
 
     `wait(seconds)` lets the worker do what else it has to, for so long or until something happens; `stops()` says
-    whether it is to stop; `crashes` is how often an execution may lose its worker or process.
+    whether no further steps are to begin here.
     """
 
     redis: Redis
@@ -94,7 +95,7 @@ class Attempt:
         # Without a time of its own it has what is left of the workflow's, which its run looks after.
         self._late_at = self.began + step.timeout if step.timeout is not None else math.inf
         self._grace = grace
-        self._cause: Failure | None = None  # why it was told to end
+        self.cause: Failure | None = None  # why it was told to end
         self._kill_at: float | None = None
 
     @property
@@ -108,7 +109,7 @@ class Attempt:
         """Tells all of its process group to end, and notes why; after the grace it is killed."""
         self._process.hear_all()  # it may have ended in time, and nobody has heard yet
         if self._kill_at is None and not self._has_said_all and not self._process.has_ended:
-            self._cause = cause
+            self.cause = cause
             self._kill_at = time.monotonic() + self._grace
             self._process.tell_to_end()
 
@@ -136,7 +137,7 @@ class Attempt:
 
     @property
     def _has_said_all(self) -> bool:
-        return self._collected.is_all and self._cause is None
+        return self._collected.is_all and self.cause is None
 
     def finish(self, *, keeps_children: bool = False) -> Report:
         """Takes what it has written last, and says how it ended. Its process stands ready for others, or ends, with
@@ -161,9 +162,9 @@ class Attempt:
         self._collected.close()
 
     def _report(self, told: Report | None) -> Report:
-        if self._cause is not None:
+        if self.cause is not None:
             trace = told.failure.traceback if told is not None and told.failure is not None else None
-            return Report(failure=replace(self._cause, traceback=trace))
+            return Report(failure=replace(self.cause, traceback=trace))
         if told is not None:
             return told
         process = self._process

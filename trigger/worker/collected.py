@@ -69,8 +69,10 @@ class Collected:
 
 def _json(text: bytes) -> str | None:
     """The text, if it is JSON and no longer than may be."""
+    if len(text) > MAX_GIVEN:
+        return None
     try:
-        json.loads(text[: MAX_GIVEN + 1])
+        json.loads(text)
     except (ValueError, RecursionError):
         return None
     return text.decode("utf-8", "replace")

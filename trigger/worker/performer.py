@@ -215,8 +215,6 @@ class Performer:
         step, subject = attempt.step, attempt.subject
         try:
             self._running = True
-            if isinstance(step.action, PythonAction) and step.action.arguments is None and step.when is None:
-                return report.done(self._call(attempt, step.action, {}))  # there is no template in it
             names = subject.context(step.env)
             if step.when is not None and not render(step.when, names):
                 return Report(skipped=True)

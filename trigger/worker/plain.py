@@ -47,30 +47,32 @@ def run_function(tools: Tools, workflow: Workflow, run: Run) -> Outcome:
     told = attempt.finish(keeps_children=True)
     attempts.journal.end_log(tools.wait)
     wanted.is_said = attempt.was_killed
-    return _outcome(told, workflow, run, killed=attempt.was_killed)
+    if attempt.cause is CANCELLED:
+        if attempt.was_killed:
+            events.killed(run.about, "does not end although it was cancelled", "cancelled")
+        return outcome.cancelled()
+    if attempt.cause is not None:
+        return _timed_out(told.failure, workflow, run, killed=attempt.was_killed)
+    return _outcome(told, workflow, run)
 
 
-def _outcome(told: Report, workflow: Workflow, run: Run, *, killed: bool) -> Outcome:
+def _timed_out(failure: Failure | None, workflow: Workflow, run: Run, *, killed: bool) -> Outcome:
+    message = f"The workflow took longer than {run.job.timeout:g} s"
+    if killed:
+        events.killed(run.about, f"does not stop after its timeout of {run.job.timeout:g} s", "failed")
+        return outcome.failed("Timeout", f"{message} and had to be killed", secrets=run.secrets)
+    trace = failure.traceback if failure is not None else None
+    result = outcome.failed("Timeout", message, trace, secrets=run.secrets)
+    return outcome.tried_again(result, workflow.retry, run.job.failures)
+
+
+def _outcome(told: Report, workflow: Workflow, run: Run) -> Outcome:
     failure = told.failure
     if failure is None:
         return outcome.succeeded_with(report.kept(told, run.secrets), run.secrets)
-    if failure.kind == CANCELLED.kind and failure.message == CANCELLED.message:
-        if killed:
-            events.killed(run.about, "does not end although it was cancelled", "cancelled")
-        return outcome.cancelled()
     if failure.kind == "StartError":
         return _without_process(failure.message, run)
-    if failure.crashed:
-        return Outcome(CRASHED)
-    if failure.kinds == TIMEOUT:
-        if killed:
-            events.killed(run.about, f"does not stop after its timeout of {run.job.timeout:g} s", "failed")
-            message = f"The workflow took longer than {run.job.timeout:g} s and had to be killed"
-            return outcome.failed("Timeout", message, secrets=run.secrets)
-        message = f"The workflow took longer than {run.job.timeout:g} s"
-        result = outcome.failed("Timeout", message, failure.traceback, secrets=run.secrets)
-        return outcome.tried_again(result, workflow.retry, run.job.failures)
-    return _failed(failure, workflow, run)
+    return Outcome(CRASHED) if failure.crashed else _failed(failure, workflow, run)
 
 
 def _without_process(why: str, run: Run) -> Outcome:

@@ -79,7 +79,9 @@ class Process:
         self.is_gone = False  # its guardian has ended, and note was taken of that
         self._pid = 0
         self._still_read: int | None = None  # bytes, of one that was let go
-        self._status: int | None = None
+        # How it has ended: its exit status, or the signal that it was killed by, negative; None also where nobody can
+        # tell, for its guardian is gone too.
+        self.status: int | None = None
         self._told: tuple[str, set[str]] = ("", set())  # a run, and the steps whose ends it knows
         self._poll = select.poll()
         for descriptor, stream in self._open.items():
@@ -193,7 +195,7 @@ class Process:
             self._close_socket()
             return
         if kind == ENDED:
-            self._status = number
+            self.status = number
         elif not self._pid and number > 1:
             self._pid = number
 
@@ -251,19 +253,13 @@ class Process:
     @property
     def has_ended(self) -> bool:
         """Whether it runs no more, or can't be heard any more."""
-        return self.is_gone or self._status is not None or self._sock.fileno() not in self._open
-
-    @property
-    def status(self) -> int | None:
-        """How it has ended: its exit status, or the number of the signal that it was killed by, negative. None where
-        nobody can tell, for its guardian is gone too."""
-        return self._status
+        return self.is_gone or self.status is not None or self._sock.fileno() not in self._open
 
     def note_end(self) -> None:
         """Takes note that the guardian has ended, and so has the process."""
         self.is_gone = True
         self.hear_all()
-        if self._status is None and self._still_read is None:
+        if self.status is None and self._still_read is None:
             self._close_socket()
 
     def has_left(self) -> bool:

@@ -25,16 +25,12 @@ from trigger.worker.report import Failure, Report
 
 
 class Runner:
-    """Runs one execution's steps until it has ended, or has to wait, or is another's.
+    """Runs one execution's steps until it has ended, or has to wait, or is another's."""
 
-    Arguments: see Tools and Run; `crashes` is how often an execution may lose its worker or process.
-    """
-
-    def __init__(self, tools: Tools, workflow: Workflow, run: Run, *, crashes: int) -> None:
+    def __init__(self, tools: Tools, workflow: Workflow, run: Run) -> None:
         self._tools = tools
         self._workflow = workflow
         self._run = run
-        self._crashes = crashes
         self._attempts = Attempts(tools, workflow, run)
         self._journal = self._attempts.journal
         self._events = events.Steps(run.about, run.secrets)
@@ -176,7 +172,7 @@ class Runner:
         for attempt in self._attempts.ended():
             told = attempt.finish()
             failure = told.failure
-            if failure is not None and failure.kind == CANCELLED.kind and self._cancelled:
+            if attempt.cause is CANCELLED:
                 self._events.broken_off(attempt.step.name, attempt.number, cancelled=True)
             elif failure is not None and self._is_crash(attempt.step, failure):
                 self._crashed = True
@@ -187,7 +183,9 @@ class Runner:
     def _is_crash(self, step: Step, failure: Failure) -> bool:
         """Whether the execution is to run again because the step's process was killed, as for a plain function. A step
         that says itself how often it is tried is not; and the last time, the step has failed."""
-        return failure is LOST or (failure.crashed and step.retry is None and self._run.job.crashes + 1 < self._crashes)
+        return failure is LOST or (
+            failure.crashed and step.retry is None and self._run.job.crashes + 1 < self._tools.config.crashes
+        )
 
     def _note_end(self, step: Step, number: int, seconds: float, told: Report) -> None:
         """Takes note of how an attempt has ended, after so many seconds."""

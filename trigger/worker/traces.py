@@ -54,7 +54,7 @@ class Before:
         self._lines = self._kept_of(lines)
         self._size = self._size_of(lines)
         self._same = self._all()
-        self._open = _open_descriptors()
+        self._open = _count_descriptors()
         self._uses = 0
         self._looked_at = time.monotonic()
 
@@ -97,7 +97,7 @@ class Before:
         if took < LONG and self._uses % EVERY:
             return True
         # Those that modules keep, such as an open connection, are theirs; but they are not to grow without an end.
-        return len(_open_descriptors()) - len(self._open) <= 64
+        return _count_descriptors() - self._open <= 64
 
     def _restores_environment(self) -> bool:
         if _variables() != self._variables:
@@ -133,8 +133,8 @@ def _variables() -> dict[bytes, bytes]:
     return found
 
 
-def _open_descriptors() -> list[str]:
-    return os.listdir("/proc/self/fd")
+def _count_descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
 
 
 def _folder() -> str | None:

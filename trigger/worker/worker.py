@@ -110,7 +110,6 @@ class Worker(RqWorker):
         self._commands_at = -1  # their descriptor
         self._taken: Taken | None = None  # what was taken when the one before was ended
         self._wanted: Wanted | None = None  # of the run in hand
-        self._uid = ""  # of the execution in hand
         self._unsaid: Callable[[], None] | None = None  # a line about the one before, for the service's log
         self._edited = False  # the processes are of an earlier config
         self._registered = False
@@ -146,8 +145,7 @@ class Worker(RqWorker):
                 self._idle_since = math.inf
                 self._pool.rest()
             self._wait(self._timing.beat)
-        if self._unsaid is not None:
-            self._unsaid()
+        self._say_now()
         self._pool.discard_idle()
         self._say_goodbye()
         return True
@@ -164,9 +162,7 @@ class Worker(RqWorker):
 
     def _wait(self, seconds: float) -> None:
         """Does what is due, and waits so many seconds, or until something happens."""
-        if self._unsaid is not None:
-            say, self._unsaid = self._unsaid, None
-            say()
+        self._say_now()
         self._pool.look_after()
         self._keep_in_touch()
         now = time.monotonic()
@@ -289,18 +285,26 @@ class Worker(RqWorker):
             self._end(Ended(uid, run, outcome.failed("UnreadableJob", f"{error}"), poison=f"{error}"), about)
             return
         about = tracing.named(uid, job.request, job.module, job.method, job.workflow)
-        self._wanted = wanted = Wanted(run)
-        self._uid = uid
+        self._wanted = wanted = Wanted(uid, run)
         try:
             result = self._outcome(job, wanted, about)
             seconds = time.monotonic() - started
             if wanted.is_lost or not self._end(Ended(uid, run, result, seconds), about):
-                self._unsaid = lambda: events.taken_over(about)
+                self._say_later(lambda: events.taken_over(about))
             elif not wanted.is_said:
-                # The next execution begins first: it has been taken already.
-                self._unsaid = lambda: events.ended(about, job.attempt, seconds, result)
+                self._say_later(lambda: events.ended(about, job.attempt, seconds, result))
         finally:
-            self._wanted, self._uid = None, ""
+            self._wanted = None
+
+    def _say_later(self, line: Callable[[], None]) -> None:
+        """Has a line logged when the next execution, which has been taken already, has begun."""
+        self._say_now()
+        self._unsaid = line
+
+    def _say_now(self) -> None:
+        if self._unsaid is not None:
+            say, self._unsaid = self._unsaid, None
+            say()
 
     def _outcome(self, job: Job, wanted: Wanted, about: events.About) -> Outcome:
         """Runs the job's workflow to its outcome, all that it writes in its log."""
@@ -316,7 +320,7 @@ class Worker(RqWorker):
         is_said = False
         while True:
             try:
-                return Runner(tools, workflow, run, crashes=config.crashes).run()
+                return Runner(tools, workflow, run).run()
             except RedisError as error:
                 if not is_said:
                     logger.warning(
@@ -375,10 +379,10 @@ class Worker(RqWorker):
     # --- beats, reaping, commands ---
 
     def _send_beat(self) -> None:
-        run = self._wanted.run if self._wanted is not None else ""
+        uid, run = (self._wanted.uid, self._wanted.run) if self._wanted is not None else ("", "")
         known, ours, cancel = self._beat(
             keys=[self.key, self.executions_key],
-            args=[self._queue, int(self._timing.lease * 1000), self._timing.worker_key, self._uid, run],
+            args=[self._queue, int(self._timing.lease * 1000), self._timing.worker_key, uid, run],
         )
         if not known:
             self._register()
@@ -446,7 +450,7 @@ class Worker(RqWorker):
             case {"command": "kill-horse"}:
                 self._pool.kill_busy()
             case {"command": "stop-job" | "stop-execution", "job_id": wanted}:
-                if self._wanted is not None and self._uid == wanted:
+                if self._wanted is not None and self._wanted.uid == wanted:
                     self._wanted.cancel = True
             case _:
                 logger.warning("a command that nobody understands was ignored")
