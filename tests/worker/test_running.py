@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from redis import Redis
 from rq.job import Job as RqJob
@@ -178,3 +178,24 @@ def test_rq_sees_what_we_see(run: Run, rig: Rig, redis: Redis) -> None:
     assert redis.zcard("rq:wip:default") == 0
     assert redis.zcard(executions.leased_key("default")) == 0
     assert redis.zcard(executions.waiting_key("default")) == 0
+
+
+def test_each_end_is_logged_also_of_those_that_end_at_once(rig: Rig) -> None:
+    uids = [rig.submit("gone") for _ in range(5)]
+    rig.start()
+    for uid in uids:
+        rig.ended(uid)
+    eventually(lambda: rig.log().count("shop/gone failed") == len(uids))
+
+
+def test_an_idle_worker_asks_for_work_when_there_is_some(run: Run, rig: Rig, redis: Redis) -> None:
+    run("echo")
+
+    def calls(command: str) -> int:
+        found = cast(dict[str, dict[str, int]], redis.info("commandstats"))
+        return found.get(f"cmdstat_{command}", {"calls": 0})["calls"]
+
+    waits, scripts = calls("blmove"), calls("evalsha")
+    eventually(lambda: calls("blmove") >= waits + 2)  # each lasts three seconds
+    # Beats and passes of the reaper, and one look after each wait: it looked four times a second.
+    assert calls("evalsha") - scripts < 14
