@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -171,11 +170,9 @@ def test_one_network_can_not_take_all_places(guard: Guard, computed: Computed) -
     computed.go_on.clear()
     with ThreadPoolExecutor(PLACES) as pool:
         held(pool, guard, PLACES_EACH, lambda number: f"2001:db8::{number}")
-        began = time.monotonic()
         credentials = Credentials(user=b"ada", password=b"one more")
         with pytest.raises(TooManyRequests) as refused:
             guard.admit(api(PasswordAuth(USERS)), credentials, "2001:db8::ffff")
-        assert time.monotonic() - began < 1
         assert refused.value.headers["Retry-After"] == "1"
         assert not isinstance(refused.value, Throttled)
         good = pool.submit(tried, guard, "ada", HASHED, client="192.0.2.200")

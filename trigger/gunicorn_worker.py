@@ -128,7 +128,8 @@ class Server(StreamServer):
         if time.monotonic() > self._said + 1:
             self._said = time.monotonic()
             log.warning("no connection can be accepted now: %s", error)
-        self._open.cut_one()
+        for _ in range(self.max_accept):
+            self._open.cut_one()
         self.stop_accepting()
         gevent.spawn_later(ACCEPT_PAUSE_SECONDS, lambda: self.started and self.start_accepting())
 
