@@ -431,6 +431,8 @@ def test_the_list_the_log_and_the_acts_are_passed_on(nginx: Nginx, redis: Redis)
 
 
 def test_the_console_is_passed_on(nginx: Nginx, redis: Redis) -> None:
+    arrival = nginx.call("/", "GET", headers={"Accept": "text/html"})
+    assert (arrival.status, arrival.headers["location"]) == (303, "/console/")
     form = nginx.call("/console/sign-in", "GET")
     assert form.status == 200
     assert form.headers["content-type"] == "text/html; charset=utf-8"
