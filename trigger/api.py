@@ -34,7 +34,7 @@ from werkzeug.exceptions import HTTPException
 from trigger import readiness, sender
 from trigger.answers import accepted, answer, internal_error, only, refusal, shown_path, traced, whole
 from trigger.auth import Credentials, is_forgeable
-from trigger.config.model import Api, Config
+from trigger.config.model import Api, Config, NoAuth
 from trigger.docs_api import DocsViews
 from trigger.errors import (
     ApiNotEnabled,
@@ -102,7 +102,8 @@ def blueprint(service: Service) -> Blueprint:
         @functools.wraps(view)
         def wrapper(api: Api) -> Response:
             call, environ = _this_call()
-            credentials = Credentials.of(environ)
+            # An API that asks for none looks at none: what a proxy or a browser adds does not concern it.
+            credentials = Credentials() if isinstance(api.auth, NoAuth) else Credentials.of(environ)
             call.caller = service.guard.admit(api, credentials, client())
             if is_forgeable(api.auth, credentials):
                 sender.refuse_foreign(environ)
