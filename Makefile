@@ -2,21 +2,33 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run test lint clean screenshots bench bench-trigger bench-worker bench-latency bench-growth bench-memory bench-settings
+.PHONY: help run install test lint clean screenshots bench bench-trigger bench-worker bench-latency bench-growth bench-memory bench-settings
 
 PYTHONS := python3.13 python3.12 python3.11 python3
 PYTHON := .venv/bin/python
 PIP := $(PYTHON) -m pip --disable-pip-version-check
 
 help:
-	@echo 'make run    start everything: Redis, the web, the workers (Ctrl-C stops it)'
-	@echo 'make test   run the tests'
-	@echo 'make lint   check style and types'
-	@echo 'make bench  measure it beside its peers, 30 minutes; docs/benchmarks.md says what there is'
-	@echo 'make clean  remove .venv and caches; the data of `make run` under data/ stays'
+	@echo 'make run      start everything: Redis, the web, the workers (Ctrl-C stops it)'
+	@echo 'make install  install what the service and your workflows import, and start nothing'
+	@echo 'make test     run the tests'
+	@echo 'make lint     check style and types'
+	@echo 'make bench    measure it beside its peers, 30 minutes; docs/benchmarks.md says what there is'
+	@echo 'make clean    remove .venv and caches; the data of `make run` under data/ stays'
 
-run: .venv/requirements.stamp
+run: install
 	@exec $(PYTHON) -m trigger up
+
+# The packages that the workflows import are listed in requirements.txt beside the config. Our own pins bound them: a
+# version that would break the service is refused. The copy in .venv is what was installed last, so an edit, another
+# config and a new .venv all count as news.
+install: .venv/requirements.stamp
+	@own="$$(dirname "$${TRIGGER_CONFIG:-config.yaml}")/requirements.txt"; last=.venv/own-requirements.txt; \
+	if [ -f "$$own" ] && [ ! "$$own" -ef requirements.txt ] && \
+	    { ! cmp -s "$$own" $$last || [ .venv/requirements.stamp -nt $$last ]; }; then \
+	    echo "installing the packages of $$own into .venv"; \
+	    $(PIP) install --quiet -r "$$own" -c requirements.txt && cp "$$own" $$last; \
+	fi
 
 # Faults are about time: they are injected when the other tests are done, and chaos with nothing else running.
 CHAOS := tests/faults/test_chaos.py

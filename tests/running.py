@@ -49,7 +49,8 @@ class Running:
 
         def ready() -> bool:
             assert self.process.poll() is None, self.log.read_text()
-            return "Ctrl-C stops it." in self.log.read_text()[before:]
+            said = self.log.read_text()[before:]
+            return "Ctrl-C stops it." in said or '"event": "Trigger is ready on ' in said
 
         eventually(ready, within=60)
         self.said = self.log.read_text()[before:]

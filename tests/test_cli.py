@@ -90,6 +90,16 @@ def test_check_says_that_a_good_config_is_good(shell: Shell) -> None:
     assert said.stdout == f"{shell.folder}/config.yaml: 2 APIs, 1 of them enabled: no mistakes\n"
 
 
+def test_check_says_what_it_took_from_the_shell_which_the_service_may_lack(shell: Shell) -> None:
+    """found.md 36"""
+    (shell.folder / "config.yaml").write_text(CONFIG.replace("aaaabbbbccccdddd", '"${SHOP_TOKEN}"'))
+    said = shell("check", SHOP_TOKEN="a-token-of-some-length")
+    assert "(with SHOP_TOKEN of this shell; a running service has those of its start)" in said.stdout
+    without = shell("check")
+    assert without.returncode == 1
+    assert "SHOP_TOKEN is not set: start the service with it, take the value from a file as ${file:" in without.stderr
+
+
 def test_check_names_every_mistake_and_exits_1(shell: Shell) -> None:
     broken = shell.folder / "broken.yaml"
     broken.write_text(CONFIG.replace("enabled: true", "enabeld: true").replace("greetings:fail", "greetings:nothing"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -61,6 +62,21 @@ def test_it_says_where_it_is_how_to_call_it_and_how_to_stop_it(start: Callable[[
     for line in lines:
         done = subprocess.run(["/bin/sh", "-c", line], capture_output=True, text=True, timeout=30)
         assert UID.search(done.stdout), (line, done)
+
+
+def test_a_log_for_machines_has_nothing_but_objects_and_no_link_that_signs_in(start: Callable[..., Running]) -> None:
+    """found.md 43"""
+    service = start(TRIGGER_LOG="json")
+    service.succeeds(service.uid("-d", "{}", "/v1/api/iolinker/test/async"))
+    assert service.stop() == 0
+    entries = [json.loads(line) for line in service.log.read_text().splitlines()]
+    assert all(entry.keys() >= {"time", "level", "logger", "event"} for entry in entries)
+    (ready,) = [entry for entry in entries if "ready" in entry["event"]]
+    assert ready["event"] == f"Trigger is ready on {service.address}"
+    assert ready["address"] == service.address
+    assert ready["console"] == f"{service.address}/console/"
+    assert ready["password_file"] == str(service.folder / "data/admin.password")
+    assert "key=" not in service.log.read_text()
 
 
 def test_a_start_warns_of_nothing_also_not_after_a_crash(start: Callable[[], Running]) -> None:

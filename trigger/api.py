@@ -1,5 +1,6 @@
 """The HTTP interface. All routes in one glance:
 
+    GET      /                                  for browsers: on to the console
     GET|POST <prefix>/<module>/<method>/async   start the API's workflow: 202 and the execution's uid
     GET      /v1/executions                     the list of executions, for operators
     GET      /v1/executions/<uid>               the record of an execution
@@ -31,9 +32,9 @@ from flask import Blueprint, Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
 
 from trigger import readiness, sender
-from trigger.answers import accepted, answer, internal_error, only, refusal, shown_path, traced
+from trigger.answers import accepted, answer, internal_error, only, refusal, shown_path, traced, whole
 from trigger.auth import Credentials, is_forgeable
-from trigger.config.model import Api, Config
+from trigger.config.model import Api, Config, NoAuth
 from trigger.docs_api import DocsViews
 from trigger.errors import (
     ApiNotEnabled,
@@ -101,7 +102,8 @@ def blueprint(service: Service) -> Blueprint:
         @functools.wraps(view)
         def wrapper(api: Api) -> Response:
             call, environ = _this_call()
-            credentials = Credentials.of(environ)
+            # An API that asks for none looks at none: what a proxy or a browser adds does not concern it.
+            credentials = Credentials() if isinstance(api.auth, NoAuth) else Credentials.of(environ)
             call.caller = service.guard.admit(api, credentials, client())
             if is_forgeable(api.auth, credentials):
                 sender.refuse_foreign(environ)
@@ -197,10 +199,20 @@ def blueprint(service: Service) -> Blueprint:
     def readyz() -> Response:
         only("GET")
         state = readiness.state(service.redis, service.watcher, service.watermark)
+        shown = state.as_json()
         if state.ready:
-            return answer(state.as_json())
-        problems = "; ".join(state.problems)
-        return answer({"error": {"code": "serverError.notReady", "message": problems}, **state.as_json()}, 503)
+            return answer(shown)
+        problems = "; ".join(shown["problems"])
+        return answer({"error": {"code": "serverError.notReady", "message": problems}, **shown}, 503)
+
+    @route("/")
+    def first() -> Response:
+        """Lead a person with a browser to the console; there is nothing here for programs."""
+        config: Config = g.config
+        browser = any(kind == "text/html" and quality > 0 for kind, quality in request.accept_mimetypes)
+        if not browser or not config.operators or request.method not in ("GET", "HEAD"):
+            raise PathNotFound("There is nothing at this path")
+        return whole(b"", "text/plain", 303, {"Location": "/console/", "Vary": "Accept"})
 
     proxy_warning = sender.ProxyWarning()
 
@@ -271,12 +283,25 @@ def register_errors(app: Flask) -> None:
     @app.errorhandler(HTTPException)
     def http_error(error: HTTPException) -> Response:
         if error.code == 404:
-            return refusal(PathNotFound("There is nothing at this path"))
+            return refusal(PathNotFound(f"There is nothing at this path{_hint(request.path, g.config.server.prefix)}"))
         return refusal(BadRequest(error.name, status=error.code or 400))
 
     @app.errorhandler(Exception)
     def failed(error: Exception) -> Response:
         return refusal(internal_error(error, logger))
+
+
+def _hint(path: str, prefix: str) -> str:
+    """Return how a path that is nearly that of an API is to end. It is the same whether there is such an API or not."""
+    below = path.removeprefix(f"{prefix}/")
+    if below == path:
+        return ""
+    match below.rstrip("/").split("/"):
+        case [module, method] if module and method:
+            return "; did you mean …/async?"
+        case [_, _, "async"] if below.endswith("/"):
+            return "; did you mean …/async, without a slash at the end?"
+    return ""
 
 
 def _this_call() -> tuple[Any, WSGIEnvironment]:

@@ -18,7 +18,7 @@ from typing import Any, Literal
 from trigger import sender
 from trigger.config.model import Api, Auth, NoAuth, PasswordAuth, TokenAuth
 from trigger.config.secret import Secret
-from trigger.errors import CredentialMissing, Throttled, Unauthorized
+from trigger.errors import BadRequest, CredentialMissing, Throttled, Unauthorized
 from trigger.failures import Failures
 from trigger.passwords import Hashes
 
@@ -44,17 +44,31 @@ class Credentials:
     @classmethod
     def of(cls, environ: Mapping[str, Any]) -> Credentials:
         """Read the headers of a WSGI request (PEP 3333: their bytes as latin-1 text): `token`, `user` and `password`,
-        or their equals `Authorization: Bearer` (RFC 6750) and `Basic` (RFC 7617)."""
+        or their equals `Authorization: Bearer` (RFC 6750) and `Basic` (RFC 7617).
+
+        Raises BadRequest if one of them comes both ways and differs: none of the two is to be tried in secret.
+        """
         token = _header(environ, "HTTP_TOKEN")
         user = _header(environ, "HTTP_USER")
         password = _header(environ, "HTTP_PASSWORD")
-        scheme, _, value = environ.get("HTTP_AUTHORIZATION", "").strip().partition(" ")
-        value = value.strip()
-        if scheme.lower() == "bearer" and token is None and value:
-            token = value.encode("latin-1")
-        elif scheme.lower() == "basic" and user is None and password is None:
-            return cls(token, *_basic(value), basic=True)
+        # Only HTTP's own white space is stripped. A0 and 85, which are that in latin-1, end words in UTF-8.
+        scheme, _, value = environ.get("HTTP_AUTHORIZATION", "").strip(" \t").partition(" ")
+        value = value.strip(" \t")
+        if scheme.lower() == "bearer" and value:
+            return cls(_one("token", token, value.encode("latin-1"), "Bearer"), user, password)
+        if scheme.lower() == "basic":
+            named, word = _basic(value)
+            only_basic = user is None and password is None
+            both = _one("user", user, named, "Basic"), _one("password", password, word, "Basic")
+            return cls(token, *both, basic=only_basic)
         return cls(token, user, password)
+
+
+def _one(name: str, header: bytes | None, other: bytes | None, scheme: str) -> bytes | None:
+    """The one that came, or both if they are the same."""
+    if header is not None and other is not None and header != other:
+        raise BadRequest(f"The header {name} and Authorization: {scheme} say different things; send one of them")
+    return other if header is None else header
 
 
 def _header(environ: Mapping[str, Any], name: str) -> bytes | None:

@@ -70,6 +70,7 @@ class Views:
         Raises ExecutionNotFound when it is not there or not theirs, which look the same.
         """
         only("GET")
+        credentials = Credentials.of(request.environ)  # refused, if need be, before anything is looked up
         if not executions.is_uid(uid):
             raise _hidden()
         with self.service.breaker.reading():
@@ -77,7 +78,6 @@ class Views:
         if name is None:
             raise _hidden()
         config: Config = g.config
-        credentials = Credentials.of(request.environ)
         reader = self.service.guard.reads_as(config.apis.get(name), config.operators, credentials, self.client())
         if reader is None:
             raise _hidden()

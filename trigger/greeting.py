@@ -4,10 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import Any
 
 from trigger import curl, made_password
 from trigger.config.model import Api, Config, NoAuth, PasswordAuth, TokenAuth, Verb
 from trigger.config.settings import Settings
+
+
+def announcement(settings: Settings, config: Config, seconds: float, *, made: bool) -> tuple[str, dict[str, Any]]:
+    """Return the event that says so in a log for machines, and its fields: `greeting` is for people.
+
+    It has no link that signs in: a log is kept, and read by others.
+    """
+    fields: dict[str, Any] = {"address": _address(settings), "seconds": round(seconds, 1)}
+    if config.operators:
+        fields["console"] = f"{'' if settings.unix is not None else _console_base(settings, config)}/console/"
+    if config.operators and made:
+        fields["password_file"] = str(settings.data / made_password.FILE)
+    return f"Trigger is ready on {_address(settings)}", fields
+
+
+def _address(settings: Settings) -> str:
+    return f"http://{settings.authority}" if settings.unix is None else f"unix:{settings.unix}"
 
 
 def greeting(settings: Settings, config: Config, seconds: float, console: Sequence[str]) -> str:
@@ -16,15 +34,15 @@ def greeting(settings: Settings, config: Config, seconds: float, console: Sequen
     The rest holds no secret that is not public.
     """
     if settings.unix is not None:
-        address, program = f"unix:{settings.unix}", f"curl --unix-socket {curl.quoted(str(settings.unix))}"
+        program = f"curl --unix-socket {curl.quoted(str(settings.unix))}"
         base = "http://localhost"
     else:
-        address = base = f"http://{settings.authority}"
+        base = f"http://{settings.authority}"
         program = "curl"
     base += config.server.prefix
     calls = [f"  {program} {_call(api, base)}" for api in _samples(config.apis.values())]
     lines = [
-        f"Trigger is ready on {address} ({seconds:.1f} s)",
+        f"Trigger is ready on {_address(settings)} ({seconds:.1f} s)",
         "",
         *calls,
         *([""] if calls else []),

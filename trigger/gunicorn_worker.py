@@ -45,6 +45,14 @@ STOP_LINGER_SECONDS = 1.0
 ACCEPT_PAUSE_SECONDS = 0.1
 
 
+# Of each of these a request has one at most. gunicorn would join two to a token that nobody has, or take the last.
+ONCE = frozenset({"TOKEN", "USER", "PASSWORD", "AUTHORIZATION", "IDEMPOTENCY-KEY"})
+
+
+class RepeatedHeader(errors.ParseException):
+    """One of ONCE came more than once."""
+
+
 class Settings:
     """gunicorn's settings, each looked up once: its parser asks for twenty of them at every request."""
 
@@ -66,6 +74,11 @@ class BoundedRequest(Request):
     def parse(self, unreader: Connection) -> bytes:
         self.max_buffer_headers = HEAD_BYTES
         rest: bytes = super().parse(unreader)
+        names = [name for name, _ in self.headers]
+        if len(set(names)) < len(names):
+            for name in ONCE:
+                if names.count(name) > 1:
+                    raise RepeatedHeader(name)
         self.version = min(self.version, (1, 1))  # what we speak, whatever the client does
         unreader.expects_continue, self._expected_100_continue = self._expected_100_continue, False
         return rest
@@ -278,6 +291,8 @@ def _refusal(exc: Exception, number: str) -> RequestError:
     if type(exc) in _REFUSALS:
         status, message = _REFUSALS[type(exc)]
         return BadRequest(message, status=status)
+    if isinstance(exc, RepeatedHeader):
+        return BadRequest(f"The header {str(exc).lower()} came more than once; send it once")
     # The two that tell of an answer of ours are ours to mend; all others of this family are the client's.
     ours = (errors.InvalidResponseHeader, errors.InvalidResponseHeaderName, errors.ConfigurationProblem)
     if isinstance(exc, errors.ParseException) and not isinstance(exc, ours):

@@ -36,7 +36,7 @@ class MetricsView:
         config: Config = g.config
         admit(config.metrics, self._operator)
         openmetrics = any(
-            kind.partition(";")[0].strip().lower() == _OPENMETRICS and quality > 0
+            kind.partition(";")[0].strip(" \t").lower() == _OPENMETRICS and quality > 0
             for kind, quality in request.accept_mimetypes
         )
         return whole(*self._exposition(openmetrics))

@@ -16,6 +16,9 @@ from trigger.executions.queues import Queue, queues
 from trigger.startup import Durability, check_redis
 from trigger.watermark import Watermark
 
+# Instead of why, which may name a variable of the service.
+_UNUSABLE = "Redis can't be used as it is; the page System of the console says why"
+
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
@@ -33,10 +36,10 @@ class Readiness:
         return not self.problems
 
     def as_json(self) -> dict[str, Any]:
-        """As /readyz shows it, to anybody: no secret, no path, no list of APIs."""
+        """As /readyz shows it, to anybody: no secret, no path, no name of an API or a variable."""
         return {
             "status": "ready" if self.ready else "not ready",
-            "problems": list(self.problems),
+            "problems": [_UNUSABLE] if self.redis["status"] == "unusable" else list(self.problems),
             "config": self.config,
             "redis": self.redis,
             "workers": self.workers,
@@ -50,8 +53,9 @@ def state(redis: Redis, watcher: Watcher, watermark: Watermark) -> Readiness:
     refused = watcher.refused
     in_force: dict[str, Any] = {"digest": config.digest[:12], "apis": len(config.apis)}
     if refused:
-        # Where and what, without the file's folder.
-        in_force["refused"] = [f"{config.path.name}:{m.line}:{m.column}: {m.message}" for m in refused.mistakes[:20]]
+        # Not which: they name files, variables and APIs.
+        count = len(refused.mistakes)
+        in_force["refused"] = f"{count} mistake{'' if count == 1 else 's'}; the log and the console say which"
     try:
         durability = check_redis(redis)
         found = queues(redis, config.queues)

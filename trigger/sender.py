@@ -22,7 +22,7 @@ def address(environ: WSGIEnvironment, proxies: int) -> str:
     """The caller's address: the peer's, or what as many proxies as are configured have passed on."""
     if proxies:
         hops: list[str] = environ.get("HTTP_X_FORWARDED_FOR", "").split(",")
-        if len(hops) >= proxies and _is_address(hop := hops[-proxies].strip()):
+        if len(hops) >= proxies and _is_address(hop := hops[-proxies].strip(" \t")):
             return hop
     return str(environ.get("REMOTE_ADDR") or "unix")
 
@@ -59,7 +59,7 @@ class ProxyWarning:
 
 def behind_tls(environ: WSGIEnvironment, proxies: int) -> bool:
     """Whether the caller's connection is encrypted, as the proxy in front says; without one it is not."""
-    return bool(proxies) and environ.get("HTTP_X_FORWARDED_PROTO", "").strip().lower() == "https"
+    return bool(proxies) and environ.get("HTTP_X_FORWARDED_PROTO", "").lower() == "https"
 
 
 def is_foreign(environ: WSGIEnvironment) -> bool | None:

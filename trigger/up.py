@@ -21,7 +21,7 @@ from trigger.config.model import Config
 from trigger.config.secret import Secret
 from trigger.config.settings import Settings
 from trigger.data_folder import DataFolder
-from trigger.greeting import console_lines, greeting
+from trigger.greeting import announcement, console_lines, greeting
 from trigger.redis_server import RedisServer
 from trigger.sessions import Sessions
 from trigger.startup import check_redis, refuse_public_demo, refuse_taken_address
@@ -143,12 +143,19 @@ class _Herald:
         waits_for = self.look_at_redis() or self._look_at_web()
         if waits_for is None:
             self._ready = True
-            console = console_lines(self._settings, self._config, self._link_key(), made=self._made)
+            self._say_ready(time.monotonic() - self._started)
             self._redis.close()
-            print(greeting(self._settings, self._config, time.monotonic() - self._started, console), flush=True)
         elif not self._said_slow and time.monotonic() > self._started + SLOW_SECONDS:
             self._said_slow = True
             log.warning("not ready yet: %s", waits_for)
+
+    def _say_ready(self, seconds: float) -> None:
+        if self._settings.log == "json":
+            event, fields = announcement(self._settings, self._config, seconds, made=self._made)
+            log.info("%s", event, extra={"fields": fields})
+            return
+        console = console_lines(self._settings, self._config, self._link_key(), made=self._made)
+        print(greeting(self._settings, self._config, seconds, console), flush=True)
 
     def _link_key(self) -> str | None:
         """What signs in once, where the password was made up and nobody knows it."""

@@ -160,8 +160,12 @@ def test_c2_without_a_content_type_the_body_is_json() -> None:
         parse_body(b"a=1", "", "")
 
 
-@pytest.mark.parametrize("content_type", ["", JSON, "application/vnd.x+json", FORM, "multipart/form-data"])
-def test_c2_an_empty_body_is_an_empty_object(content_type: str) -> None:
+@pytest.mark.parametrize(
+    "content_type",
+    ["", JSON, "application/vnd.x+json", FORM, "multipart/form-data", "text/plain", "nonsense", f"{JSON}; charset=x"],
+)
+def test_c2_an_empty_body_is_an_empty_object_whatever_its_type(content_type: str) -> None:
+    """found.md 33"""
     assert parse_body(b"", content_type, "") == {}
 
 
@@ -180,12 +184,23 @@ def test_c2_an_empty_body_is_an_empty_object(content_type: str) -> None:
         "json",
         ";",
         "\x00",
+        "application/json\xa0",
+        "\x85application/json",
+        "application/json\xa0; charset=utf-8",
+        "application/json; charset=utf-8\xa0",
     ],
 )
-@pytest.mark.parametrize("body", [b"", b"{}"])
+@pytest.mark.parametrize("body", [b"a", b"{}"])
 def test_c2b_any_other_content_type_is_refused_naming_what_is_accepted(content_type: str, body: bytes) -> None:
     with pytest.raises(UnsupportedMediaType, match="application/json, application/x-www-form-urlencoded, multipart/"):
         parse_body(body, content_type, "")
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "identity\xa0", "\x85", "\xa0"])
+def test_any_content_encoding_but_identity_is_refused(encoding: str) -> None:
+    """found.md 32: bytes that are white space in latin-1 belong to the value."""
+    with pytest.raises(UnsupportedMediaType, match="Content-Encoding"):
+        parse_body(b"{}", JSON, encoding)
 
 
 @pytest.mark.parametrize(
@@ -197,6 +212,8 @@ def test_c2b_any_other_content_type_is_refused_naming_what_is_accepted(content_t
         'application/json;charset="UTF-8"',
         "application/vnd.x+json",
         "application/Problem+JSON; charset=utf8",
+        "application/json; charset=US-ASCII",
+        "application/json; charset=ascii",
         "application/json; profile=x",
     ],
 )
@@ -205,10 +222,15 @@ def test_c3_json_types_are_known_in_any_case_and_with_parameters(content_type: s
 
 
 @pytest.mark.parametrize("media_type", [JSON, FORM, "multipart/form-data; boundary=b"])
-@pytest.mark.parametrize("charset", ["utf-16", "iso-8859-1", "utf-7", ""])
+@pytest.mark.parametrize("charset", ["utf-16", "iso-8859-1", "windows-1252", "utf-7", "klingon", ""])
 def test_c3_any_charset_but_utf_8_is_refused(media_type: str, charset: str) -> None:
     with pytest.raises(UnsupportedMediaType, match="UTF-8"):
         parse_body(b"{}", f'{media_type}; charset="{charset}"', "")
+
+
+def test_c3_a_form_may_say_that_it_is_ascii() -> None:
+    """found.md 33"""
+    assert parse_body(b"a=%C3%A4", f"{FORM}; charset=us-ascii", "") == {"a": "ä"}
 
 
 def bodies() -> Iterator[bytes]:

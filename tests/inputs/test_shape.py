@@ -93,6 +93,8 @@ def test_query_parameters_with_a_body_that_is_no_object_are_refused(body: Any) -
         ("integer", "5", 5),
         ("integer", "-05", -5),
         ("integer", "9223372036854775807", 9223372036854775807),
+        ("integer", "-9223372036854775808", -9223372036854775808),
+        ("number", "-9223372036854775808", -9223372036854775808),
         ("number", 5, 5),
         ("number", "5", 5),
         ("number", 1.5, 1.5),
@@ -137,8 +139,8 @@ def test_a_value_of_its_type_is_converted(kind: FieldType, value: Any, made: Any
         ),
         (
             "integer",
-            ["9223372036854775808", "-9223372036854775808"],
-            "must be between -9223372036854775807 and 9223372036854775807",
+            ["9223372036854775808", "-9223372036854775809"],
+            "must be between -9223372036854775808 and 9223372036854775807",
         ),
         (
             "number",

@@ -16,6 +16,7 @@ from tests.web.site import (
     TOKEN,
     Answer,
     Gunicorn,
+    Refusal,
     accepted,
     many,
     nothing_stored,
@@ -23,6 +24,7 @@ from tests.web.site import (
     refusal,
     request,
 )
+from trigger.gunicorn_worker import ONCE
 
 POST = f"POST {path('open/any')} HTTP/1.1\r\nHost: localhost\r\n".encode()
 GET = f"GET {path('open/any')} HTTP/1.1\r\nHost: localhost\r\n".encode()
@@ -436,8 +438,14 @@ def test_b22_every_answer_has_the_headers_that_browsers_need(gunicorn: Gunicorn,
         pytest.param(b"token: \t " + TOKEN.encode() + b" \t ", 202, id="A6 blanks around it"),
         pytest.param(b"token:", 401, id="A2 empty"),
         pytest.param(b"token: \xc3\xa4\xff\x80", 401, id="A3 bytes"),
-        pytest.param(b"token: bad\r\ntoken: " + TOKEN.encode(), 401, id="A7 bad and good"),
-        pytest.param(b"token: " + TOKEN.encode() + b"\r\ntoken: bad", 401, id="A7 good and bad"),
+        pytest.param(b"token: bad\r\ntoken: " + TOKEN.encode(), 400, id="A7 bad and good"),
+        pytest.param(b"token: " + TOKEN.encode() + b"\r\ntoken: bad", 400, id="A7 good and bad"),
+        pytest.param(b"token: " + TOKEN.encode() + b"\r\nToken: " + TOKEN.encode(), 400, id="A7 twice the same"),
+        pytest.param(b"token: " + TOKEN.encode() + b"\r\nAuthorization: Bearer bad", 400, id="beside another Bearer"),
+        pytest.param(b"token: " + TOKEN.encode() + b"\xa0", 401, id="A0 behind it"),
+        pytest.param(b"Authorization: Bearer " + TOKEN.encode() + b"\xa0", 401, id="A0 behind a Bearer"),
+        pytest.param(b"Authorization: Bearer \x85" + TOKEN.encode(), 401, id="85 before a Bearer"),
+        pytest.param(b"Authorization: Bearer \t " + TOKEN.encode() + b" \t", 202, id="blanks around a Bearer"),
         pytest.param(b"to_ken: " + TOKEN.encode(), 401, id="A9 underscore"),
         pytest.param(b"HTTP_TOKEN: " + TOKEN.encode(), 401, id="A9 as in WSGI"),
         pytest.param(b"token_: " + TOKEN.encode(), 401, id="A9 trailing underscore"),
@@ -455,6 +463,18 @@ def test_tokens_as_they_come_over_the_wire(gunicorn: Gunicorn, redis: Redis, hea
     assert answer.status == status
     assert nothing_stored(redis) == (status != 202)
     assert TOKEN not in gunicorn.log
+
+
+@pytest.mark.parametrize("name", sorted(ONCE))
+def test_a_header_that_may_come_once_is_refused_when_it_comes_twice(
+    gunicorn: Gunicorn, redis: Redis, name: str
+) -> None:
+    """found.md 33: neither is tried, nor both joined, nor the last one taken."""
+    twice = f"{name}: a\r\n{name.lower()}: b\r\n\r\n".encode()
+    refused = refusal(gunicorn.send(GET + twice, source=source()))
+    said = f"The header {name.lower()} came more than once; send it once"
+    assert refused == Refusal(400, "requestError.badRequest", said)
+    assert nothing_stored(redis)
 
 
 def test_a_name_and_a_password_are_compared_as_the_bytes_that_were_sent(gunicorn: Gunicorn) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import socket
@@ -381,6 +382,43 @@ def test_what_nginx_refuses_has_our_shape(nginx: Nginx, redis: Redis, sent: byte
     assert nothing_stored(redis)
 
 
+@pytest.mark.parametrize("target", ["/", "/nope", "/trigger-error", "/healthz", "/console/", path("open/any")])
+@pytest.mark.parametrize(
+    ("method", "sent", "statuses"),
+    [
+        ("POST", b"Transfer-Encoding: chunked\r\n\r\nzz\r\n\r\n", {400}),
+        ("POST", b"Transfer-Encoding: chunked\r\n\r\nffffffffffffffffff\r\n", {400}),
+        ("POST", b"Transfer-Encoding: chunked\r\nContent-Length: 99999999\r\n\r\n0\r\n\r\n", {400, 413}),
+        ("POST", b"Content-Length: 99999999\r\n\r\n", {413}),
+        ("POST", b"Expect: 100-continue\r\nContent-Length: 99999999\r\n\r\n", {413}),
+        ("POST", b"Content-Length: 99999999999999999999999\r\n\r\n", {400}),
+        ("POST", b"Content-Length: x\r\n\r\n", {400}),
+        ("POST", b"Transfer-Encoding: xchunked\r\n\r\n", {501}),
+        ("TRACE", b"\r\n", {405}),
+        ("CONNECT", b"\r\n", {400, 405}),
+        ("GET", b"Host: y\r\n\r\n", {400}),
+        ("GET", b"h: " + b"x" * 9000 + b"\r\n\r\n", {431}),
+    ],
+    ids=lambda value: value[:40].decode().strip() if isinstance(value, bytes) else None,
+)
+def test_what_nginx_refuses_has_our_shape_on_every_path(
+    nginx: Nginx, redis: Redis, target: str, method: str, sent: bytes, statuses: set[int]
+) -> None:
+    """found.md 34: also where the page of the error is refused in its turn, for it has the same body."""
+    answer = nginx.send(f"{method} {target} HTTP/1.1\r\nHost: x\r\n".encode() + sent)
+    assert answer.status in statuses
+    assert "html" not in answer.headers["content-type"]
+    error = answer.json["response"]["error"]
+    assert error["code"].startswith("requestError.")
+    assert nothing_stored(redis)
+
+
+def test_a_request_of_http_0_9_gets_our_shape_too(nginx: Nginx) -> None:
+    with nginx.connect() as connection:
+        connection.send(b"GET /nope\r\n")  # the answer to which has no head
+        assert json.loads(connection.rest())["response"]["error"]["code"] == "requestError.notFound"
+
+
 def test_the_list_the_log_and_the_acts_are_passed_on(nginx: Nginx, redis: Redis) -> None:
     uid = accepted(nginx.call("open/any"))
     operator = basic("admin", OPERATOR)
@@ -393,6 +431,8 @@ def test_the_list_the_log_and_the_acts_are_passed_on(nginx: Nginx, redis: Redis)
 
 
 def test_the_console_is_passed_on(nginx: Nginx, redis: Redis) -> None:
+    arrival = nginx.call("/", "GET", headers={"Accept": "text/html"})
+    assert (arrival.status, arrival.headers["location"]) == (303, "/console/")
     form = nginx.call("/console/sign-in", "GET")
     assert form.status == 200
     assert form.headers["content-type"] == "text/html; charset=utf-8"

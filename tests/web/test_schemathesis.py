@@ -97,7 +97,7 @@ def has_untold_number(value: Any) -> bool:
         return any(has_untold_number(item) for item in (value.values() if isinstance(value, dict) else value))
     if isinstance(value, float):
         return value.is_integer()
-    return isinstance(value, int) and abs(value) >= 2**63
+    return isinstance(value, int) and not -(2**63) <= value < 2**63
 
 
 def is_read_leniently(case: schemathesis.Case[Any]) -> bool:

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from rq.serializers import JSONSerializer
 
 from tests.support import OwnRedis, eventually
 from tests.web.conftest import MakeSite
-from tests.web.site import CONFIG, MAX_BODY, TOKEN, Refusal, Site, accepted, nothing_stored, refusal, stored
-from trigger import executions
+from tests.web.site import CONFIG, MAX_BODY, OPERATOR, TOKEN, Refusal, Site, accepted, nothing_stored, refusal, stored
+from trigger import executions, readiness
+from trigger.errors import StartError
 from trigger.service import Shapes
 
 LARGE = b" " * (MAX_BODY + 1)
@@ -194,7 +196,8 @@ def test_an_unknown_module_or_method_is_404(site: Site, redis: Redis, api: str) 
     ],
 )
 def test_b13_every_other_path_is_404(site: Site, redis: Redis, target: str) -> None:
-    assert refusal(site.call(target)) in (NO_PATH, NO_API)
+    said = refusal(site.call(target))
+    assert replace(said, message=said.message.partition(";")[0]) in (NO_PATH, NO_API)
     assert nothing_stored(redis)
 
 
@@ -470,12 +473,81 @@ def test_a23_health_is_told_to_everybody_without_names_or_secrets(site: Site) ->
         assert word not in ready.text
 
 
+def test_a_refused_edit_is_told_to_everybody_but_not_what_it_names(make_site: MakeSite) -> None:
+    """found.md 35"""
+    site = make_site()
+    site.config.write_text(CONFIG.replace(OPERATOR, "'${SECRET_OF_OURS}'").replace("hello:greet", "hello:hidden"))
+    ready = eventually(lambda: _refused(site)) or {}
+    assert ready["config"]["refused"] == "2 mistakes; the log and the console say which"
+    assert ready["status"] == "ready"
+    for word in ("SECRET_OF_OURS", "hidden", "config.yaml", "keyed", str(site.config.parent)):
+        assert word not in json.dumps(ready)
+
+
+def _refused(site: Site) -> dict[str, Any] | None:
+    site.watcher.poll()
+    ready: dict[str, Any] = site.call("/readyz", "GET").get_json()["response"]
+    return ready if "refused" in ready["config"] else None
+
+
+def test_a_redis_that_will_not_do_is_told_to_everybody_but_not_the_settings_to_change(
+    redisless_site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def replica(_: object) -> None:
+        raise StartError("Redis 7.0.15 is a replica, which takes no writes; REDIS_URL must name its master")
+
+    monkeypatch.setattr(readiness, "check_redis", replica)
+    response = redisless_site.call("/readyz", "GET")
+    assert response.status_code == 503
+    assert "REDIS_URL" not in response.text
+    assert response.get_json()["response"]["error"]["message"].startswith("Redis can't be used as it is")
+
+
 def test_not_ready_is_an_error_too(redisless_site: Site) -> None:
     response = redisless_site.call("/readyz", "GET")
     assert response.status_code == 503
     error = response.get_json()["response"]["error"]
     assert error == {"code": "serverError.notReady", "message": "Redis can't be reached"}
     assert response.get_json()["response"]["redis"] == {"status": "unreachable"}
+
+
+BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
+
+
+def test_the_first_page_leads_a_browser_to_the_console_and_nobody_else(site: Site, make_site: MakeSite) -> None:
+    """found.md 35"""
+    there = site.call("/", "GET", headers=BROWSER)
+    assert (there.status_code, there.headers["Location"]) == (303, "/console/")
+    for accept in ("*/*", "application/json", "text/html;q=0", ""):
+        assert refusal(site.call("/", "GET", headers={"Accept": accept})).status == 404
+    assert refusal(site.call("/", "POST", headers=BROWSER)).status == 404
+    without_console = make_site(CONFIG.replace(f"admin: {OPERATOR}", "admin: ''"))
+    assert refusal(without_console.call("/", "GET", headers=BROWSER)).status == 404
+
+
+@pytest.mark.parametrize(
+    ("target", "hint"),
+    [
+        ("/v1/api/keyed/one", "; did you mean …/async?"),
+        ("/v1/api/no/such", "; did you mean …/async?"),
+        ("/v1/api/keyed/one/", "; did you mean …/async?"),
+        ("/v1/api/keyed/one/async/", "; did you mean …/async, without a slash at the end?"),
+        ("/v1/api/keyed", ""),
+        ("/v1/api/keyed/", ""),
+        ("/v1/api/a/b/c", ""),
+        ("/v2/api/keyed/one", ""),
+        ("/keyed/one", ""),
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT"])
+def test_a_path_that_is_nearly_an_apis_says_what_is_missing(site: Site, target: str, hint: str, method: str) -> None:
+    """found.md 35. The hint is the same whether there is such an API or not."""
+    said = refusal(site.call(target, method))
+    assert (said.status, said.code, said.message) == (
+        404,
+        "requestError.notFound",
+        f"There is nothing at this path{hint}",
+    )
 
 
 def test_b17_a_host_that_is_not_named_is_refused_when_hosts_are(make_site: MakeSite, redis: Redis) -> None:

@@ -127,6 +127,8 @@ def check(file: Path | None) -> None:
         click.echo(f"{warning} (warning)", err=True)
     enabled = sum(api.enabled for api in config.apis.values())
     click.echo(f"{settings.config}: {len(config.apis)} APIs, {enabled} of them enabled: no mistakes")
+    if config.variables:
+        click.echo(f"(with {', '.join(config.variables)} of this shell; a running service has those of its start)")
 
 
 @cli.command()

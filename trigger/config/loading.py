@@ -135,6 +135,7 @@ def _load(
         digest=references.digest(content),
         redis=data.get("redis"),
         **{key: data[key] for key in _PLAIN if key in data},
+        variables=references.variables,
         masked=_masked(raw.get("workflows")),
         content=content,
         warnings=_warnings(document, data, raw, state),

@@ -274,6 +274,7 @@ class Config:
     `logs` is how much of an execution's log is kept, its newest part; `keep` how many records of ended executions each
     API keeps at most, None for all that `retention` allows; `cancel_grace` how long a cancelled step may take to end.
     `docs` and `metrics` say who may see the description of the APIs, and the figures for Prometheus.
+    `variables` are the names of the environment's variables that `${…}` took a value from.
     `masked` are the values in workflows that came from `${…}`: they are never shown.
     `redis` is the URL of the Redis to use, kept as a Secret because it may hold a password; None for our private one.
     """
@@ -299,6 +300,7 @@ class Config:
     metrics: Audience = "operators"
     content: bytes = field(default=b"", repr=False)  # of the file itself
     warnings: tuple[Mistake, ...] = field(default=())
+    variables: tuple[str, ...] = ()
     masked: tuple[str, ...] = field(default=(), repr=False)
     stamps: Mapping[Path, Stamp | None] = field(default_factory=dict, repr=False, compare=False)
 

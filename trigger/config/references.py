@@ -49,6 +49,11 @@ class References:
         self.stamps: dict[Path, Stamp | None] = {}
 
     @property
+    def variables(self) -> tuple[str, ...]:
+        """The names of the environment's variables that a value was taken from."""
+        return tuple(sorted(name for name, value in self._values.items() if value))
+
+    @property
     def path(self) -> str:
         """The PATH that programs are looked up on."""
         return self._environ.get("PATH") or os.defpath
@@ -123,7 +128,8 @@ class References:
             return value or default, bool(value)
         if value is None:
             raise ValueError(
-                f"the environment variable {name} is not set: set it, or give a default as ${{{name}:-default}}"
+                f"the environment variable {name} is not set: start the service with it, "
+                f"take the value from a file as ${{file:PATH}}, or give a default as ${{{name}:-default}}"
             )
         return value, True
 

@@ -13,6 +13,8 @@ from trigger.inputs.strict_json import parse_json
 
 _ACCEPTED = "application/json, application/x-www-form-urlencoded, multipart/form-data"
 _JSON_TYPE = re.compile(r"application/(?:json|[a-z0-9!#$&^_.+-]+\+json)")  # RFC 6839, section 3.1
+# UTF-8, and what is a part of it. For JSON the parameter has no meaning (RFC 8259, section 11), but is often sent.
+_CHARSETS = ("utf-8", "utf8", "us-ascii", "ascii")
 _FORM_TYPE = "application/x-www-form-urlencoded"
 _MULTIPART_TYPE = "multipart/form-data"
 
@@ -58,7 +60,8 @@ def read_body(
 
 
 def parse_body(body: bytes, content_type: str, content_encoding: str) -> Any:
-    """The value that a body stands for: JSON's, or a Form of text; an empty body is an empty object.
+    """The value that a body stands for: JSON's, or a Form of text; an empty body is an empty object, whatever its
+    Content-Type.
 
     `content_type` and `content_encoding` are the headers' values, empty when there is none; without a Content-Type
     the body is JSON. A body that is labelled a form but begins as JSON does is read as JSON: `curl -d '{…}'` labels it
@@ -66,23 +69,26 @@ def parse_body(body: bytes, content_type: str, content_encoding: str) -> Any:
 
     Raises UnsupportedMediaType, InvalidParams for what can't be parsed, BodyTooLarge for forms of too many fields.
     """
-    if content_encoding.strip().lower() not in ("", "identity"):
+    if content_encoding.lower() not in ("", "identity"):
         raise UnsupportedMediaType(
             "The Content-Encoding is not supported: send the body as it is", headers={"Accept-Encoding": "identity"}
         )
+    if not body:
+        return {}
     if content_type in ("", "application/json"):
-        return parse_json(body) if body else {}
+        return parse_json(body)
 
     media_type, parameters = parse_options_header(content_type)
     media_type = media_type.lower()
     is_json = _JSON_TYPE.fullmatch(media_type) is not None
-    if not is_json and media_type not in (_FORM_TYPE, _MULTIPART_TYPE):
+    # Of the bytes beyond ASCII some would be stripped as white space of latin-1, in which the header was read.
+    if not content_type.isascii() or (not is_json and media_type not in (_FORM_TYPE, _MULTIPART_TYPE)):
         raise UnsupportedMediaType(f"The Content-Type is not supported: send one of {_ACCEPTED}")
-    if parameters.get("charset", "utf-8").lower() not in ("utf-8", "utf8"):
-        raise UnsupportedMediaType("The charset is not supported: send the body in UTF-8")
+    if parameters.get("charset", "utf-8").lower() not in _CHARSETS:
+        raise UnsupportedMediaType(
+            "The charset is not supported: send the body in UTF-8, with charset=utf-8 or without"
+        )
 
-    if not body:
-        return {}
     if media_type == _MULTIPART_TYPE:
         return parse_multipart(body, parameters.get("boundary", ""))
     if is_json or body.lstrip(b" \t\r\n")[:1] in (b"{", b"[", b'"'):

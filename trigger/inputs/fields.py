@@ -17,7 +17,7 @@ from typing import Any
 from marshmallow import ValidationError, fields, missing, validate
 
 from trigger.config.model import Unknown
-from trigger.inputs.strict_json import MAX_INTEGER
+from trigger.inputs.strict_json import MAX_INTEGER, MIN_INTEGER
 
 MAX_REPORTED = 20  # mistakes reported of one object's unknown fields, or of one list's items
 MAX_ITEMS = 10_000  # of a list that declares no max_length
@@ -171,7 +171,7 @@ class DateTime(Text):
 
 
 class Integer(_Field):
-    """A whole number between ±MAX_INTEGER, or the decimal digits of one."""
+    """A whole number from MIN_INTEGER to MAX_INTEGER, or the decimal digits of one."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> int:
         if isinstance(value, str) and _INTEGER.fullmatch(value):
@@ -321,8 +321,8 @@ def in_range(low: Any, high: Any, show: Callable[[Any], str]) -> validate.Range:
 
 
 def _bounded(number: int) -> int:
-    if abs(number) > MAX_INTEGER:
-        raise ValidationError(f"must be between -{MAX_INTEGER} and {MAX_INTEGER}")
+    if not MIN_INTEGER <= number <= MAX_INTEGER:
+        raise ValidationError(f"must be between {MIN_INTEGER} and {MAX_INTEGER}")
     return number
 
 

@@ -15,7 +15,8 @@ from typing import Any, NoReturn
 from trigger.errors import InvalidParams
 
 MAX_DEPTH = 32
-MAX_INTEGER = 2**63 - 1
+# Those of 64 bits, as most languages and databases have them.
+MIN_INTEGER, MAX_INTEGER = -(2**63), 2**63 - 1
 
 # An unterminated string matches too, up to the end of the text: otherwise each quote in it would be tried again,
 # which takes quadratic time.
@@ -105,8 +106,8 @@ def _first_refused(text: str) -> tuple[int, str]:
 
 def _integer(digits: str) -> int:
     # 20 characters hold every accepted integer; counting them first keeps int() from working on a million digits.
-    if len(digits) > 20 or abs(number := int(digits)) > MAX_INTEGER:
-        raise _Refused(f"an integer beyond ±{MAX_INTEGER}")
+    if len(digits) > 20 or not MIN_INTEGER <= (number := int(digits)) <= MAX_INTEGER:
+        raise _Refused(f"an integer that is not from {MIN_INTEGER} to {MAX_INTEGER}")
     return number
 
 

@@ -15,7 +15,7 @@ from trigger.config.declarations import NUMBERS
 from trigger.config.model import MISSING, Field, FieldType, Unknown
 from trigger.inputs.fields import MAX_EMAIL, MAX_ITEMS, MAX_PATTERN_TEXT, MAX_URL, Boolean
 from trigger.inputs.shape import least_length
-from trigger.inputs.strict_json import MAX_INTEGER
+from trigger.inputs.strict_json import MAX_INTEGER, MIN_INTEGER
 from trigger.openapi import numerals
 from trigger.openapi.patterns import portable
 
@@ -143,7 +143,7 @@ def _datetime(field: Field) -> Schema:
 def _integer(field: Field) -> Schema:
     return {
         "type": "integer",
-        "minimum": -MAX_INTEGER if field.min is None else field.min,
+        "minimum": MIN_INTEGER if field.min is None else field.min,
         "maximum": MAX_INTEGER if field.max is None else field.max,
     }
 
