@@ -95,7 +95,8 @@ def _load(
     else:
         text, content, state = _decoded(path, kept), kept, None
     document = Document(str(path), text)
-    raw = document.values(references.replace)
+    # Keys that begin with x- are for what is used elsewhere with anchors.
+    raw = {key: value for key, value in document.values(references.replace).items() if not key.startswith("x-")}
     try:
         data = CONFIG.load(raw)
     except ValidationError as error:
