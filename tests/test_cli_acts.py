@@ -38,7 +38,7 @@ def test_executions_are_listed_by_filters_and_the_list_goes_on(shell: Shell, red
     def listed(*options: str) -> list[str]:
         said = shell("executions", "--json", *options)
         assert said.returncode == 0, said.stderr
-        return [row["uid"] for row in json.loads(said.stdout)]
+        return [row["uid"] for row in json.loads(said.stdout)["executions"]]
 
     assert listed() == uids[::-1]
     assert listed("--module", "shop", "--method", "test", "--since", "1h") == [uids[2], uids[0]]
@@ -47,7 +47,9 @@ def test_executions_are_listed_by_filters_and_the_list_goes_on(shell: Shell, red
     assert uids[1] in first.stdout
     assert uids[0] not in first.stdout
     assert listed("--cursor", first.stderr.split()[-1]) == [uids[0]]
-    wrong = shell("executions", "--since", "yesterday")
+    assert listed("--since", "yesterday") == uids[::-1]
+    assert listed("--until", "yesterday") == listed("--until", "2026-01-31") == []
+    wrong = shell("executions", "--since", "tomorrow")
     assert wrong.returncode == 1
     assert "since: must be a time such as" in wrong.stderr
     assert shell("executions", "--status", "done").returncode == 2

@@ -274,7 +274,8 @@ class Config:
     `logs` is how much of an execution's log is kept, its newest part; `keep` how many records of ended executions each
     API keeps at most, None for all that `retention` allows; `cancel_grace` how long a cancelled step may take to end.
     `docs` and `metrics` say who may see the description of the APIs, and the figures for Prometheus.
-    `masked` are the values in workflows that came from `${…}`: they are never shown.
+    `masked` are the values in workflows that came from `${…}`: they are never shown. `unset` are the references that
+    could not be replaced, where the config was loaded all the same.
     `redis` is the URL of the Redis to use, kept as a Secret because it may hold a password; None for our private one.
     """
 
@@ -300,6 +301,7 @@ class Config:
     content: bytes = field(default=b"", repr=False)  # of the file itself
     warnings: tuple[Mistake, ...] = field(default=())
     masked: tuple[str, ...] = field(default=(), repr=False)
+    unset: tuple[str, ...] = ()
     stamps: Mapping[Path, Stamp | None] = field(default_factory=dict, repr=False, compare=False)
 
     @property

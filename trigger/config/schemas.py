@@ -17,6 +17,7 @@ from trigger.config.parts import Partial, Scalar, Strict, Value, checked, each, 
 from trigger.config.scalars import DAY, boolean, duration, free, integer, shown, size, workers
 from trigger.config.secret import HASH_PREFIX, Secret
 from trigger.config.workflows import workflow
+from trigger.invocation import ours
 
 VERBS: tuple[str, ...] = get_args(Verb)
 AUDIENCES: tuple[str, ...] = get_args(Audience)
@@ -50,9 +51,9 @@ def secret(text: str) -> Secret:
         cost = int(match[1]) if match else 0
         # hashlib.scrypt raises on other costs, and needs 128 * n * r bytes for what it takes.
         if not match or cost < 2 or cost & (cost - 1) or cost > 2**20 or not 1 <= int(match[2]) <= 32:
-            raise ValueError("begins like a hash but is none: make one with `python -m trigger hash`")
+            raise ValueError(f"begins like a hash but is none: make one with `{ours()} hash`")
         if not 1 <= int(match[3]) <= 16:
-            raise ValueError("begins like a hash but is none: make one with `python -m trigger hash`")
+            raise ValueError(f"begins like a hash but is none: make one with `{ours()} hash`")
     return Secret(str(text))
 
 

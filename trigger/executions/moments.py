@@ -1,6 +1,7 @@
-"""Moments as people write them: what `since` and `until` of a list are, in a URL, in the console and on the command line.
+"""Moments as people write them: what `since` and `until` of a list are, in a URL, the console or a command.
 
-A day begins at midnight of the machine that reads it: of the service for HTTP and the console, of the shell for commands.
+A day begins at midnight of the machine that reads it: that of the service for HTTP and the console, of the shell for
+commands.
 """
 
 from __future__ import annotations
