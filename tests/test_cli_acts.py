@@ -85,15 +85,17 @@ def test_resume_of_a_workflow_without_steps_says_what_to_do(shell: Shell, redis:
 def test_the_commands_for_the_night_run_as_the_page_has_them(shell: Shell, redis: Redis) -> None:
     page = (ROOT / "docs" / "operations.md").read_text().partition("## Woken at night")[2]
     lines = re.findall(r"\.venv/bin/python -m trigger ((?:[a-z]+)[^`#\n]*)", page)
-    assert len(lines) == 8
+    assert len(lines) == 13
     exits = {}
     for line in lines:
         redis.flushall()
         (uid,) = queued(shell, redis, "shop/draft")
         Bench(redis).run(FAILED)
-        exits[line.strip()] = shell(*shlex.split(line.replace("UID", uid))).returncode
+        exits[line.strip()] = shell(*shlex.split(line.replace("UID…", uid).replace("UID", uid))).returncode
     assert exits.pop("resume UID") == 1  # it has no steps
     assert exits.pop("cancel UID") == 1  # it has ended
+    assert exits.pop("resume --status failed --since 24h --rate 5/s --yes") == 1
+    assert exits.pop("wait UID…") == 1  # it has failed
     assert set(exits.values()) == {0}
 
 

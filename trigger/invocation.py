@@ -21,4 +21,4 @@ def ours() -> str:
 
 def typed() -> str:
     """The whole command that runs now."""
-    return shlex.join(sys.orig_argv)
+    return f"{ours()} {shlex.join(sys.argv[1:])}"
