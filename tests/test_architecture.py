@@ -17,7 +17,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # From the bottom to the top; a part imports only from those above it in this list, and from itself.
 LAYERS = [
-    {"errors", "offload"},
+    {"errors", "offload", "invocation"},
     {"templates", "lifeline"},
     {"config"},
     {

@@ -38,7 +38,7 @@ def test_executions_are_listed_by_filters_and_the_list_goes_on(shell: Shell, red
     def listed(*options: str) -> list[str]:
         said = shell("executions", "--json", *options)
         assert said.returncode == 0, said.stderr
-        return [row["uid"] for row in json.loads(said.stdout)]
+        return [row["uid"] for row in json.loads(said.stdout)["executions"]]
 
     assert listed() == uids[::-1]
     assert listed("--module", "shop", "--method", "test", "--since", "1h") == [uids[2], uids[0]]
@@ -47,7 +47,9 @@ def test_executions_are_listed_by_filters_and_the_list_goes_on(shell: Shell, red
     assert uids[1] in first.stdout
     assert uids[0] not in first.stdout
     assert listed("--cursor", first.stderr.split()[-1]) == [uids[0]]
-    wrong = shell("executions", "--since", "yesterday")
+    assert listed("--since", "yesterday") == uids[::-1]
+    assert listed("--until", "yesterday") == listed("--until", "2026-01-31") == []
+    wrong = shell("executions", "--since", "tomorrow")
     assert wrong.returncode == 1
     assert "since: must be a time such as" in wrong.stderr
     assert shell("executions", "--status", "done").returncode == 2
@@ -83,15 +85,17 @@ def test_resume_of_a_workflow_without_steps_says_what_to_do(shell: Shell, redis:
 def test_the_commands_for_the_night_run_as_the_page_has_them(shell: Shell, redis: Redis) -> None:
     page = (ROOT / "docs" / "operations.md").read_text().partition("## Woken at night")[2]
     lines = re.findall(r"\.venv/bin/python -m trigger ((?:[a-z]+)[^`#\n]*)", page)
-    assert len(lines) == 8
+    assert len(lines) == 13
     exits = {}
     for line in lines:
         redis.flushall()
         (uid,) = queued(shell, redis, "shop/draft")
         Bench(redis).run(FAILED)
-        exits[line.strip()] = shell(*shlex.split(line.replace("UID", uid))).returncode
+        exits[line.strip()] = shell(*shlex.split(line.replace("UID…", uid).replace("UID", uid))).returncode
     assert exits.pop("resume UID") == 1  # it has no steps
     assert exits.pop("cancel UID") == 1  # it has ended
+    assert exits.pop("resume --status failed --since 24h --rate 5/s --yes") == 1
+    assert exits.pop("wait UID…") == 1  # it has failed
     assert set(exits.values()) == {0}
 
 

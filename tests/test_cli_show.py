@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -82,9 +83,9 @@ def test_it_says_which_step_failed_why_with_what_input_and_how_to_go_on(shell: S
     tail = lines[lines.index("the last lines of order") + 1 :]
     assert [line.split(" ", 5)[-1] for line in tail[:10]] == [f"line {n}\\x1b]0;" for n in range(5, 15)]
     assert [line.split("  ")[0] for line in lines[-3:]] == [
-        f"python -m trigger logs {failed}",
-        f"python -m trigger resume {failed}",
-        f"python -m trigger rerun {failed}",
+        f"{sys.executable} -m trigger logs {failed}",
+        f"{sys.executable} -m trigger resume {failed}",
+        f"{sys.executable} -m trigger rerun {failed}",
     ]
     assert "4111111111111111" not in said.stdout
     assert "\x1b" not in said.stdout
@@ -104,14 +105,14 @@ def test_what_goes_on_can_be_followed_and_cancelled(shell: Shell, redis: Redis) 
     uid = bench.accept()
     ways = shell("show", uid).stdout.splitlines()[-2:]
     assert [way.split("  ")[0] for way in ways] == [
-        f"python -m trigger logs -f {uid}",
-        f"python -m trigger cancel {uid}",
+        f"{sys.executable} -m trigger logs -f {uid}",
+        f"{sys.executable} -m trigger cancel {uid}",
     ]
     bench.run(SUCCEEDED)
     said = shell("show", uid).stdout
     assert "resume" not in said
     assert "cancel" not in said
-    assert said.splitlines()[-1].startswith(f"python -m trigger rerun {uid}")
+    assert said.splitlines()[-1].startswith(f"{sys.executable} -m trigger rerun {uid}")
 
 
 def test_a_long_timeline_is_shortened_in_the_middle(shell: Shell, redis: Redis) -> None:

@@ -53,7 +53,8 @@ class TriggerError(Exception):
 class Mistake:
     """One mistake in the config: where it is, what is wrong, what would be right.
 
-    `line` and `column` count from 1; `key` is the dotted path of the value, empty for the file itself.
+    `line` and `column` count from 1; `key` is the dotted path of the value, empty for the file itself. As text it is
+    one line, whatever of the file is repeated in it: what can't be printed is written as an escape.
     """
 
     file: str
@@ -64,7 +65,10 @@ class Mistake:
 
     def __str__(self) -> str:
         where = f"{self.file}:{self.line}:{self.column}: "
-        return f"{where}{self.key}: {self.message}" if self.key else f"{where}{self.message}"
+        text = f"{where}{self.key}: {self.message}" if self.key else f"{where}{self.message}"
+        if text.isprintable():
+            return text
+        return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 
 class ConfigError(TriggerError):

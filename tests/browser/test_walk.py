@@ -45,7 +45,7 @@ PAGES = {
     "drawing": "/console/workflows/report",
     "executions": "/console/executions",
     "filtered": "/console/executions?status=failed&since=24h",
-    "mistaken": "/console/executions?since=yesterday",
+    "mistaken": "/console/executions?since=tomorrow",
     "succeeded": "/console/executions/{succeeded}",
     "failed": "/console/executions/{failed}",
     "running": "/console/executions/{running}",

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from trigger.config import load
+from trigger.config import NoAuth, load
 from trigger.errors import ConfigError
 
+from .editors import errors
 from .writing import MINIMAL, api, loaded, mistake, mistakes, write
 
 BOMB = (
@@ -67,6 +68,10 @@ def test_what_is_no_config_is_told_in_one_sentence_with_its_place(
         ("modules: {}\nredis: a\nredis: b\n", 3, "redis", "given twice; the first is at line 2"),
         ("modules: {}\nserver: !!python/object:os.system {}\n", 2, "server", "tags are not allowed"),
         ("modules: {}\nserver: !foo {}\n", 2, "server", "tags are not allowed"),
+        ("modules: {}\nkeep: ! 12\n", 2, "keep", "tags are not allowed"),
+        ("modules: {}\nkeep: &a ! 12\n", 2, "keep", "tags are not allowed"),
+        ("modules: {}\nkeep: !<!> 12\n", 2, "keep", "tags are not allowed"),
+        ("modules: {}\nserver: { ?prefix: /x }\n", 2, "server", "begins with ? must be quoted"),
         ("modules: &a [*a]\n", 1, "modules.0", "contains itself"),
         ("modules: &a {x: *a}\n", 1, "modules.x", "contains itself"),
         ("modules: {<<: 3}\n", 1, "modules.'<<'", "can be merged"),
@@ -81,6 +86,41 @@ def test_the_same_api_declared_twice_is_refused_at_the_second(tmp_path: Path) ->
     again = "      order:\n        auth: {mode: none}\n        workflow: hello\n"
     found = mistake(tmp_path, MINIMAL + again)
     assert (found.line, found.column, found.key) == (10, 7, "modules.shop.methods.order")
+
+
+def test_what_only_looks_like_a_lenient_reading_is_taken_as_it_is(tmp_path: Path) -> None:
+    keys = "description: wow ! x? [?]\nenabled: true\nverbs: [\n'GET', ? \nPOST ]\n".replace("? \nPOST", "POST")
+    (only,) = loaded(tmp_path, api(keys)).apis.values()
+    assert only.description == "wow ! x? [?]"
+    assert (
+        loaded(tmp_path, "modules: {?\n m: {description: '?x'}}\nx-a: {'?b': '! c'}\n").modules["m"].description == "?x"
+    )
+
+
+def test_keys_that_begin_with_x_hold_what_is_used_elsewhere(tmp_path: Path) -> None:
+    """found.md 23: a place for anchors, of which nothing else is read."""
+    text = "x-login: &login {mode: none}\nx-more: [anything, {enabled: yes}]\n" + MINIMAL.replace(
+        "{mode: none}", "*login"
+    )
+    (only,) = loaded(tmp_path, text).apis.values()
+    assert isinstance(only.auth, NoAuth)
+    assert errors(text) == []
+    assert "did you mean" in mistake(tmp_path, MINIMAL + "modules-x: {}\n").message
+
+
+def test_a_mistake_is_one_line_whatever_it_repeats_of_the_file(tmp_path: Path) -> None:
+    """found.md 23: a step named with a line end broke the line of its mistake, also where others name it."""
+    text = """\
+workflows:
+  w:
+    steps:
+      - {name: "a\\nb\\e[31m", run: [x]}
+      - {name: c, run: [echo, "{{ steps.nope.output }}"], needs: ["a\\nb\\e[31m", d]}
+modules: {m: {methods: {n: {auth: {mode: none}, workflow: "w\\nx", "ver\\nbs": []}}}}
+"""
+    for one in mistakes(tmp_path, text):
+        assert str(one).isprintable()
+    assert any("a\\nb" in str(one) for one in mistakes(tmp_path, text))
 
 
 def test_keys_that_are_not_text_are_refused(tmp_path: Path) -> None:

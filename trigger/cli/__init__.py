@@ -15,8 +15,8 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from trigger import __version__, executions, logs
-from trigger.cli import acting
-from trigger.cli.common import as_json, complain, config_in_force, settings_of
+from trigger.cli import acting, reading
+from trigger.cli.common import as_json, complain, config_in_force, parts_of, to_check, to_look_at, to_start
 from trigger.cli.refused import refused
 from trigger.cli.terminal import show_record, table
 from trigger.config import Api, Config, hash_secret, json_schema, set_enabled
@@ -24,16 +24,25 @@ from trigger.config.model import MISSING, Workflow
 from trigger.errors import ConfigError, RequestError, StartError, UsageError
 from trigger.inforce import load_checked, redis_url, watch
 from trigger.inputs import parse_json
+from trigger.invocation import ours
 from trigger.made_password import load_with_password
 
 # How long `debug` waits for its execution to end, in seconds.
 DEBUG_PATIENCE = 60.0
 
+# How long `enable` and `disable` wait for the running service to take up what they find mistakes in, in seconds.
+EDIT_PATIENCE = 3.0
+
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Runs the command line, the process's own by default; expected errors are one clear line on stderr."""
     try:
-        cli.main(arguments, prog_name="python -m trigger", standalone_mode=False)
+        cli.main(arguments, prog_name=ours(), standalone_mode=False)
+    except click.NoSuchOption as error:
+        error.show()
+        if error.option_name in ("--config", "--data"):
+            complain(f"write it before the command: {ours()} {error.option_name} PATH COMMAND")
+        sys.exit(2)
     except click.ClickException as error:
         error.show()
         sys.exit(2)
@@ -62,8 +71,16 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 @click.group()
 @click.version_option(__version__, message="Trigger %(version)s")
-def cli() -> None:
-    """Trigger: HTTP APIs that start workflows, declared in one YAML file."""
+@click.option(
+    "--config", type=click.Path(path_type=Path), help="The config of the instance, instead of TRIGGER_CONFIG."
+)
+@click.option("--data", type=click.Path(path_type=Path), help="Its data folder, instead of TRIGGER_DATA.")
+def cli(config: Path | None, data: Path | None) -> None:
+    """Trigger: HTTP APIs that start workflows, declared in one YAML file.
+
+    A command is about the instance that --config and --data name, or the environment, or the current folder, or
+    /etc/trigger.
+    """
 
 
 @cli.command()
@@ -72,7 +89,7 @@ def up() -> None:
     from trigger import up as service  # the process runner; no other command needs it
     from trigger import worker  # noqa: F401  what the workers need is loaded once, here, before they are forked
 
-    settings = settings_of()
+    settings = to_start().settings
     logs.configure(settings.log)
     config, password = load_with_password(settings, os.environ)
     sys.exit(service.up(settings, config, _run_forked, password))
@@ -89,7 +106,7 @@ def _run_forked(arguments: Sequence[str], environ: Mapping[str, str]) -> NoRetur
 @click.option("--checked", is_flag=True, hidden=True, help="The config has been checked by who starts this.")
 def web(checked: bool) -> None:
     """Run the web processes (gunicorn)."""
-    settings = settings_of()
+    settings = to_start().settings
     if not checked:
         watch(settings, os.environ)  # says now, in one line each, what would stop every gunicorn worker
     root = Path(__file__).resolve().parents[2]
@@ -106,7 +123,7 @@ def worker(queue: str) -> None:
     from trigger import worker as workers  # imports RQ, which takes a while
     from trigger.queueing import connect
 
-    settings = settings_of()
+    settings = to_start().settings
     logs.configure(settings.log)
     watcher = watch(settings, os.environ)
     url = redis_url(settings, watcher.current)
@@ -121,8 +138,9 @@ def worker(queue: str) -> None:
 @click.argument("file", required=False, type=click.Path(path_type=Path))
 def check(file: Path | None) -> None:
     """Check the config, and say everything that is wrong with it."""
-    settings = settings_of(file)
-    config = load_checked(settings, os.environ)
+    found = to_check(file)
+    settings = found.settings
+    config = load_checked(settings, found.environ)
     for warning in config.warnings:
         click.echo(f"{warning} (warning)", err=True)
     enabled = sum(api.enabled for api in config.apis.values())
@@ -135,7 +153,7 @@ def check(file: Path | None) -> None:
 @as_json
 def apis(machine: bool) -> None:
     """List the APIs."""
-    config = config_in_force()
+    config = config_in_force(to_look_at())
     table(
         [
             {
@@ -157,7 +175,7 @@ def apis(machine: bool) -> None:
 @as_json
 def workflows(machine: bool) -> None:
     """List the workflows."""
-    config = config_in_force()
+    config = config_in_force(to_look_at())
     table(
         [
             {
@@ -201,8 +219,18 @@ def disable(api: str) -> None:
 
 def _switch(name: str, *, enabled: bool) -> None:
     module, method = _split(name)
-    changed = set_enabled(settings_of().config, module, method, enabled)
+    found = to_look_at()
+    path = found.settings.config
+    changed = set_enabled(path, module, method, enabled)
     word = "enabled" if enabled else "disabled"
+    try:
+        load_checked(found.settings, found.environ)
+    except ConfigError as error:
+        # Whether an edit is in force, the running service says: it may know variables that this shell does not have.
+        if not found.takes_up(EDIT_PATIENCE):
+            complain(error)
+            complain(f"{path} says that {name} is {word}, but that is not in force: first fix the mistakes above")
+            sys.exit(1)
     click.echo(f"{name} is {'now' if changed else 'already'} {word}")
 
 
@@ -214,7 +242,7 @@ def debug(api: str, data: str | None, machine: bool) -> None:
     """Send an API's simulated request, wait, and show the record. Works while the API is disabled."""
     from trigger import acts
 
-    parts = acting.parts_now()
+    parts = parts_of(to_look_at())
     found = _api(parts.config, api)
     if data is not None:
         value = parse_json(data.encode("utf-8", "surrogateescape"))
@@ -237,7 +265,7 @@ def debug(api: str, data: str | None, machine: bool) -> None:
     sys.exit(0 if record.status is executions.Status.SUCCEEDED else 1)
 
 
-for _command in (*acting.COMMANDS, refused):
+for _command in (*reading.COMMANDS, *acting.COMMANDS, refused):
     cli.add_command(_command)
 
 
@@ -260,12 +288,12 @@ def schema() -> None:
 def _split(name: str) -> tuple[str, str]:
     module, slash, method = name.partition("/")
     if not (module and slash and method) or "/" in method:
-        raise UsageError(f"{name!r} is not an API's name; write MODULE/METHOD, as `python -m trigger apis` lists them")
+        raise UsageError(f"{name!r} is not an API's name; write MODULE/METHOD, as `{ours()} apis` lists them")
     return module, method
 
 
 def _api(config: Config, name: str) -> Api:
     found = config.apis.get(_split(name))
     if found is None:
-        raise UsageError(f"there is no API {name}; `python -m trigger apis` lists them")
+        raise UsageError(f"there is no API {name}; `{ours()} apis` lists them")
     return found

@@ -1,164 +1,152 @@
-"""The commands for executions: list, show, read their logs, and act on them."""
+"""The commands that act on executions: one, several, or all that fit filters."""
 
 from __future__ import annotations
 
 import json
-import time
+import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from trigger import executions
-from trigger.cli.common import as_json, complain, config_in_force, connected
-from trigger.cli.terminal import safe, show_record, table
+from trigger.cli.choosing import Tally, batches, choose, several
+from trigger.cli.common import as_json, complain, parts_of, to_look_at
 from trigger.config.model import MISSING
-from trigger.errors import ExecutionNotFound, StartError
-from trigger.executions import log_reading
-from trigger.inputs import Shape, parse_json
+from trigger.errors import (
+    ExecutionEnded,
+    ExecutionNotEnded,
+    ExecutionNotFound,
+    QueueUnavailable,
+    RequestError,
+    TooManyRequests,
+    WorkflowChanged,
+)
+from trigger.executions import Status, is_uid
+from trigger.inputs import parse_json
 
 if TYPE_CHECKING:
     from trigger import acts
+    from trigger.queueing import Accepted
 
-T = TypeVar("T")
+# Whose act it is, as the record says.
+OPERATOR = "the command line"
 
-# How long one question of `logs -f` waits for more, in seconds; then it asks again.
-FOLLOW_PATIENCE = 10.0
-
-# How many of the last lines of a log `show` shows of what has failed.
-LAST_LINES = 10
-
-
-@click.command("executions")
-@click.option("--module", metavar="MODULE", help="Only those of a module.")
-@click.option("--method", metavar="METHOD", help="Only those of a method.")
-@click.option(
-    "--status", type=click.Choice([str(status) for status in executions.Status]), help="Only those that are this now."
-)
-@click.option("--since", metavar="TIME", help="Only those accepted since 2026-01-31T12:00:00Z, or in the last 24h.")
-@click.option("--until", metavar="TIME", help="Only those accepted before; as --since.")
-@click.option("--caller", metavar="NAME", help="Only those of a caller.")
-@click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 1000), help="How many, newest first.")
-@click.option("--cursor", metavar="CURSOR", help="Where to go on, as said at the end of an earlier list.")
-@as_json
-def list_executions(limit: int, machine: bool, **filters: str | None) -> None:
-    """List executions, the newest first."""
-    given = {name: text for name, text in filters.items() if text}
-    query = executions.Query.parse(given, now=time.time())
-    page = executions.collect(connected(config_in_force()), query, limit)
-    table(
-        [
-            {
-                "uid": summary.uid,
-                "api": f"{summary.module}/{summary.method}",
-                "status": str(summary.status),
-                "created": summary.created_at,
-                "started": summary.started_at,
-                "ended": summary.ended_at,
-                "attempt": summary.attempt,
-                "caller": summary.caller,
-                "error": (summary.error or {}).get("message"),
-            }
-            for summary in page.executions
-        ],
-        machine,
-    )
-    if page.next:
-        complain(f"there may be more: --cursor {page.next}")
+_CANCELLABLE = (Status.QUEUED, Status.RETRYING, Status.RUNNING)
+_RESUMABLE = (Status.FAILED, Status.CANCELLED)
 
 
 @click.command()
-@click.argument("uid")
+@several(_CANCELLABLE)
 @as_json
-def show(uid: str, machine: bool) -> None:
-    """Show the record of an execution: what failed, why, with what input, and how to go on."""
-    config = config_in_force()
-    redis = connected(config)
-    record = executions.read(redis, uid, config.masked) if executions.is_uid(uid) else None
-    if record is None:
-        raise _unknown(uid)
-    show_record(record, machine, lambda step: log_reading.last(redis, uid, LAST_LINES, step))
+def cancel(uids: tuple[str, ...], yes: bool, rate: float | None, machine: bool, **options: str | None) -> None:
+    """Cancel executions: they never start, or their run is told to end.
 
-
-@click.command("logs")
-@click.argument("uid")
-@click.option("-f", "--follow", "until_end", is_flag=True, help="Go on until the execution has ended.")
-@as_json
-def logs_(uid: str, until_end: bool, machine: bool) -> None:
-    """Show the log of an execution, as text or as a JSON object a line."""
-    redis = connected(config_in_force())
-    if not executions.is_uid(uid) or executions.api_of(redis, uid) is None:
-        raise _unknown(uid)
-    page, position = None, log_reading.START
-    while page is None or (not page.ended and (until_end or len(page.lines) == log_reading.MAX_LINES)):
-        wait = FOLLOW_PATIENCE if until_end else 0.0
-        page = log_reading.follow(redis, uid, position, log_reading.MAX_LINES, wait)
-        position = page.next
-        for line in map(json.dumps, page.as_json()) if machine else page.as_text():
-            click.echo(safe(line, keep="\t"))
-
-
-@click.command()
-@click.argument("uid")
-@as_json
-def cancel(uid: str, machine: bool) -> None:
-    """Cancel an execution: it never starts, or its run is told to end."""
+    By filters: those that have not ended. They are counted, and you are asked.
+    """
     from trigger import acts
 
-    redis = connected(config_in_force())
-    status = _acted(lambda uid: acts.cancel(redis, uid, "the command line"), uid)
-    said = "is cancelled" if status is executions.Status.CANCELLED else f"is {status} and told to end"
-    click.echo(json.dumps({"uid": uid, "status": status}) if machine else f"{uid} {said}")
+    redis = to_look_at().connect()
+    chosen = choose(redis, uids, options, _CANCELLABLE, "cancel", yes=yes)
+    tally = Tally(chosen, "cancelled or told to end")
+    for uid in chosen.uids:
+        if not is_uid(uid):
+            tally.failed(uid, _unknown())
+    for piece in batches([uid for uid in chosen.uids if is_uid(uid)], rate):
+        for uid, outcome in acts.cancel_all(redis, piece, OPERATOR).items():
+            if isinstance(outcome, RequestError):
+                _not_done(tally, uid, outcome)
+                continue
+            tally.acted()
+            if machine:
+                click.echo(json.dumps({"uid": uid, "status": outcome}))
+            elif not chosen.by_filter:
+                said = "is cancelled" if outcome is Status.CANCELLED else f"is {outcome} and told to end"
+                click.echo(f"{uid} {said}")
+    sys.exit(tally.conclude())
 
 
 @click.command()
-@click.argument("uid")
+@several(Status)
 @click.option("--data", metavar="JSON", help="The input, instead of the same one.")
 @as_json
-def rerun(uid: str, data: str | None, machine: bool) -> None:
-    """Start an execution again: a new one, with the same input."""
+def rerun(
+    uids: tuple[str, ...], data: str | None, yes: bool, rate: float | None, machine: bool, **options: str | None
+) -> None:
+    """Start executions again: new ones, with the same input.
+
+    By filters: those that have failed, or are what --status says. They are counted, and you are asked.
+    """
     from trigger import acts
 
     edited = MISSING if data is None else parse_json(data.encode("utf-8", "surrogateescape"))
-    parts = parts_now()
-    new = _acted(lambda uid: acts.rerun(parts, uid, edited=edited), uid).uid
-    click.echo(json.dumps({"uid": new, "rerun_of": uid}) if machine else new)
+
+    def act(parts: acts.Parts, uid: str) -> Accepted:
+        return acts.rerun(parts, uid, edited=edited)
+
+    _start_anew(act, "rerun", "rerun_of", uids, options, yes=yes, rate=rate, machine=machine)
 
 
 @click.command()
-@click.argument("uid")
+@several(_RESUMABLE)
 @as_json
-def resume(uid: str, machine: bool) -> None:
-    """Go on with a failed or cancelled execution of a workflow with steps: a new one, which does the rest."""
+def resume(uids: tuple[str, ...], yes: bool, rate: float | None, machine: bool, **options: str | None) -> None:
+    """Go on with failed or cancelled executions of workflows with steps: new ones, which do the rest.
+
+    By filters: those that have failed, or are what --status says. They are counted, and you are asked.
+    """
     from trigger import acts
 
-    parts = parts_now()
-    new = _acted(lambda uid: acts.resume(parts, uid), uid).uid
-    click.echo(json.dumps({"uid": new, "resumed_from": uid}) if machine else new)
+    _start_anew(acts.resume, "resume", "resumed_from", uids, options, yes=yes, rate=rate, machine=machine)
 
 
-def parts_now() -> acts.Parts:
-    """What starting an execution takes, with the config as it is now."""
+def _start_anew(
+    act: Callable[[acts.Parts, str], Accepted],
+    verb: str,
+    key: str,
+    uids: tuple[str, ...],
+    options: dict[str, Any],
+    *,
+    yes: bool,
+    rate: float | None,
+    machine: bool,
+) -> None:
+    """Start an execution anew for each that is chosen, and print the new uids; `key` is what JSON calls the old one."""
+    parts = parts_of(to_look_at())
+    chosen = choose(parts.redis, uids, options, (Status.FAILED,), verb, yes=yes)
+    tally = Tally(chosen, "started anew")
+    left = len(chosen.uids)
+    for uid in (uid for piece in batches(chosen.uids, rate) for uid in piece):
+        try:
+            new = act(parts, uid).uid if is_uid(uid) else None
+        except (QueueUnavailable, TooManyRequests) as error:
+            tally.stop(left, error)
+            break
+        except RequestError as error:
+            _not_done(tally, uid, error)
+            if isinstance(error, WorkflowChanged) and parts.config.unset:
+                complain("  that a variable is not set in this shell may be why: set it, or do this in the console")
+        else:
+            if new is None:
+                tally.failed(uid, _unknown())
+            else:
+                tally.acted()
+                click.echo(json.dumps({"uid": new, key: uid}) if machine else new)
+        left -= 1
+    sys.exit(tally.conclude())
+
+
+def _not_done(tally: Tally, uid: str, error: RequestError) -> None:
+    gone = tally.chosen.by_filter and isinstance(error, ExecutionNotFound)
+    if gone or isinstance(error, ExecutionEnded | ExecutionNotEnded):
+        tally.passed(uid, error)
+    else:
+        tally.failed(uid, error)
+
+
+def _unknown() -> ExecutionNotFound:
     from trigger import acts
-    from trigger.queueing import Submitter
 
-    config = config_in_force()
-    redis = connected(config)
-    return acts.Parts(redis, Submitter(redis), config, lambda api: Shape(api.input))
+    return acts.unknown()
 
 
-def _acted(act: Callable[[str], T], uid: str) -> T:
-    """What an act on an execution answers, if there is that execution."""
-    try:
-        if executions.is_uid(uid):
-            return act(uid)
-    except ExecutionNotFound:
-        pass
-    raise _unknown(uid)
-
-
-def _unknown(uid: str) -> StartError:
-    return StartError(f"there is no execution {uid}, or its record is no longer kept")
-
-
-COMMANDS = (list_executions, show, logs_, cancel, rerun, resume)
+COMMANDS = (cancel, rerun, resume)

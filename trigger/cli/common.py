@@ -1,15 +1,21 @@
-"""What the commands share: the settings, the config, Redis, and how they complain."""
+"""What the commands share: the instance they are about, its config and Redis, and how they complain."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
-from redis import Redis
 
-from trigger.config import Config, Settings, load
-from trigger.inforce import redis_url
+from trigger.cli import instance
+from trigger.cli.instance import Instance
+from trigger.config import Config
+from trigger.errors import ConfigError
+from trigger.inputs import Shape
+
+if TYPE_CHECKING:
+    from trigger import acts
 
 as_json = click.option("--json", "machine", is_flag=True, help="Print JSON, for machines.")
 
@@ -19,21 +25,59 @@ def complain(what: object) -> None:
     click.echo(f"{what}", err=True)
 
 
-def settings_of(file: Path | None = None) -> Settings:
-    """The settings of the environment; `file` is a config to look at instead of theirs."""
-    environ = dict(os.environ)
-    if file is not None:
-        environ["TRIGGER_CONFIG"] = str(file)
-    return Settings.from_environ(environ)
+def to_start() -> Instance:
+    """The instance that this command starts a part of; where it is, is put into the environment for what is started."""
+    config, data = _options()
+    found = instance.find(os.environ, config=config, data=data, starting=True)
+    os.environ.update(TRIGGER_CONFIG=str(found.settings.config), TRIGGER_DATA=str(found.settings.data))
+    return found
 
 
-def config_in_force() -> Config:
-    """The config as it is now. Raises ConfigError."""
-    return load(settings_of().config, os.environ)
+def to_look_at() -> Instance:
+    """The instance that this command looks at or acts on, said on stderr where it is not that of the current folder."""
+    found = to_check(None)
+    if found.about:
+        complain(found.about)
+    return found
 
 
-def connected(config: Config) -> Redis:
-    """A client of the service's Redis."""
-    from trigger.queueing import connect  # imports RQ, which takes a while
+def to_check(file: Path | None) -> Instance:
+    """The instance whose config is to be checked, which each mistake names; `file` is a config instead of its own."""
+    config, data = _options()
+    return instance.find(os.environ, config=file or config, data=data)
 
-    return connect(redis_url(settings_of(), config), reply_timeout=5.0)
+
+def config_in_force(found: Instance) -> Config:
+    """The config of an instance, the last good version where its file has mistakes. Raises ConfigError."""
+    config, warning = found.config()
+    if warning:
+        complain(warning)
+    if config.unset:
+        complain(
+            f"not set in this shell, and left as it is written: {', '.join(f'${{{name}}}' for name in config.unset)}"
+        )
+    return config
+
+
+def masked_in(found: Instance) -> tuple[str, ...]:
+    """What a record must not show of the config. Where that can't be read, the record is shown all the same."""
+    try:
+        return config_in_force(found).masked
+    except ConfigError:
+        complain(f"{found.settings.config} can't be used: secrets that it gives to workflows are not masked here")
+        return ()
+
+
+def parts_of(found: Instance) -> acts.Parts:
+    """What starting an execution takes, with the config as it is now."""
+    from trigger import acts
+    from trigger.queueing import Submitter
+
+    redis = found.connect()
+    return acts.Parts(redis, Submitter(redis), config_in_force(found), lambda api: Shape(api.input))
+
+
+def _options() -> tuple[Path | None, Path | None]:
+    """The config and the data folder that stand before the command's name."""
+    given = click.get_current_context().find_root().params
+    return given.get("config"), given.get("data")

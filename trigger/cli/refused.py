@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import click
 
-from trigger.cli.common import as_json, config_in_force, connected
+from trigger.cli.common import as_json, to_look_at
 from trigger.cli.terminal import table
 from trigger.executions.refused import KEPT, recent_refusals
 
@@ -16,7 +16,7 @@ from trigger.executions.refused import KEPT, recent_refusals
 @as_json
 def refused(limit: int, machine: bool) -> None:
     """List the last calls that were refused, and why, the newest first."""
-    found = recent_refusals(connected(config_in_force()), limit)
+    found = recent_refusals(to_look_at().connect(), limit)
     if machine:
         table([asdict(call) for call in found], machine)
     else:

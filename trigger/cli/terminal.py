@@ -13,6 +13,7 @@ from tabulate import tabulate
 from trigger.executions import FINAL, Record, Status
 from trigger.executions.log_reading import Line
 from trigger.executions.steps import StepRecord
+from trigger.invocation import ours
 
 # How many characters of a value are shown in a table of steps, how many of an input or output, and how many spans of a
 # timeline.
@@ -121,7 +122,7 @@ def _spans(record: Record) -> Iterator[tuple[str, str, str]]:
 
 def _ways_on(record: Record) -> Iterator[tuple[str, str]]:
     """The commands that come next, with what each does."""
-    command = "python -m trigger"
+    command = ours()
     yield f"{command} logs {'' if record.status in FINAL else '-f '}{record.uid}", "its log"
     if record.status not in FINAL:
         yield f"{command} cancel {record.uid}", "it never starts, or is told to end"

@@ -11,6 +11,7 @@ from typing import Any, get_args
 
 from marshmallow import ValidationError, validate
 
+from trigger.config import hints
 from trigger.config.document import UNKNOWN
 from trigger.config.model import MISSING, Field, FieldType, Unknown
 from trigger.config.parts import Scalar, Strict, Value, by_key, did_you_mean, each
@@ -288,4 +289,4 @@ _DECLARATION = Strict.from_dict(
         "of": Value(lambda value: declare("", value)),
     },
     name="Declaration",
-)()
+)(hints.FIELD)

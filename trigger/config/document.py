@@ -25,6 +25,10 @@ Path = Sequence[Hashable]
 
 # What YAML 1.1 (and libyaml) lets a file hold, negated; a BOM counts only at its start, where it is taken off.
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
+# Where libyaml is more lenient than YAML 1.2: a lone ! before a value, which it passes over, and a ? that it takes off
+# the word behind it.
+_LONE_TAG = re.compile(r"(&\S+\s+)?!(<!>)?(?=\s|$)")
+_LENIENT = re.compile(r"!(<!>)?(\s|$)|[\[{,]\s*\?\S")
 _SHOWN = re.compile(r"[\w.@+-]{1,64}")
 _SECRET_PARTS = frozenset({"auth", "operators"})
 _AUTH_KEYS = frozenset({"mode", "token", "tokens", "users"})
@@ -94,6 +98,7 @@ class Document:
             raise self._syntax_error(error, text) from None
         if root is None:
             raise self._refusal(1, 1, "the file is empty: it needs at least `modules:`")
+        self._text = text if _LENIENT.search(text) else ""
         self.budget = parser.nodes + ALIAS_BUDGET  # values that it may have, those of aliases counted
         if not isinstance(root, MappingNode):
             mark = root.start_mark
@@ -158,6 +163,14 @@ class Document:
                         for name, entry in self.entries(part).items():
                             known.setdefault(name, entry)
         return known
+
+    def is_tagged(self, node: Node) -> bool:
+        """Whether a tag stands before a value, also one that the parser passes over."""
+        return bool(node.tag or (self._text and _LONE_TAG.match(self._text, node.start_mark.index)))
+
+    def lost_mark(self, key: Node) -> bool:
+        """Whether the parser has taken a ? off a key that begins with one."""
+        return bool(self._text) and self._text[: key.start_mark.index].endswith("?")
 
     def _shown(self, path: Path) -> str:
         """The dotted path; what may be a secret in the place of a key ("token abc" for "token: abc") is left out."""
@@ -231,7 +244,7 @@ class _Conversion:
 
     def value(self, node: Node) -> Any:
         self.left -= 1
-        if node.tag:
+        if self.document.is_tagged(node):
             # The tag is not shown: it may be a secret that begins with "!" and lacks its quotes.
             self.document.report(self.path, "tags are not allowed; quote a text that begins with '!'", node)
         if type(node) is ScalarNode:
@@ -274,9 +287,12 @@ class _Conversion:
         result: dict[str, Any] = {}
         merged: list[dict[str, Any]] | None = None
         for key_node, value_node in node.value:
-            if type(key_node) is not ScalarNode or key_node.tag:
+            if type(key_node) is not ScalarNode or document.is_tagged(key_node):
                 hint = "; quote a text that begins with {{" if _is_template(key_node) else ""
                 document.report(path, f"a key must be plain text{hint}", key_node)
+                continue
+            if document.lost_mark(key_node):
+                document.report(path, "a key or text that begins with ? must be quoted here", key_node)
                 continue
             key = key_node.value
             merges = key == MERGE and not key_node.style

@@ -40,6 +40,7 @@ def json_schema() -> Schema:
             },
             required=["modules"],
         ),
+        "patternProperties": {"^x-": {"description": "Anything: for anchors (&NAME) that are used elsewhere (*NAME)"}},
         "$defs": {
             **definitions(),
             "module": mapping(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from marshmallow import ValidationError
+from yaml import ScalarNode
 
 from trigger.config.building import workflow_of
 from trigger.config.document import Document
@@ -19,7 +20,7 @@ from trigger.config.model import MIN_MASKED, Api, Config, Module, PasswordAuth, 
 from trigger.config.programs import missing
 from trigger.config.references import References, Replaced
 from trigger.config.rules import apis_of, check_together, steps_of
-from trigger.config.schemas import CONFIG
+from trigger.config.schemas import CONFIG, redis_url
 from trigger.config.secret import MIN_LENGTH, Secret, written_forms
 from trigger.config.step_rules import texts
 from trigger.errors import ConfigError, Mistake
@@ -47,6 +48,7 @@ def load(
     check_imports: CheckImports | None = None,
     *,
     text: bytes | None = None,
+    complete: bool = True,
 ) -> Config:
     """Read, check and convert the config at `path`.
 
@@ -54,16 +56,32 @@ def load(
     ("package.module:callable") of all workflows, and returns why each of those that can't be imported can't; with it,
     the programs and folders of steps are looked for too. None: what workflows use is not looked for. `text` is read in
     the place of the file's content: an earlier version, kept for when the file is broken. A Watcher of such a config
-    looks at the file itself soon. Raises ConfigError with every mistake there is.
+    looks at the file itself soon. `complete`: a reference that can't be replaced is a mistake; else it stays as it is
+    written, for those who only look at the config. Raises ConfigError with every mistake there is.
     """
     file = Path(os.path.abspath(path))
-    references = References(file.parent, environ)
+    references = References(file.parent, environ, complete=complete)
     references.stamps[file] = None
     with collector_paused():
         try:
             return _load(path, file, references, check_imports, text)
         except ConfigError as error:
             raise RefusedError(error.mistakes, references.stamps) from None
+
+
+def declared_redis(path: Path, environ: Mapping[str, str], text: bytes | None = None) -> Secret | None:
+    """The Redis that the config at `path`, or `text` in its place, names; None for the private one.
+
+    Nothing else in it is looked at. Raises ConfigError.
+    """
+    document = Document(str(path), read_text(path)[0] if text is None else _decoded(path, text))
+    node = document.find(("redis",))
+    if not isinstance(node, ScalarNode):
+        return None
+    try:
+        return redis_url(References(Path(os.path.abspath(path)).parent, environ).replace(node.value))
+    except ValueError as error:
+        raise ConfigError([document.mistake(("redis",), str(error))]) from None
 
 
 def read_text(path: Path) -> tuple[str, bytes, Stamp]:
@@ -95,7 +113,8 @@ def _load(
     else:
         text, content, state = _decoded(path, kept), kept, None
     document = Document(str(path), text)
-    raw = document.values(references.replace)
+    # Keys that begin with x- are for what is used elsewhere with anchors.
+    raw = {key: value for key, value in document.values(references.replace).items() if not key.startswith("x-")}
     try:
         data = CONFIG.load(raw)
     except ValidationError as error:
@@ -137,6 +156,7 @@ def _load(
         **{key: data[key] for key in _PLAIN if key in data},
         variables=references.variables,
         masked=_masked(raw.get("workflows")),
+        unset=tuple(references.unset),
         content=content,
         warnings=_warnings(document, data, raw, state),
         # The file's own state is not that of a text kept from earlier: unknown, so that a Watcher looks at it.

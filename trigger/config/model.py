@@ -275,7 +275,8 @@ class Config:
     API keeps at most, None for all that `retention` allows; `cancel_grace` how long a cancelled step may take to end.
     `docs` and `metrics` say who may see the description of the APIs, and the figures for Prometheus.
     `variables` are the names of the environment's variables that `${…}` took a value from.
-    `masked` are the values in workflows that came from `${…}`: they are never shown.
+    `masked` are the values in workflows that came from `${…}`: they are never shown. `unset` are the references that
+    could not be replaced, where the config was loaded all the same.
     `redis` is the URL of the Redis to use, kept as a Secret because it may hold a password; None for our private one.
     """
 
@@ -302,6 +303,7 @@ class Config:
     warnings: tuple[Mistake, ...] = field(default=())
     variables: tuple[str, ...] = ()
     masked: tuple[str, ...] = field(default=(), repr=False)
+    unset: tuple[str, ...] = ()
     stamps: Mapping[Path, Stamp | None] = field(default_factory=dict, repr=False, compare=False)
 
     @property

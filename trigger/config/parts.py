@@ -5,11 +5,13 @@ from __future__ import annotations
 import difflib
 import functools
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, ClassVar
+from types import MappingProxyType
+from typing import Any, cast
 
 from marshmallow import RAISE, Schema, ValidationError, fields, missing
 
 from trigger.config.document import UNKNOWN
+from trigger.config.hints import Hints, hint
 
 _UNKNOWN_KEY = "unknown key"
 _MAPPING = "must be a mapping of keys to values"
@@ -60,10 +62,21 @@ class Value(fields.Field[Any]):
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
         try:
             return self.convert(value)
-        except ValidationError:
-            raise
+        except ValidationError as error:
+            raise ValidationError(error.messages, valid_data=self._left(error.valid_data)) from None
         except ValueError as error:
             raise ValidationError(str(error)) from None
+
+    def _left(self, valid: Any) -> Any:
+        """What stays of a value with mistakes: nothing, for half of what `convert` makes is not of its type."""
+        return None
+
+
+class Partial(Value):
+    """A mapping or a list as the document has it: what is valid of it stays beside the mistakes, for rules.py."""
+
+    def _left(self, valid: Any) -> Any:
+        return valid
 
 
 class Scalar(Value):
@@ -76,16 +89,20 @@ class Scalar(Value):
 
 
 class Strict(Schema):
-    """A mapping with fixed keys; `hints` are the messages for keys that are wrong for a reason of their own."""
+    """A mapping with fixed keys; `hints` are what hints.py has of the words that others use for them."""
 
-    hints: ClassVar[Mapping[str, str]] = {}
     error_messages = {"unknown": _UNKNOWN_KEY, "type": _MAPPING}  # noqa: RUF012  # marshmallow declares it without ClassVar
 
     class Meta:
         unknown = RAISE
 
-    def __init__(self) -> None:
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any], *, name: str = "GeneratedSchema") -> type[Strict]:
+        return cast(type[Strict], super().from_dict(fields, name=name))
+
+    def __init__(self, hints: Hints = MappingProxyType({})) -> None:
         super().__init__()
+        self._hints = hints
         self._required = frozenset(key for key, field in self.fields.items() if field.required)
 
     def load(self, data: Any, **options: Any) -> Any:
@@ -100,14 +117,17 @@ class Strict(Schema):
             return
         for key, found in messages.items():
             if found == [_UNKNOWN_KEY]:
-                messages[key] = [self.hints.get(key) or unknown_key(key, self.load_fields)]
+                messages[key] = [unknown_key(key, self.load_fields, self._hints)]
 
 
-def unknown_key(key: str, known: Iterable[str]) -> str:
+def unknown_key(key: str, known: Iterable[str], hints: Hints) -> str:
     """What is said of a key that is not known; the key itself stands before the message."""
+    meant = hint(key, hints)
+    if meant:
+        return meant
     names = list(known)
-    hint = did_you_mean(key, names) or f"; known are {', '.join(names)}"
-    return f"is not a key that is known here{hint}"
+    near = did_you_mean(key, names) or f"; known are {', '.join(names)}"
+    return f"is not a key that is known here{near}"
 
 
 def each(
@@ -151,7 +171,7 @@ def many(load: Callable[[Any], Any], form: str) -> Callable[[Any], list[Any]]:
             raise ValidationError(f"must be {form}")
         result: list[Any] = []
         wrong: dict[int, Any] = {}
-        field = Value(load)
+        field = Partial(load)
         for index, item in enumerate(value):
             try:
                 result.append(field.deserialize(item))

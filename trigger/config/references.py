@@ -14,6 +14,7 @@ from trigger.templates import literal
 MAX_FILE = 1024 * 1024  # bytes
 _REFERENCE = re.compile(r"\$\$\{|\$\{([^}]*)(\}?)")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_NAMES_ONE = re.compile(rf"{_NAME.pattern}$|file:")
 _EXPRESSIONS = (("{{", "}}"), ("{%", "%}"))
 
 
@@ -40,9 +41,12 @@ class Replaced(Quoted):
 class References:
     """Replaces references, and remembers all it looked at: the environment's values and the files."""
 
-    def __init__(self, folder: Path, environ: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path, environ: Mapping[str, str], *, complete: bool = True) -> None:
+        """`complete`: one that can't be replaced is a mistake; else it stays as it is written, and is in `unset`."""
         self._folder = folder
         self._environ = environ
+        self._complete = complete
+        self.unset: dict[str, None] = {}
         self._values: dict[str, str | None] = {}
         self._contents: dict[Path, bytes | None] = {}
         self._texts: dict[str, str] = {}
@@ -81,7 +85,11 @@ class References:
                     value, given = self._value(match[1])
                     outside += [value] if given else []
                 except ValueError as error:
-                    wrong.append(str(error))
+                    if self._complete or not _NAMES_ONE.match(match[1]):
+                        wrong.append(str(error))
+                    else:
+                        self.unset[match[1]] = None
+                        value = match[0]
             pieces.append((before, value))
         if wrong:
             raise ValueError("; ".join(wrong))

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from marshmallow import ValidationError
 
+from trigger.config import hints
 from trigger.config.declarations import choice
 from trigger.config.parts import Scalar, Strict, Value, checked, each, loaded, section
 from trigger.config.scalars import integer, size
@@ -110,16 +111,7 @@ _EACH_HEADER = each(lambda _, value: _HEADER_VALUE.deserialize(value), _header)
 _PAIRS = each(lambda _, value: _ONE_OR_MORE.deserialize(value), _any_name)
 
 
-class _Http(Strict):
-    hints = {  # noqa: RUF012  # a ClassVar in the base
-        "timeout": "is the step's: write it beside http",
-        "retry": "is the step's: write it beside http",
-        "data": "is called json, form or body here",
-        "params": "is called query here",
-    }
-
-
-_HTTP = _Http.from_dict(
+_HTTP = Strict.from_dict(
     {
         "method": Scalar(choice(METHODS)),
         "url": Scalar(_url, required=True),
@@ -132,4 +124,4 @@ _HTTP = _Http.from_dict(
         "redirects": Scalar(integer(0, MAX_REDIRECTS)),
         "max_size": Scalar(size(1, MAX_ANSWER)),
     }
-)()
+)(hints.HTTP)

@@ -6,6 +6,7 @@ from typing import Any
 
 from marshmallow import ValidationError
 
+from trigger.config import hints
 from trigger.config.document import UNKNOWN
 from trigger.config.model import Retry
 from trigger.config.parts import Scalar, Strict, Value, section
@@ -42,13 +43,9 @@ def retry(value: Any) -> Retry:
     return Retry(**section(_RETRY)(value))
 
 
-class _Retry(Strict):
-    hints = dict.fromkeys(("on", "jitter"), "is for the retry of a step")  # a ClassVar in the base
-
-
-_RETRY = _Retry.from_dict(
+_RETRY = Strict.from_dict(
     {
         "attempts": Scalar(ATTEMPTS, required=True),
         "backoff": Value(backoff),
     }
-)()
+)(hints.WORKFLOW_RETRY)

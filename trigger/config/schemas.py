@@ -9,13 +9,15 @@ from urllib.parse import urlsplit
 
 from marshmallow import Schema, ValidationError
 
+from trigger.config import hints
 from trigger.config.declarations import UNKNOWNS, choice, declare, field_name
 from trigger.config.model import Audience, Auth, Input, NoAuth, PasswordAuth, TokenAuth, Verb
 from trigger.config.names import REFERENCE_FORM, name
-from trigger.config.parts import Scalar, Strict, Value, checked, each, loaded, part, section, unknown_key
+from trigger.config.parts import Partial, Scalar, Strict, Value, checked, each, loaded, part, section, unknown_key
 from trigger.config.scalars import DAY, boolean, duration, free, integer, shown, size, workers
 from trigger.config.secret import HASH_PREFIX, Secret
 from trigger.config.workflows import workflow
+from trigger.invocation import ours
 
 VERBS: tuple[str, ...] = get_args(Verb)
 AUDIENCES: tuple[str, ...] = get_args(Audience)
@@ -49,9 +51,9 @@ def secret(text: str) -> Secret:
         cost = int(match[1]) if match else 0
         # hashlib.scrypt raises on other costs, and needs 128 * n * r bytes for what it takes.
         if not match or cost < 2 or cost & (cost - 1) or cost > 2**20 or not 1 <= int(match[2]) <= 32:
-            raise ValueError("begins like a hash but is none: make one with `python -m trigger hash`")
+            raise ValueError(f"begins like a hash but is none: make one with `{ours()} hash`")
         if not 1 <= int(match[3]) <= 16:
-            raise ValueError("begins like a hash but is none: make one with `python -m trigger hash`")
+            raise ValueError(f"begins like a hash but is none: make one with `{ours()} hash`")
     return Secret(str(text))
 
 
@@ -153,9 +155,9 @@ def _secret_of(convert: Callable[[str], Secret | None]) -> Callable[[str, Any], 
     return load
 
 
-def _optional(convert: Callable[[Any], Any]) -> Value:
+def _optional(convert: Callable[[Any], Any]) -> Partial:
     """A section that may stand there empty, all its entries commented out."""
-    return Value(convert, allow_none=True)
+    return Partial(convert, allow_none=True)
 
 
 class _AuthSchema(Strict):
@@ -164,7 +166,7 @@ class _AuthSchema(Strict):
         super().handle_error(error, data, many=many, **kwargs)
         if isinstance(error.messages, dict):
             for key in set(data) - _ANY_AUTH.fields.keys():
-                error.messages[key] = [unknown_key(key, self.fields)]
+                error.messages[key] = [unknown_key(key, self.fields, hints.AUTH)]
 
 
 _mode = Scalar(choice(MODES, show=False), required=True)
@@ -204,14 +206,14 @@ _API = Strict.from_dict(
         "input": Value(declared_input),
         "debug": Value(free, allow_none=True),
     }
-)()
+)(hints.API)
 
 _MODULE = Strict.from_dict(
     {
         "description": Scalar(str),
         "methods": _optional(each(part(_API), name("method"))),
     }
-)()
+)(hints.MODULE)
 
 _SERVER = Strict.from_dict(
     {
@@ -222,7 +224,7 @@ _SERVER = Strict.from_dict(
         "backlog": Scalar(integer(1, 10_000_000)),
         "auth_failures": Scalar(integer(1, 1_000_000)),
     }
-)()
+)(hints.SERVER)
 
 CONFIG: Schema = Strict.from_dict(
     {
@@ -239,7 +241,7 @@ CONFIG: Schema = Strict.from_dict(
         "docs": Scalar(choice(AUDIENCES)),
         "metrics": Scalar(choice(AUDIENCES)),
         "operators": _optional(each(_secret_of(operator_secret), caller)),
-        "workflows": _optional(each(lambda _, value: Value(workflow).deserialize(value), name("workflow"))),
-        "modules": Value(each(part(_MODULE), name("module")), required=True, allow_none=True),
+        "workflows": _optional(each(lambda _, value: Partial(workflow).deserialize(value), name("workflow"))),
+        "modules": Partial(each(part(_MODULE), name("module")), required=True, allow_none=True),
     }
-)()
+)(hints.ROOT)

@@ -9,9 +9,10 @@ from typing import Any
 from marshmallow import ValidationError
 
 from trigger import templates
+from trigger.config import hints
 from trigger.config.model import StepRetry
 from trigger.config.names import REFERENCE_FORM, reference, step, variable
-from trigger.config.parts import Scalar, Strict, Value, checked, each, loaded, many, section
+from trigger.config.parts import Partial, Scalar, Strict, Value, checked, each, loaded, many, section
 from trigger.config.requests import STATUSES, request
 from trigger.config.retrying import ATTEMPTS, backoff
 from trigger.config.scalars import DAY, boolean, core, duration, free, shown
@@ -21,7 +22,6 @@ KINDS = ("python", "run", "http")
 FORM = f"a mapping such as {{name: quote, python: {REFERENCE_FORM}}}"
 
 _FITS = {"with": "python", "cwd": "run"}  # keys that make sense for one kind only
-_MEANT = {"args", "command", "script", "shell", "url"}  # keys of other tools, that tell which kind is meant
 _CODES = {"run": (1, 255), "http": STATUSES}  # what a number in retry.on may be
 _EXCEPTION = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 _NUMBER = re.compile(r"[0-9]{1,4}")
@@ -34,7 +34,7 @@ def read_step(value: Any) -> dict[str, Any]:
         raise ValidationError(f"must be {FORM}")
     given, wrong = loaded(_STEP.load, value)
     kinds = [kind for kind in KINDS if kind in value]
-    if len(kinds) > 1 or not (kinds or _MEANT & value.keys()):
+    if len(kinds) > 1 or not (kinds or any(hints.word(key) in hints.MEANT for key in value)):
         wrong["_schema"] = [
             f"must have exactly one of python, run and http{', not ' if kinds else ''}{' and '.join(kinds)}"
         ]
@@ -140,7 +140,7 @@ def _needs(value: Any) -> list[str]:
     return needed
 
 
-ENVIRONMENT = Value(each(lambda _, value: _VARIABLE.deserialize(value), variable))
+ENVIRONMENT = Partial(each(lambda _, value: _VARIABLE.deserialize(value), variable))
 
 _RETRY = Strict.from_dict(
     {
@@ -149,32 +149,17 @@ _RETRY = Strict.from_dict(
         "jitter": Scalar(_jitter),
         "on": Value(many(_ONE_OF.deserialize, "a list such as [ConnectionError, 503]")),
     }
-)()
+)(hints.RETRY)
 
 
-class _Step(Strict):
-    hints = {  # noqa: RUF012  # a ClassVar in the base
-        "id": "is called name here",
-        "if": "is called when here",
-        "depends_on": "is called needs here",
-        "depends": "is called needs here",
-        "args": "stands in run, after the program; of a callable it is called with",
-        "command": "is called run here, a list of a program and its arguments",
-        "script": "is called run here, a list of a program and its arguments",
-        "shell": "is called run here, a list of a program and its arguments",
-        "url": "stands under http",
-        "parallel": "is the workflow's: steps run at once when they need none of one another",
-    }
-
-
-_STEP = _Step.from_dict(
+_STEP = Strict.from_dict(
     {
         "name": Scalar(step, required=True),
         "python": Scalar(reference),
-        "with": Value(_arguments),
-        "run": Value(_argv),
+        "with": Partial(_arguments),
+        "run": Partial(_argv),
         "cwd": Scalar(_folder),
-        "http": Value(request),
+        "http": Partial(request),
         "when": Scalar(expression),
         "needs": Value(_needs),
         "timeout": Scalar(duration(1, 30 * DAY)),
@@ -182,4 +167,4 @@ _STEP = _Step.from_dict(
         "continue_on_error": Scalar(boolean),
         "env": ENVIRONMENT,
     }
-)()
+)(hints.STEP)

@@ -6,8 +6,9 @@ from typing import Any
 
 from marshmallow import ValidationError
 
+from trigger.config import hints
 from trigger.config.names import REFERENCE_FORM, queue, reference
-from trigger.config.parts import Scalar, Strict, Value, checked, loaded, many
+from trigger.config.parts import Partial, Scalar, Strict, Value, checked, loaded, many
 from trigger.config.retrying import retry
 from trigger.config.scalars import DAY, duration, integer
 from trigger.config.steps import ENVIRONMENT, FORM, read_last_step, read_step
@@ -52,7 +53,7 @@ _WORKFLOW = Strict.from_dict(
         "retry": Value(retry),
         "parallel": Scalar(integer(1, MAX_PARALLEL)),
         "env": ENVIRONMENT,
-        "steps": Value(_steps),
-        "on_failure": Value(many(read_last_step, f"a list of steps, each {FORM}")),
+        "steps": Partial(_steps),
+        "on_failure": Partial(many(read_last_step, f"a list of steps, each {FORM}")),
     }
-)()
+)(hints.WORKFLOW)

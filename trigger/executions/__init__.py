@@ -27,11 +27,11 @@ from trigger.executions.keys import (
     split_api,
     waiting_key,
 )
-from trigger.executions.listing import Page, collect, page, recent
+from trigger.executions.listing import Page, collect, every, page, recent
 from trigger.executions.lua import CANCELLED_ERROR, CLOCK, ENDING, FINAL_WORDS
 from trigger.executions.query import LIMIT, MAX_LIMIT, Query
 from trigger.executions.reading import Breaker, unless_away
-from trigger.executions.record import Origin, Record, api_of, origin, read, stats
+from trigger.executions.record import Origin, Record, api_of, origin, read, stats, statuses
 from trigger.executions.retention import Retention
 from trigger.executions.status import FINAL, OF_RQ, Status
 from trigger.executions.steps import Plan, Resumed, StepRecord, states_of, stored_in
@@ -78,6 +78,7 @@ __all__ = [
     "api_index_key",
     "api_of",
     "collect",
+    "every",
     "idempotency_key",
     "is_uid",
     "leased_key",
@@ -89,6 +90,7 @@ __all__ = [
     "split_api",
     "states_of",
     "stats",
+    "statuses",
     "stored_in",
     "unless_away",
     "waiting_key",

@@ -7,7 +7,7 @@ page of rare finds may therefore be short, or empty, and have a cursor all the s
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, cast
@@ -149,6 +149,16 @@ def collect(redis: Redis, query: Query, wanted: int) -> Page:
         if last is None:
             break
     return Page(tuple(found), cursor_of(last) if last else None)
+
+
+def every(redis: Redis, query: Query) -> Iterator[Summary]:
+    """All executions that fit the query, the newest first; read a page at a time, as they are when it is read."""
+    last = query.before
+    while True:
+        found, last = _walk(redis, replace(query, limit=MAX_LIMIT, before=last))
+        yield from found
+        if last is None:
+            return
 
 
 def recent(redis: Redis, workflow: str, apis: Collection[tuple[str, str]], limit: int) -> list[Summary]:

@@ -8,20 +8,17 @@ import difflib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, NoReturn
 
-from trigger.config.scalars import DURATIONS
 from trigger.errors import InvalidParams
 from trigger.executions.keys import is_uid
+from trigger.executions.moments import read_moment
 from trigger.executions.status import Status
 
 LIMIT = 50
 MAX_LIMIT = 200
 
-_DURATION = re.compile(r"([0-9]{1,9})([smhdw])")
-_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)")
 _REPORTED = 20  # how many parameters are looked at, and characters of a name in a report
 _CURSOR_BYTES = 11  # 25 decimal digits
 
@@ -81,19 +78,6 @@ def _before(text: str, now: float) -> str:
     return uid
 
 
-def _moment(text: str, now: float) -> int:
-    if duration := _DURATION.fullmatch(text):
-        return max(0, int((now - int(duration[1]) * DURATIONS[duration[2]]) * 1000))
-    try:
-        if _RFC3339.fullmatch(text):
-            moment = datetime.fromisoformat(text.upper())
-            return max(0, int((moment - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() * 1000))
-    except (ValueError, OverflowError):
-        pass
-    hint = " (in a URL, + is %2B)" if " " in text else ""
-    raise ValueError(f"must be a time such as 2026-01-31T12:00:00Z, or a duration such as 24h for that long ago{hint}")
-
-
 def _limit(text: str, now: float) -> int:
     if not re.fullmatch(r"[0-9]{1,4}", text) or not 1 <= int(text) <= MAX_LIMIT:
         raise ValueError(f"must be a whole number from 1 to {MAX_LIMIT}")
@@ -115,8 +99,8 @@ _READERS: Mapping[str, Callable[[str, float], Any]] = {
     "module": _text,
     "method": _text,
     "status": _status,
-    "since": _moment,
-    "until": _moment,
+    "since": read_moment,
+    "until": read_moment,
     "caller": _text,
     "limit": _limit,
     "cursor": _before,

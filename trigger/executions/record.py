@@ -151,6 +151,14 @@ def api_of(redis: Redis, uid: str) -> tuple[str, str] | None:
         return None
 
 
+def statuses(redis: Redis, uids: Sequence[str]) -> list[Status | None]:
+    """What each execution is now, in one round trip; None where there is none (any more)."""
+    pipeline = redis.pipeline(transaction=False)
+    for uid in uids:
+        pipeline.hget(JOB + uid, "status")
+    return [OF_RQ.get((word or b"").decode("ascii", "replace")) for word in pipeline.execute()]
+
+
 def stats(redis: Redis) -> dict[str, int]:
     """How many executions the reapers have taken back ("reaped"), and how many entries nobody could read."""
     return stats_of(redis.hgetall(STATS))  # type: ignore[arg-type]  # no decoding client is ever used

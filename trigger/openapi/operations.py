@@ -60,14 +60,15 @@ def _query(name: str, description: str, schema: Schema) -> dict[str, Any]:
 
 
 def _list() -> dict[str, Any]:
-    moment: Schema = {"anyOf": [_MOMENT, {"type": "string", "pattern": "^[0-9]{1,9}[smhdw]$"}]}
+    words: Schema = {"type": "string", "pattern": "^([0-9]{1,9}[smhdw]|now|today|yesterday)$"}
+    moment: Schema = {"anyOf": [_MOMENT, {"type": "string", "format": "date"}, words]}
     filters = [
         _query("module", "Only those of that module", _TEXT),
         _query("method", "Only those of methods of that name", _TEXT),
         _query("caller", "Only those of that caller", _TEXT),
         _query("status", "Only those that are this now", {"type": "string", "enum": list(Status)}),
-        _query("since", "Accepted from then on; 24h: so long ago", moment),
-        _query("until", "Accepted before then; 24h: so long ago", moment),
+        _query("since", "Accepted from then on: a time, the begin of a day, or 24h for that long ago", moment),
+        _query("until", "Accepted before then: a time, the begin of a day, or 24h for that long ago", moment),
         _query("limit", "So many at once", {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": LIMIT}),
         _query("cursor", "The `next` of an earlier answer", {"type": "string", "pattern": "^A[A-Za-z0-9_-]{14}$"}),
     ]
