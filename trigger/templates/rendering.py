@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from jinja2 import TemplateError as JinjaError
@@ -12,7 +13,7 @@ from jinja2 import nodes
 from jinja2.environment import Template
 
 from trigger.errors import TemplateError
-from trigger.templates.reading import is_template, outputs, parse, sole_expression, templates_in
+from trigger.templates.reading import is_chosen, is_template, outputs, parse, sole_expression, templates_in
 from trigger.templates.sandbox import ENVIRONMENT, MAX_TEXT, MAX_TURNS, TURNS, as_data, as_text
 
 MAX_SHOWN = 200  # characters of an expression in a message, and of what is wrong with it
@@ -50,6 +51,33 @@ def render(value: Any, context: _Context) -> Any:
     return value
 
 
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A part of a rendered text: `source` is its expression, or "" where the template spells it.
+
+    `is_chosen`: a caller may have a say in it. `is_quoted`: the last thing its expression does is `urlencode`.
+    """
+
+    text: str
+    source: str = ""
+    is_chosen: bool = False
+    is_quoted: bool = False
+
+
+def pieces(text: str, context: _Context, fixed: frozenset[str] = frozenset()) -> list[Piece]:
+    """The parts that make up a rendered text, none of them empty; one with statements is a single part.
+
+    `fixed` are the variables of env that the config spells out. Raises as `render`.
+    """
+    if not is_template(text):
+        return [Piece(text)] if text else []
+    compiled = _compiled(text)
+    parts = compiled.pieces if isinstance(compiled, _Pieces) else [compiled]
+    found = [part if isinstance(part, Piece) else part.piece(context, fixed) for part in parts]
+    _joined(text, (piece.text for piece in found))
+    return [piece for piece in found if piece.text]
+
+
 def prepare(value: Any) -> None:
     """Compiles the templates in `value`, so that processes forked from this one need not."""
     for text in templates_in(value):
@@ -57,10 +85,10 @@ def prepare(value: Any) -> None:
 
 
 @functools.lru_cache(maxsize=4096)
-def _compiled(text: str) -> Callable[[_Context], Any]:
+def _compiled(text: str) -> _Expression | _Pieces | _Program:
     tree = parse(text)
-    pieces = outputs(tree)
-    if pieces is None:
+    found = outputs(tree)
+    if found is None:
         return _Program(text, tree)
     sources = _sources(text)
     sole = sole_expression(tree)
@@ -69,8 +97,8 @@ def _compiled(text: str) -> Callable[[_Context], Any]:
     return _Pieces(
         text,
         [
-            piece.data if isinstance(piece, nodes.TemplateData) else _Expression(next(sources), piece)
-            for piece in pieces
+            Piece(node.data) if isinstance(node, nodes.TemplateData) else _Expression(next(sources), node)
+            for node in found
         ],
     )
 
@@ -80,6 +108,8 @@ class _Expression:
 
     def __init__(self, source: str, node: nodes.Expr) -> None:
         self.source = source
+        self._node = node
+        self._is_quoted = isinstance(node, nodes.Filter) and node.name == "urlencode"
         result = nodes.Assign(nodes.Name("result", "store"), node, lineno=1)
         with _named(source):
             self._template = _compile(nodes.Template([result], lineno=1))
@@ -91,17 +121,20 @@ class _Expression:
                 pass
             return as_data(running.vars["result"])
 
+    def piece(self, context: _Context, fixed: frozenset[str]) -> Piece:
+        return Piece(as_text(self(context)), self.source, is_chosen(self._node, fixed), self._is_quoted)
+
 
 class _Pieces:
     """Texts and expressions in turn; gives a text."""
 
-    def __init__(self, text: str, pieces: list[str | _Expression]) -> None:
+    def __init__(self, text: str, pieces: list[Piece | _Expression]) -> None:
         self._text = text
-        self._pieces = pieces
+        self.pieces = pieces
 
     def __call__(self, context: _Context) -> str:
         return _joined(
-            self._text, (piece if isinstance(piece, str) else as_text(piece(context)) for piece in self._pieces)
+            self._text, (piece.text if isinstance(piece, Piece) else as_text(piece(context)) for piece in self.pieces)
         )
 
 
@@ -110,6 +143,7 @@ class _Program:
 
     def __init__(self, text: str, tree: nodes.Template) -> None:
         self._text = text
+        self._outputs = list(tree.find_all(nodes.Output))
         with _named(text):
             self._template = _compile(tree)
 
@@ -117,6 +151,9 @@ class _Program:
         with _named(self._text):
             running = self._template.new_context({**context, TURNS: [MAX_TURNS]})
             return _joined(self._text, self._template.root_render_func(running))
+
+    def piece(self, context: _Context, fixed: frozenset[str]) -> Piece:
+        return Piece(self(context), self._text, any(is_chosen(node, fixed) for node in self._outputs))
 
 
 @contextlib.contextmanager

@@ -47,6 +47,7 @@ from trigger.worker.report import Failure, Report
 from trigger.worker.subject import Subject
 from trigger.worker.traces import Before
 from trigger.workflows import context, importing
+from trigger.workflows.arguments import arguments
 
 logger = logging.getLogger("trigger.worker")
 
@@ -285,8 +286,8 @@ class Performer:
     def _become(self, attempt: _Attempt, action: RunAction, names: Mapping[str, Any]) -> NoReturn:
         """Turns this process into the program. It gets the input on stdin, whole, as a file that nobody writes to."""
         subject, folder = attempt.subject, self._folder
-        program, *arguments = action.argv
-        argv = [program, *(as_text(render(argument, names)) for argument in arguments)]
+        argv = arguments(action.argv, names, attempt.step.fixed)
+        program = argv[0]
         self._note(argv)
         variables = {name: self._environ[name] for name in KEPT if name in self._environ}
         variables |= names["env"]
