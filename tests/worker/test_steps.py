@@ -313,7 +313,7 @@ def test_secrets_are_masked_in_logs_steps_and_errors(rig: Steps) -> None:
     rig.steps(
         it="""
         - {name: a, run: [sh, -c, 'cat; echo "$KEY"'], env: {KEY: "${KEY}"}}
-        - {name: b, run: [sh, -c, 'echo "{{ input.card }}"; exit 1']}
+        - {name: b, run: [sh, -c, 'echo "$1"; exit 1', sh, "{{ input.card }}"]}
         - {name: c, python: "work:fails"}
         """,
         raises="- {name: c, python: 'work:fails'}",

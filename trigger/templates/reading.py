@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -181,6 +182,8 @@ def _examine(tree: nodes.Template) -> None:
             raise TemplateError(f"is not a valid template: there is no filter {node.name!r}")
         if isinstance(node, nodes.Test) and node.name not in ENVIRONMENT.tests:
             raise TemplateError(f"is not a valid template: there is no test {node.name!r}")
+        if isinstance(node, nodes.Const) and isinstance(node.value, float) and not math.isfinite(node.value):
+            raise TemplateError("is not a valid template: a number in it is too large")
         if isinstance(node, nodes.NSRef) or (
             isinstance(node, nodes.Name) and node.ctx != "load" and node.name in ROOTS
         ):

@@ -8,29 +8,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from jinja2 import TemplateError as JinjaError
 from jinja2 import nodes
 from jinja2.environment import Template
 
 from trigger.errors import TemplateError
+from trigger.templates.limits import limited
 from trigger.templates.reading import is_chosen, is_template, outputs, parse, sole_expression, templates_in
 from trigger.templates.sandbox import ENVIRONMENT, MAX_TEXT, MAX_TURNS, TURNS, as_data, as_text
 
 MAX_SHOWN = 200  # characters of an expression in a message, and of what is wrong with it
-# What evaluating may raise: Jinja2's own errors, and those of Python's operators and methods on data. Anything else,
-# such as the end of a time limit, is not the template's.
-_FAILURES = (
-    JinjaError,
-    ArithmeticError,
-    AttributeError,
-    LookupError,
-    MemoryError,
-    RecursionError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-)
-
 _Context = Mapping[str, Any]
 
 
@@ -40,15 +26,10 @@ def render(value: Any, context: _Context) -> Any:
     A text that is one expression becomes what the expression gives, as JSON data; in any other text null is nothing,
     and what is not text is JSON. `context` maps `input`, `steps`, … to JSON data; the texts in it are data and are
     never looked at as templates. Raises TemplateError, which names the expression, for an undefined name, for
-    whatever else fails in it, and for a result larger than 1 MiB. The time it takes is bounded by the caller.
+    whatever else fails in it, for a result larger than 1 MiB, and for what takes more than MAX_SECONDS to compute.
     """
-    if isinstance(value, str):
-        return _compiled(value)(context) if is_template(value) else value
-    if isinstance(value, Mapping):
-        return {key: render(item, context) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [render(item, context) for item in value]
-    return value
+    with limited():
+        return _rendered(value, context)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,23 +46,34 @@ class Piece:
 
 
 def pieces(text: str, context: _Context, fixed: frozenset[str] = frozenset()) -> list[Piece]:
-    """The parts that make up a rendered text, none of them empty; one with statements is a single part.
+    """The parts that make up a rendered text, one for each expression; a text with statements is a single part.
 
     `fixed` are the variables of env that the config spells out. Raises as `render`.
     """
     if not is_template(text):
-        return [Piece(text)] if text else []
+        return [Piece(text)]
     compiled = _compiled(text)
     parts = compiled.pieces if isinstance(compiled, _Pieces) else [compiled]
-    found = [part if isinstance(part, Piece) else part.piece(context, fixed) for part in parts]
+    with limited():
+        found = [part if isinstance(part, Piece) else part.piece(context, fixed) for part in parts]
     _joined(text, (piece.text for piece in found))
-    return [piece for piece in found if piece.text]
+    return found
 
 
 def prepare(value: Any) -> None:
     """Compiles the templates in `value`, so that processes forked from this one need not."""
     for text in templates_in(value):
         _compiled(text)
+
+
+def _rendered(value: Any, context: _Context) -> Any:
+    if isinstance(value, str):
+        return _compiled(value)(context) if is_template(value) else value
+    if isinstance(value, Mapping):
+        return {key: _rendered(item, context) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rendered(item, context) for item in value]
+    return value
 
 
 @functools.lru_cache(maxsize=4096)
@@ -121,8 +113,12 @@ class _Expression:
                 pass
             return as_data(running.vars["result"])
 
+    def text(self, context: _Context) -> str:
+        with _named(self.source):
+            return as_text(self(context))
+
     def piece(self, context: _Context, fixed: frozenset[str]) -> Piece:
-        return Piece(as_text(self(context)), self.source, is_chosen(self._node, fixed), self._is_quoted)
+        return Piece(self.text(context), self.source, is_chosen(self._node, fixed), self._is_quoted)
 
 
 class _Pieces:
@@ -134,7 +130,7 @@ class _Pieces:
 
     def __call__(self, context: _Context) -> str:
         return _joined(
-            self._text, (piece.text if isinstance(piece, Piece) else as_text(piece(context)) for piece in self.pieces)
+            self._text, (piece.text if isinstance(piece, Piece) else piece.text(context) for piece in self.pieces)
         )
 
 
@@ -158,10 +154,14 @@ class _Program:
 
 @contextlib.contextmanager
 def _named(source: str) -> Iterator[None]:
-    """Turns what fails in the block into a TemplateError that names the expression."""
+    """Turns what fails in the block into a TemplateError that names the expression: the boundary to what is written in
+    templates, of which Jinja2, its filters and Python's operators may raise anything.
+    """
     try:
         yield
-    except _FAILURES as error:
+    except TemplateError:
+        raise  # of a variable of env, which has named it
+    except Exception as error:  # noqa: BLE001
         message = getattr(error, "message", None) or str(error) or type(error).__name__
         raise TemplateError(f"{_shown(source)}: {_shown(str(message))}") from None
 

@@ -26,7 +26,7 @@ from trigger import templates
 from trigger.config.model import MISSING, Config, HttpAction, PythonAction, RunAction, Step
 from trigger.errors import UnexpectedStatus, WorkflowError
 from trigger.lifeline import die_with
-from trigger.templates import TemplateError, as_text, render
+from trigger.templates import TemplateError, render
 from trigger.worker import outcome, processes, report
 from trigger.worker.channel import (
     ALONE,
@@ -267,17 +267,20 @@ class Performer:
         return result
 
     def _request(self, attempt: _Attempt, action: HttpAction, names: Mapping[str, Any]) -> Any:
-        from trigger.workflows.http_action import send  # its client is large; only these steps need it
+        # Its client is large; only these steps need it.
+        from trigger.workflows.http_action import send
+        from trigger.workflows.http_url import HIDDEN, shown, url_of
 
         rendered = dataclasses.replace(
             action,
-            url=as_text(render(action.url, names)),
+            url=url_of(action.url, names, attempt.step.fixed),
             **{key: render(getattr(action, key), names) for key in ("headers", "query", "json", "form", "body")},
         )
-        # Not the headers: they are where credentials are.
-        sent = {key: getattr(rendered, key) for key in ("query", "json", "form", "body")}
+        # Headers, query and what else may hold credentials is not told.
+        sent = {key: getattr(rendered, key) for key in ("json", "form", "body")}
+        sent["query"] = dict.fromkeys(rendered.query, HIDDEN)
         self._note(
-            {"method": action.method, "url": rendered.url}
+            {"method": action.method, "url": shown(rendered.url)}
             | {key: value for key, value in sent.items() if value is not MISSING and value != {}}
         )
         # It ends by itself a moment before it would be told to: then it can say what it has waited for.

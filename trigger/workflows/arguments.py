@@ -19,9 +19,10 @@ def arguments(argv: Sequence[str], context: Mapping[str, Any], fixed: frozenset[
     has_ended = False  # no options are read any more
     for text in argv[1:]:
         parts = pieces(text, context, fixed)
-        if parts and parts[0].is_chosen and parts[0].text.startswith("-") and not has_ended:
+        first = next((part for part in parts if part.text), parts[0])
+        if first.is_chosen and first.text.startswith("-") and not has_ended:
             raise TemplateError(
-                f"{parts[0].source}: its value begins with a dash, so the program may take it for an option: "
+                f"{first.source}: its value begins with a dash, so the program may take it for an option: "
                 "put -- before it, where the program knows that, or give it by env"
             )
         _check_path(parts)
