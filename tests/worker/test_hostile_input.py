@@ -43,6 +43,39 @@ def test_an_option_of_a_callers_fails_the_step_before_it_runs(rig: Steps) -> Non
     assert rig.succeeds("safe", {"b": "--version"}).output == "--version"
 
 
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("x" * 200_000, "argument 1 has 200000 bytes, and the system takes at most 131071 (128 KiB)"),
+        ("a\0b", "U+0000"),
+        ("\ud800", "half of a surrogate pair"),
+    ],
+)
+def test_what_no_program_can_be_given_fails_at_once(rig: Steps, value: str, message: str) -> None:
+    """found.md 29."""
+    rig.steps(
+        it="""
+        - name: a
+          run: [echo, "{{ input.b }}"]
+          retry: {attempts: 3, backoff: 1s}
+        """
+    )
+    rig.start()
+    record = rig.fails("it", {"b": value})
+    assert (record.error or {})["class"] == "ArgumentError"
+    assert message in (record.error or {})["message"]
+    assert step_of(record, "a").attempts == 1
+
+
+def test_arguments_that_are_too_large_together_fail_at_once(rig: Steps) -> None:
+    arguments = ", ".join(["'{{ input.b }}'"] * 80)
+    rig.steps(it=f"- {{name: a, run: [echo, {arguments}], retry: {{attempts: 3, backoff: 1s}}}}")
+    rig.start()
+    record = rig.fails("it", {"b": "x" * 100_000})
+    assert "together larger than the system takes" in (record.error or {})["message"]
+    assert step_of(record, "a").attempts == 1
+
+
 def test_the_record_of_a_request_that_failed_has_no_credentials_of_its_url(rig: Steps) -> None:
     """found.md 26."""
     rig.steps(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import dataclasses
+import errno
 import inspect
 import json
 import logging
@@ -24,7 +25,8 @@ from typing import Any, NoReturn
 
 from trigger import templates
 from trigger.config.model import MISSING, Config, HttpAction, PythonAction, RunAction, Step
-from trigger.errors import UnexpectedStatus, WorkflowError
+from trigger.config.programs import broken_script, on_path
+from trigger.errors import ArgumentError, UnexpectedStatus, WorkflowError
 from trigger.lifeline import die_with
 from trigger.templates import TemplateError, render
 from trigger.worker import outcome, processes, report
@@ -47,7 +49,7 @@ from trigger.worker.report import Failure, Report
 from trigger.worker.subject import Subject
 from trigger.worker.traces import Before
 from trigger.workflows import context, importing
-from trigger.workflows.arguments import arguments
+from trigger.workflows.arguments import arguments, check_sizes
 
 logger = logging.getLogger("trigger.worker")
 
@@ -226,8 +228,9 @@ class Performer:
                     return report.done(self._request(attempt, step.action, names))
                 case RunAction():
                     self._become(attempt, step.action, names)
-        except TemplateError as error:
-            return Report(failure=Failure("TemplateError", f"{error}", kinds=("TemplateError",), again=False))
+        except (TemplateError, ArgumentError) as error:
+            name = type(error).__name__
+            return Report(failure=Failure(name, f"{error}", kinds=(name,), again=False))
         except UnexpectedStatus as error:
             kinds = (*report.as_kinds(type(error)), str(error.status))
             return Report(failure=Failure("UnexpectedStatus", f"{error}", kinds=kinds))
@@ -302,6 +305,7 @@ class Performer:
             "TRIGGER_STEP": attempt.step.name,
             "TRIGGER_ATTEMPT": str(attempt.number),
         }
+        check_sizes(argv, variables)
         given = os.memfd_create("input")
         write_all(given, json.dumps(subject.input).encode())
         os.lseek(given, 0, os.SEEK_SET)
@@ -313,6 +317,12 @@ class Performer:
         try:
             os.chdir(folder / action.cwd if action.cwd else folder)
             os.execvpe(str(folder / program) if "/" in program else program, argv, variables)
-        except (OSError, ValueError) as error:  # a name with a NUL in it is a ValueError
-            why = error.strerror if isinstance(error, OSError) else str(error)
+        except OSError as error:
+            if error.errno == errno.E2BIG:
+                raise ArgumentError(
+                    "the arguments and variables are together larger than the system takes: "
+                    "let the program read the input, which is on its stdin"
+                ) from None
+            path = folder / program if "/" in program else on_path(program, variables.get("PATH", os.defpath))
+            why = (path and broken_script(path)) or error.strerror
             raise WorkflowError(f"the program {program!r} can't be started: {why}") from error

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from trigger.errors import TemplateError
+from trigger.errors import ArgumentError, TemplateError
 from trigger.templates import Piece, pieces
+
+# What Linux takes (MAX_ARG_STRLEN), in bytes, without the NUL at the end.
+MAX_ARGUMENT = 128 * 1024 - 1
 
 
 def arguments(argv: Sequence[str], context: Mapping[str, Any], fixed: frozenset[str]) -> list[str]:
@@ -29,6 +33,24 @@ def arguments(argv: Sequence[str], context: Mapping[str, Any], fixed: frozenset[
         found.append(_joined(parts))
         has_ended = has_ended or text == "--"
     return found
+
+
+def check_sizes(argv: Sequence[str], variables: Mapping[str, str]) -> None:
+    """Raises ArgumentError for an argument or a variable that no program can be given."""
+    named = [(f"argument {index}", text) for index, text in enumerate(argv)]
+    named += [(f"the variable {name}", f"{name}={text}") for name, text in variables.items()]
+    for name, text in named:
+        try:
+            size = len(os.fsencode(text))
+        except UnicodeEncodeError:
+            raise ArgumentError(f"{name} holds half of a surrogate pair, which is no text") from None
+        if "\0" in text:
+            raise ArgumentError(f"{name} holds the character U+0000, which no program can be given")
+        if size > MAX_ARGUMENT:
+            raise ArgumentError(
+                f"{name} has {size} bytes, and the system takes at most {MAX_ARGUMENT} (128 KiB): "
+                "let the program read the input, which is on its stdin"
+            )
 
 
 def _check_path(parts: Sequence[Piece]) -> None:
