@@ -76,6 +76,40 @@ def test_arguments_that_are_too_large_together_fail_at_once(rig: Steps) -> None:
     assert step_of(record, "a").attempts == 1
 
 
+def test_an_output_that_was_too_large_is_marked_and_used_by_no_step(rig: Steps) -> None:
+    """found.md 30."""
+    rig.steps(
+        it="""
+        steps:
+          - {name: a, run: [head, -c, 2000000, /dev/zero]}
+          - {name: b, python: "work:give", with: {status: "{{ steps.a.status }}"}}
+          - {name: c, python: "work:give", with: {value: "{{ steps.a.output.beginning }}"}}
+        on_failure:
+          - {name: d, python: "work:give", with: {all: "{{ steps }}"}}
+        """,
+        last="- {name: a, run: [head, -c, 2000000, /dev/zero]}",
+        alike="""
+        - {name: a, python: "work:give", with: {truncated: true, bytes: 5, beginning: x}}
+        - {name: b, python: "work:give", with: {all: "{{ steps.a }}"}}
+        """,
+    )
+    rig.start()
+    record = rig.fails()
+    assert step_of(record, "a").truncated
+    assert step_of(record, "a").as_json(operator=False)["truncated"] is True
+    assert step_of(record, "b").output == {"status": "succeeded"}
+    message = (step_of(record, "c").error or {})["message"]
+    assert message.startswith("{{ steps.a.output.beginning }}: the output of step a was larger than 1 MiB")
+    assert "the output of step a was larger" in (step_of(record, "d").error or {})["message"]
+    record = rig.succeeds("last")
+    assert record.truncated
+    assert record.output["bytes"] == 2_000_000
+    record = rig.succeeds("alike")
+    assert not record.truncated
+    assert "truncated" not in record.as_json(operator=True)
+    assert not step_of(record, "a").truncated
+
+
 def test_the_record_of_a_request_that_failed_has_no_credentials_of_its_url(rig: Steps) -> None:
     """found.md 26."""
     rig.steps(
