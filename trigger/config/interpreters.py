@@ -57,7 +57,7 @@ _TABLE = {
         """write [node, -e, 'f(process.argv[1])', --, "{{ input.b }}"]""",
     ),
     "php": _Words("s", "r B R E d", "c z", """write [php, -r, 'f($argv[1]);', --, "{{ input.b }}"]"""),
-    "lua luajit": _Words("s", "e l", "", f'{_VARIABLE} os.getenv("B")'),
+    "lua luajit": _Words("s", "e l", "", _STDIN),
     "osascript": _Words("s", "e", "l", """write [osascript, script.scpt, "{{ input.b }}"]"""),
     "powershell pwsh": _Words("*", right=f"{_VARIABLE} $env:B"),
     "powershell+-File pwsh+-File": _Words("s", right=f"{_VARIABLE} $env:B"),
