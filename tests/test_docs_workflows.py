@@ -17,7 +17,7 @@ ENVIRON = {"SHOP_TOKEN": "a-token-of-some-length", "API_KEY": "a-key-of-some-len
 
 
 def test_there_are_snippets() -> None:
-    assert len(SNIPPETS) == 4
+    assert len(SNIPPETS) == 5
 
 
 @pytest.mark.parametrize("text", SNIPPETS, ids=lambda text: text.split()[1])

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from trigger.logs import MAX_LINE, JsonFormatter, TextFormatter
+from trigger.logs import MAX_LINE, JsonFormatter, TextFormatter, escaped
 
 ABOUT = {"uid": "1" * 25, "request": "id-of-nginx", "step": "quote"}
 TRACED = f" uid={'1' * 25} request=id-of-nginx"
@@ -53,6 +53,22 @@ def test_x3_json_is_one_short_line_with_all_fields(text: str) -> None:
     assert {name: entry[name] for name in ABOUT} == ABOUT
     assert entry["error"] == text[:100]
     assert (entry["level"], entry["logger"]) == ("info", "trigger.worker")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "«\u202fBien sûr\u00a0!\u202f»",
+        "👩\u200d💻 👍🏽",
+        "\u0645\u06cc\u200c\u062e\u0648",
+        "日本\u3000語",
+        "Ver\u00adlag",
+    ],
+)
+def test_languages_are_logged_as_they_are_written(text: str) -> None:
+    """found.md 31."""
+    assert TextFormatter().format(record(text)).endswith(f"worker: {text}")
+    assert escaped(f"{text}\x1b[2J\u200b\u202e") == rf"{text}\x1b[2J\u200b\u202e"
 
 
 def test_what_is_about_no_call_ends_with_nothing() -> None:

@@ -6,6 +6,7 @@
     ├── StartError             the service can't start; says why and what to do
     ├── WorkflowError          a workflow could not be run as the config says
     │   ├── TemplateError          a template in it is broken, or uses what is not there
+    │   ├── ArgumentError          a program can't be given an argument or a variable
     │   └── HttpError              the request of an http step can't be made, or did not succeed
     │       ├── ConnectionFailed        also a ConnectionError: no connection, or it broke
     │       ├── AnswerTimeout           also a TimeoutError: no whole answer in time
@@ -93,6 +94,10 @@ class WorkflowError(TriggerError):
 
 class TemplateError(WorkflowError):
     """A template is broken or could not be rendered; the message names the expression."""
+
+
+class ArgumentError(WorkflowError):
+    """A program can't be given an argument or a variable: it is larger than the system takes, or no text of it."""
 
 
 class HttpError(WorkflowError):

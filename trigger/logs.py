@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 import time
 from collections.abc import Mapping
@@ -18,6 +19,13 @@ MAX_LINE = 4_000
 
 # The fields that find a call in all logs. A line of text ends with them, so no text need name them; they are never cut.
 TRACED = ("uid", "request")
+
+
+# Control characters, line separators, what changes the direction of the text around it, what has no width and no use in
+# a language, and half surrogate pairs.
+_STEERING = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\u200b\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
+)
 
 
 class _OneLine(logging.Formatter):
@@ -48,8 +56,8 @@ class TextFormatter(_OneLine):
                 line += f" {name}={fields[name]}"
         if record.exc_info:
             # A traceback keeps its lines, each marked as such: what is raised may quote a caller.
-            return "\n  | ".join(map(_escaped, [line, *self.formatException(record.exc_info).split("\n")]))
-        return _escaped(line)
+            return "\n  | ".join(map(escaped, [line, *self.formatException(record.exc_info).split("\n")]))
+        return escaped(line)
 
 
 class JsonFormatter(_OneLine):
@@ -73,10 +81,18 @@ class _Handler(logging.StreamHandler[TextIO]):
         """There is nothing to do."""
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str, keep: str = "") -> str:
+    """Return the text with escapes for what could steer a terminal or hide in a line, but for the characters `keep`.
+
+    What languages are written with stays: the no-break space of French, the joiners of Persian and of emoji.
+    """
     if text.isprintable():
         return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+    def written(found: re.Match[str]) -> str:
+        return found[0] if found[0] in keep else found[0].encode("unicode_escape").decode()
+
+    return _STEERING.sub(written, text)
 
 
 def configure(form: Literal["text", "json"]) -> None:

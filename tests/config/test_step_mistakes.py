@@ -69,6 +69,8 @@ ONE_STEP = [
     ("{name: a, run: ['true'], cwd: '{{ input }}'}", "steps.0.cwd", "can't be a template"),
     ("{name: a, run: ['true'], when: 'yes'}", "steps.0.when", "must be one expression and nothing else"),
     ("{name: a, run: ['true'], when: 'x {{ input }}'}", "steps.0.when", "must be one expression and nothing else"),
+    ("{name: a, run: ['true'], env: {F: false}, when: '{{ env.F }}'}", "steps.0.when", "is always a text"),
+    ("""{name: a, run: ['true'], when: "{{ 'false' }}"}""", "steps.0.when", "is always a text"),
     ("{name: a, run: ['true'], needs: b}", "steps.0.needs", "must be a list of steps"),
     ("{name: a, run: ['true'], timeout: 0s}", "steps.0.timeout", "from 1s"),
     ("{name: a, run: ['true'], timeout: long}", "steps.0.timeout", "'30s'"),
@@ -454,6 +456,17 @@ def test_programs_and_folders_that_are_not_there_are_told(tmp_path: Path) -> Non
         strict=True,
     ):
         assert expected in message
+
+
+def test_a_script_that_the_system_can_not_start_is_told(tmp_path: Path) -> None:
+    """found.md 29: the system says "No such file" of both."""
+    for name, content in (("windows", b"#!/bin/sh\r\necho\r\n"), ("lost", b"#!/no/such/sh -e\necho\n")):
+        (tmp_path / name).write_bytes(content)
+        (tmp_path / name).chmod(0o755)
+    windows, lost = checked(tmp_path, of_steps("{name: a, run: [./windows]}", "{name: b, run: [./lost]}"))
+    assert (windows.line, windows.column) == (4, 23)
+    assert "has the line ends of Windows (CR LF): save it with LF" in windows.message
+    assert "is a script for /no/such/sh, which is not on this machine" in lost.message
 
 
 def test_programs_that_are_there_are_found(tmp_path: Path) -> None:

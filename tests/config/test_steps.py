@@ -283,7 +283,7 @@ workflows:
     steps:
       - {name: bare, python: "examples.shop:${GREETING}"}
       - {name: args, python: examples.shop:quote, with: {sku: "${KEY}", count: "{{ input.count }}"}}
-      - {name: run, run: [sh, -c, "echo '${KEY:-no key}' {{ input.sku }}", "${file:key}", plain]}
+      - {name: run, run: [sh, -c, "echo '${KEY:-no key}' $1", "${file:key}", "{{ input.sku }}"]}
       - {name: http, http: {method: POST, url: "https://ada:${KEY}@${HOST}/{{ input.sku }}?n=1@2"}}
     on_failure:
       - {name: late, run: [sh, "${KEY}"]}
@@ -303,7 +303,7 @@ modules: {}
     assert {step.name: step.calls for step in steps.steps} == {
         "bare": "examples.shop:${GREETING}",
         "args": "examples.shop:quote(sku, count)",
-        "run": "sh -c 'echo '\"'\"'${KEY}'\"'\"' {{ input.sku }}' '${file:key}' plain",
+        "run": "sh -c 'echo '\"'\"'${KEY}'\"'\"' $1' '${file:key}' '{{ input.sku }}'",
         "http": "POST https://***@${HOST}/{{ input.sku }}?n=1@2",
     }
     late, long = steps.on_failure

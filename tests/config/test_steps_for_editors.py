@@ -84,6 +84,7 @@ ONLY_CHECK = (
     "can't be a template",
     "U+0000",
     "one expression",
+    "is always a text",
     "from 1s",
     "exit code",
     "the name of an exception",

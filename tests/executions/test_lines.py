@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from itertools import pairwise
 
 import pytest
@@ -41,7 +42,10 @@ def test_how_output_was_cut_into_writes_does_not_matter(data: bytes, cuts: list[
 def test_every_line_is_short_and_steers_no_terminal(data: bytes) -> None:
     for line in lines_of(data):
         assert len(line.encode()) <= MAX_LINE
-        assert line.replace("\t", "").isprintable()
+        kinds = {unicodedata.category(character) for character in line.replace("\t", "")}
+        directions = {unicodedata.bidirectional(character) for character in line}
+        assert not kinds & {"Cc", "Cs", "Zl", "Zp"}
+        assert not directions & {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 
 
 @pytest.mark.parametrize(

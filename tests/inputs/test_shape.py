@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import math
+import random
 import re
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 
+from trigger.config.declarations import pattern
 from trigger.config.model import Field, FieldType, Input, Unknown
 from trigger.errors import InvalidParams
 from trigger.inputs import Form, Shape, parse_body, parse_json, parse_query
@@ -362,6 +364,35 @@ def test_datetimes_are_compared_as_moments() -> None:
     assert accepted(field, "2026-01-01T01:00:00+01:00") == "2026-01-01T01:00:00+01:00"
     assert refused(field, "2026-01-01T00:59:59+01:00") == "must be at least 2026-01-01T00:00:00+00:00"
     assert refused(field, "0001-01-01T00:00:00+23:59") == "must be at least 2026-01-01T00:00:00+00:00"
+
+
+PIECES = (
+    *"ab{}[]()|*+?^$.-\\,&~:=!<>#1e ",
+    *("{e}", "{1}", "{1,2}", "{,2}", "{2,}", "{e<=1}", "{1}+", "[^", "[]", "[:alpha:]", "--", "&&", "||", "~~"),
+    *("\\d", "\\w", "\\b", "\\{", "\\}", "\\Z", "\\1", "(?:", "(?=", "(?P<n>", "(?i:", "(?#"),
+)
+
+
+def test_a_pattern_that_the_config_takes_matches_as_python_says() -> None:
+    """found.md 27: the package that gives up after a while reads more into some than Python does."""
+    chosen = random.Random(27)
+    texts = ["", "a", "b", "ab", "aab", "{", "a{", "{e}", "1", "e", "a1", "-", " ", "\\", "[", "&"]
+    taken = 0
+    for _ in range(5_000):
+        written = "".join(chosen.choices(PIECES, k=chosen.randint(1, 5)))
+        try:
+            pattern(written)
+        except ValueError:
+            continue
+        taken += 1
+        what = shape(Field("f", "string", pattern=written))
+        for text in texts:
+            try:
+                is_taken = bool(what.apply({"f": text}, NO_QUERY))
+            except InvalidParams:
+                is_taken = False
+            assert is_taken == bool(re.fullmatch(written, text)), written
+    assert taken > 500
 
 
 def test_c16_a_pattern_that_takes_too_long_is_given_up() -> None:

@@ -207,7 +207,7 @@ def test_a_failed_step_is_found_understood_mended_and_gone_on_with(place: Place)
         ("broken", {"sku": "A1"}, ["sh", "-c", "exit 3", "A1"]),
         ("killed", {"how": {"at": "once"}}, {"how": {"at": "once"}}),
         ("killed", {"how": "x" * 10_000}, {"truncated": True, "bytes": 10_010}),
-        ("refused", {"sku": "A1"}, {"method": "POST", "url": "http://127.0.0.1:9/x?key=A1", "json": {"sku": "A1"}}),
+        ("refused", {"sku": "A1"}, {"method": "POST", "url": "http://127.0.0.1:9/x?***", "json": {"sku": "A1"}}),
     ],
 )
 def test_what_a_step_was_given_is_known_however_it_fails(place: Place, api: str, value: Any, given: Any) -> None:

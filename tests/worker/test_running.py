@@ -71,6 +71,8 @@ def test_an_output_that_is_not_json_fails_saying_so(run: Run) -> None:
 def test_a_large_output_is_cut_with_a_marker(run: Run) -> None:
     record = run("big")
     assert record.status is Status.SUCCEEDED
+    assert record.truncated
+    assert record.as_json(operator=False)["truncated"] is True
     assert record.output["truncated"] is True
     assert record.output["bytes"] > MAX_OUTPUT
 

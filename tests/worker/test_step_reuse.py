@@ -162,7 +162,7 @@ def test_a_process_is_told_of_outputs_whatever_their_size(rig: Steps) -> None:
         - {name: a, python: "work:remembers", with: {}}
         - {name: b, python: "work:give", with: {text: "{{ 'x' * 300000 }}"}}
         - {name: c, python: "work:give", with: {n: "{{ steps.b.output.text | length }}"}}
-        - {name: d, run: [sh, -c, "echo {{ steps.b.output.text | length }} {{ steps.c.output.n }}"]}
+        - {name: d, run: [echo, "{{ steps.b.output.text | length }} {{ steps.c.output.n }}"]}
         - {name: e, python: "work:remembers", with: {said: "{{ steps.d.output }}"}}
         """
     )

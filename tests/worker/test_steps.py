@@ -93,7 +93,10 @@ def test_a_program_gets_the_input_on_stdin_and_a_clean_environment(rig: Steps) -
 @pytest.mark.parametrize(
     ("script", "output"),
     [
-        ("true", None),
+        ("true", ""),
+        ('printf "%s" ""', ""),
+        ("echo", ""),
+        ("echo null", None),
         ("echo hello", "hello"),
         ("printf 'two\\nlines\\n\\n'", "two\nlines"),
         ("echo '[1, 2.5, null]'", [1, 2.5, None]),
@@ -119,7 +122,10 @@ def test_a_program_that_fails_says_with_what(rig: Steps) -> None:
         ends="- {name: one, run: [sh, -c, 'echo said; echo why >&2; exit 3']}",
         shot="- {name: one, run: [sh, -c, 'kill -9 $$']}",
         gone="- {name: one, run: [./gone]}",
+        windows="- {name: one, run: [./windows]}",
     )
+    (rig.folder / "windows").write_bytes(b"#!/bin/sh\r\necho x\r\n")
+    (rig.folder / "windows").chmod(0o755)
     (rig.folder / "gone").write_text("#!/no/such/interpreter\n")
     (rig.folder / "gone").chmod(0o755)
     rig.start()
@@ -127,7 +133,10 @@ def test_a_program_that_fails_says_with_what(rig: Steps) -> None:
     assert record.error == {"class": "ExitStatus", "message": "step one: sh ended with exit status 3", "step": "one"}
     assert [(line.stream, line.text) for line in rig.lines(record.uid)] == [("stdout", "said"), ("stderr", "why")]
     assert (rig.fails("shot").error or {})["message"] == "step one: was killed by SIGKILL"
-    assert "'./gone' can't be started: No such file or directory" in (rig.fails("gone").error or {})["message"]
+    said = (rig.fails("gone").error or {})["message"]
+    assert "'./gone' can't be started" in said
+    assert "is a script for /no/such/interpreter, which is not on this machine" in said
+    assert "has the line ends of Windows (CR LF)" in (rig.fails("windows").error or {})["message"]
 
 
 def test_a_step_that_raises_fails_with_its_reason_and_the_rest_is_skipped(rig: Steps) -> None:
@@ -313,7 +322,7 @@ def test_secrets_are_masked_in_logs_steps_and_errors(rig: Steps) -> None:
     rig.steps(
         it="""
         - {name: a, run: [sh, -c, 'cat; echo "$KEY"'], env: {KEY: "${KEY}"}}
-        - {name: b, run: [sh, -c, 'echo "{{ input.card }}"; exit 1']}
+        - {name: b, run: [sh, -c, 'echo "$1"; exit 1', sh, "{{ input.card }}"]}
         - {name: c, python: "work:fails"}
         """,
         raises="- {name: c, python: 'work:fails'}",
@@ -339,7 +348,7 @@ def test_a_step_ends_with_all_it_has_started(rig: Steps) -> None:
     rig.start()
     record = rig.succeeds()
     assert len((rig.folder / "pids").read_text().split()) == 2
-    assert record.output is None
+    assert record.output == ""
 
 
 def test_a_step_in_python_waits_for_its_threads(rig: Steps) -> None:

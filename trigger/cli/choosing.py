@@ -15,9 +15,9 @@ from redis import Redis
 
 from trigger import executions
 from trigger.cli.common import complain
-from trigger.cli.terminal import safe
 from trigger.errors import ExecutionNotFound, RequestError, UsageError
 from trigger.executions import Status
+from trigger.logs import escaped
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -89,7 +89,7 @@ def named(given: Sequence[str]) -> list[str]:
 
 def unknown(uid: str) -> str:
     """What is said of a uid that leads nowhere."""
-    return f"there is no execution {safe(uid)}, or its record is no longer kept"
+    return f"there is no execution {escaped(uid)}, or its record is no longer kept"
 
 
 @dataclass(slots=True)

@@ -11,10 +11,11 @@ import click
 from trigger import executions
 from trigger.cli.choosing import filters, named, uids, unknown
 from trigger.cli.common import as_json, complain, masked_in, to_look_at
-from trigger.cli.terminal import safe, show_record, table
+from trigger.cli.terminal import show_record, table
 from trigger.config.scalars import DAY, duration
 from trigger.errors import StartError, UsageError
 from trigger.executions import FINAL, Status, log_reading
+from trigger.logs import escaped
 
 # How long one question of `logs -f` waits for more, in seconds; then it asks again.
 FOLLOW_PATIENCE = 10.0
@@ -88,7 +89,7 @@ def logs_(uid: str, until_end: bool, machine: bool) -> None:
         page = log_reading.follow(redis, uid, position, log_reading.MAX_LINES, wait)
         position = page.next
         for line in map(json.dumps, page.as_json()) if machine else page.as_text():
-            click.echo(safe(line, keep="\t"))
+            click.echo(escaped(line, keep="\t"))
 
 
 @click.command("wait")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,6 +14,7 @@ from trigger.executions import FINAL, Record, Status
 from trigger.executions.log_reading import Line
 from trigger.executions.steps import StepRecord
 from trigger.invocation import ours
+from trigger.logs import escaped
 
 # How many characters of a value are shown in a table of steps, how many of an input or output, and how many spans of a
 # timeline.
@@ -42,11 +43,6 @@ def show_record(record: Record, machine: bool, last_lines: Callable[[str], Seque
         click.echo(part)
 
 
-def safe(text: str, keep: Iterable[str] = "") -> str:
-    """The text with what could steer a terminal written as an escape, but for the characters `keep`."""
-    return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text)
-
-
 def _parts(record: Record, last_lines: Callable[[str], Sequence[Line]] | None) -> Iterator[str]:
     yield tabulate(list(_facts(record)), tablefmt="plain", disable_numparse=True)
     if record.steps:
@@ -57,12 +53,12 @@ def _parts(record: Record, last_lines: Callable[[str], Sequence[Line]] | None) -
     failed = record.failed_step
     trace = (failed.traceback if failed else None) or record.traceback
     if trace and record.status is not Status.SUCCEEDED:
-        yield "\n" + safe(trace.rstrip(), keep="\n\t")
+        yield "\n" + escaped(trace.rstrip(), keep="\n\t")
     if record.status in (Status.FAILED, Status.CANCELLED) and last_lines is not None:
         lines = last_lines(failed.name if failed else "")
         if lines:
             of = f" of {failed.name}" if failed else ""
-            yield "\n" + "\n".join([f"the last lines{of}", *(f"  {safe(str(line), keep=chr(9))}" for line in lines)])
+            yield "\n" + "\n".join([f"the last lines{of}", *(f"  {escaped(str(line), keep=chr(9))}" for line in lines)])
     yield "\n" + tabulate(list(_ways_on(record)), tablefmt="plain")
 
 
@@ -99,7 +95,7 @@ def _step(step: StepRecord) -> tuple[str, ...]:
     if step.error:
         said = _cut(_error(step.error), MAX_CELL)
     elif step.because:
-        said = _cut(safe(step.because), MAX_CELL)
+        said = _cut(escaped(step.because), MAX_CELL)
     else:
         said = "" if step.output is None else _json(step.output, MAX_CELL)
     if step.started_at and step.ended_at:
@@ -133,7 +129,7 @@ def _ways_on(record: Record) -> Iterator[tuple[str, str]]:
 
 
 def _error(error: Mapping[str, Any]) -> str:
-    return safe(f"{error.get('class')}: {error.get('message')}")
+    return escaped(f"{error.get('class')}: {error.get('message')}")
 
 
 def _took(ms: int) -> str:
@@ -145,7 +141,7 @@ def _took(ms: int) -> str:
 
 
 def _json(value: Any, length: int) -> str:
-    return _cut(safe(json.dumps(value, ensure_ascii=False)), length)
+    return _cut(escaped(json.dumps(value, ensure_ascii=False)), length)
 
 
 def _cut(text: str, length: int) -> str:
@@ -159,5 +155,5 @@ def _cell(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
-        return safe(" ".join(value))
-    return safe(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+        return escaped(" ".join(value))
+    return escaped(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))

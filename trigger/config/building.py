@@ -59,6 +59,7 @@ def _steps(
                 digest=_digest(given, action, needs[index], own),
                 calls=called(action, raw[index]),
                 line=document.place((*where, index, "name"))[0],
+                fixed=frozenset(variable for variable, text in own.items() if not templates.is_open(text)),
                 **more,
             )
         )

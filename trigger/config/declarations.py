@@ -6,6 +6,7 @@ import datetime
 import itertools
 import re
 import uuid
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, get_args
 
@@ -56,6 +57,9 @@ _FORMS = {
 }
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _DATETIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?([Zz]|[+-]\d\d:\d\d)?", re.ASCII)
+# What matches input, the `regex` package, reads more than `re` into other braces, fuzzy matching, and
+# into "[:" in a class.
+_BRACES_MEANT = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|(?<=.)\{(?:[0-9]+(?:,[0-9]*)?|,[0-9]+)\}", re.DOTALL)
 _FIELD_NAME = re.compile(r"[^\W_]?[\w-]{1,63}")
 
 
@@ -84,11 +88,17 @@ def pattern(text: str) -> str:
     if len(text) > MAX_PATTERN:
         raise ValueError(f"must have at most {MAX_PATTERN} characters")
     try:
-        re.compile(text)
-    except (re.error, OverflowError, RecursionError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # of what is going to mean something else in `re`
+            re.compile(text)
+    except (re.error, OverflowError, RecursionError, Warning) as error:
         # The error may quote a piece of the pattern.
         reason = "" if isinstance(text, Replaced) else f": {error}"
         raise ValueError(f"is not a regular expression{reason}") from None
+    if "{" in _BRACES_MEANT.sub("", text):
+        raise ValueError(r"has a '{' that is no count such as {2,3}: a brace itself is written \{")
+    if any("[:" in found[0][1:] for found in _BRACES_MEANT.finditer(text)):
+        raise ValueError(r"has '[:' between [ and ]: a bracket itself is written \[")
     return str(text)
 
 

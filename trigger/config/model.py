@@ -171,6 +171,8 @@ class Step:
     digest: str = ""  # changes when the step's declaration does
     calls: str = field(default="", compare=False)  # what it calls, for people: with `${NAME}` for what that gave
     line: int = field(default=0, compare=False)  # of its name in the file, counted from 1
+    # The variables of `env` that the config spells out: no caller has a say in them.
+    fixed: frozenset[str] = field(default=frozenset(), repr=False, compare=False)
 
 
 @lru_cache

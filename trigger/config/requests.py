@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from marshmallow import ValidationError
 
+from trigger import templates
 from trigger.config import hints
 from trigger.config.declarations import choice
 from trigger.config.parts import Scalar, Strict, Value, checked, each, loaded, section
@@ -51,7 +52,12 @@ def _url(text: str) -> str:
             raise ValueError("must begin with http:// or https://")
         if not begin or plain[scheme.end() :]:
             _check_host(plain)
-    return template(text)
+    read = template(text)
+    if templates.is_template(read) and templates.parts(read) is None:
+        raise ValueError(
+            "can't hold {% %}, for what comes out of it can't be quoted: write {{ 'one' if input.a else 'other' }}"
+        )
+    return read
 
 
 def _check_host(text: str) -> None:

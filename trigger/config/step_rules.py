@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
@@ -18,6 +19,9 @@ ERROR = ("step", "class", "message")
 STEP = ("output", "status", "error")
 LISTS = ("steps", "on_failure")
 TEMPLATED = ("with", "run", "http", "when", "env")  # keys of a step whose texts may hold templates
+
+# An expression that is just a variable, or just a text.
+_TEXT = re.compile(r"""\{\{-?\s*(?:env\.\w+|env\[['"]\w+['"]\]|'[^']*'|"[^"]*")\s*-?\}\}\s*""")
 
 Path = tuple[Hashable, ...]
 
@@ -101,6 +105,7 @@ class _Rules:
         for path, text in texts(shared, (*self.where, "env")):
             self.check_template(path, text, None)
         for step in self.steps:
+            self.check_condition(step)
             for key in TEMPLATED:
                 for path, text in texts(step.given.get(key), (*step.where, key)):
                     self.check_template(path, text, step)
@@ -145,6 +150,16 @@ class _Rules:
         for needed in graph.values():
             needed.clear()
         return list(graph)
+
+    def check_condition(self, step: _Step) -> None:
+        """Report a condition that is a text whatever the execution is about: even 'false' would be true."""
+        condition = step.given.get("when")
+        if isinstance(condition, str) and _TEXT.fullmatch(condition):
+            self.report(
+                (*step.where, "when"),
+                "is always a text, and every text but the empty one counts as true, 'false' too: "
+                "compare it, as in {{ env.FLAG == 'true' }}",
+            )
 
     def check_template(self, where: Path, text: str, step: _Step | None) -> None:
         """Report what a template uses that will not be there; `step` None: it is in the workflow's own env."""

@@ -10,6 +10,7 @@ from marshmallow import ValidationError
 
 from trigger import templates
 from trigger.config import hints
+from trigger.config.interpreters import PROGRAM, misread, misused
 from trigger.config.model import StepRetry
 from trigger.config.names import REFERENCE_FORM, reference, step, variable
 from trigger.config.parts import Partial, Scalar, Strict, Value, checked, each, loaded, many, section
@@ -90,7 +91,10 @@ def _argv(value: Any) -> list[str]:
     if not found[0]:
         raise ValidationError({0: ["is empty: it must name a program"]})
     if templates.is_template(value[0]):
-        raise ValidationError({0: ["the program can't be a template: what a caller sends must not say what is run"]})
+        raise ValidationError({0: [PROGRAM]})
+    wrong = misread(found)
+    if wrong:
+        raise ValidationError({index: [message] for index, message in wrong.items()}, valid_data=found)
     return found
 
 
@@ -140,7 +144,15 @@ def _needs(value: Any) -> list[str]:
     return needed
 
 
-ENVIRONMENT = Partial(each(lambda _, value: _VARIABLE.deserialize(value), variable))
+def _variable(name: str, value: Any) -> str:
+    text: str = _VARIABLE.deserialize(value)
+    wrong = misused(name, text)
+    if wrong:
+        raise ValidationError(wrong)
+    return text
+
+
+ENVIRONMENT = Partial(each(_variable, variable))
 
 _RETRY = Strict.from_dict(
     {

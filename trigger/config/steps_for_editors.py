@@ -93,7 +93,7 @@ def _http() -> Schema:
     schema = mapping(
         {
             "method": {"anyOf": [{"enum": list(METHODS)}, REFERENCE], "default": "GET"},
-            "url": {"type": "string", "pattern": r"^[Hh][Tt][Tt][Pp][Ss]?://|^\{\{|^\{%|\$\{"},
+            "url": {"type": "string", "pattern": r"^[Hh][Tt][Tt][Pp][Ss]?://|^\{\{|\$\{"},
             "headers": {"type": "object", "additionalProperties": TEXT},
             "query": _PAIRS,
             "json": {"description": "The body, as JSON"},

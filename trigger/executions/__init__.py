@@ -31,7 +31,7 @@ from trigger.executions.listing import Page, collect, every, page, recent
 from trigger.executions.lua import CANCELLED_ERROR, CLOCK, ENDING, FINAL_WORDS
 from trigger.executions.query import LIMIT, MAX_LIMIT, Query
 from trigger.executions.reading import Breaker, unless_away
-from trigger.executions.record import Origin, Record, api_of, origin, read, stats, statuses
+from trigger.executions.record import CUT, Origin, Record, api_of, origin, read, stats, statuses
 from trigger.executions.retention import Retention
 from trigger.executions.status import FINAL, OF_RQ, Status
 from trigger.executions.steps import Plan, Resumed, StepRecord, states_of, stored_in
@@ -44,6 +44,7 @@ __all__ = [
     "API_INDEX",
     "CANCELLED_ERROR",
     "CLOCK",
+    "CUT",
     "COUNTING",
     "FAILED_INDEX",
     "FINAL",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from trigger.inputs.masking import MASK, MIN_SECRET_LENGTH
+from trigger.logs import escaped
 
 # The longest line a log holds, in bytes of UTF-8. A longer one becomes several, of which all but the last end in MORE.
 MAX_LINE = 8 * 1024
@@ -80,13 +81,7 @@ def shown(lines: list[bytes], secrets: Secrets) -> Iterator[list[str]]:
     plain = text.replace("\n", "").isprintable()
     for line in text.split("\n"):
         line = line.removesuffix("\r")
-        yield _cut(line if plain else _escaped(line))
-
-
-def _escaped(line: str) -> str:
-    if line.isprintable():
-        return line
-    return "".join(c if c.isprintable() or c == "\t" else c.encode("unicode_escape").decode() for c in line)
+        yield _cut(line if plain else escaped(line, keep="\t"))
 
 
 def _cut(line: str) -> list[str]:

@@ -30,6 +30,11 @@ T = TypeVar("T")
 UNREADABLE: Mapping[str, Any] = {"unreadable": True}
 
 
+# What is written before the marker for an output that was too large. JSON of ours begins with no blank, so an output
+# that only looks like a marker is none.
+CUT = " "
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """What can be read about one execution. Times are RFC 3339 in UTC; None where not reached yet."""
@@ -54,6 +59,7 @@ class Record:
     resumed_from: str | None  # the uid of the execution that this one goes on with
     steps: tuple[StepRecord, ...]
     timeline: tuple[Span, ...]
+    truncated: bool = False  # the output was too large: `output` has its size and its beginning
 
     @property
     def failed_step(self) -> StepRecord | None:
@@ -85,6 +91,7 @@ class Record:
             "error": error,
             "steps": [step.as_json(operator=operator) for step in self.steps],
             "timeline": [span.as_json() for span in self.timeline],
+            **({"truncated": True} if self.truncated else {}),
             **({"debug": True} if self.debug else {}),
             **({"rerun_of": self.rerun_of} if self.rerun_of else {}),
             **({"resumed_from": self.resumed_from} if self.resumed_from else {}),
@@ -192,6 +199,7 @@ def _record(
     whole = Whole(status, created_at, ended_at, error, bool(resumed_from))
     if steps:
         whole = replace(whole, secrets={*masked, *secret_values(input_, secrets)})
+    output, truncated = _output(result.get(b"return_value")) if status is Status.SUCCEEDED else (None, False)
     attempt, started_at = fields.get(b"attempt", b""), rq_time(fields.get(b"started_at"))
     shown = step_records(steps, whole) if steps else ()
     return Record(
@@ -207,7 +215,8 @@ def _record(
         caller=None if (caller := meta.get("caller")) is None else str(caller),
         request_id=request_id(meta, uid),
         input=mask(input_, secrets),
-        output=_output(result.get(b"return_value")) if status is Status.SUCCEEDED else None,
+        output=output,
+        truncated=truncated,
         error=error if status is not Status.SUCCEEDED else None,
         traceback=_readable(_traceback, result.get(b"exc_string")) if status is not Status.SUCCEEDED else None,
         debug=bool(meta.get("debug")),
@@ -246,9 +255,14 @@ def _object(text: bytes) -> dict[str, Any]:
     return value
 
 
-def _output(stored: bytes | None) -> Any:
-    found = _readable(lambda text: (json.loads(b64decode(text)),), stored)
-    return found[0] if found else UNREADABLE if stored else None
+def _output(stored: bytes | None) -> tuple[Any, bool]:
+    """An output, and whether it is the marker that stands for one that was too large."""
+
+    def read(text: bytes) -> tuple[Any, bool]:
+        written = b64decode(text)
+        return json.loads(written), written.startswith(CUT.encode())
+
+    return _readable(read, stored) or (UNREADABLE if stored else None, False)
 
 
 def _traceback(stored: bytes) -> str:

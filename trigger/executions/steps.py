@@ -78,6 +78,7 @@ class StepRecord:
     traceback: str | None = None
     because: str | None = None  # why it was skipped, cancelled or not run again
     on_failure: bool = False  # runs only after the workflow has failed
+    truncated: bool = False  # its output was too large: `output` has its size and its beginning
     input: Any = None  # what one that failed was given, where that is not the execution's input
 
     def as_json(self, *, operator: bool) -> dict[str, Any]:
@@ -95,6 +96,7 @@ class StepRecord:
             "output": self.output,
             "error": error,
             "because": self.because,
+            **({"truncated": True} if self.truncated else {}),
             **({"on_failure": True} if self.on_failure else {}),
             **({"input": self.input} if operator and self.input is not None else {}),
         }
@@ -226,6 +228,7 @@ def _begun(name: str, state: Mapping[str, Any], kind: str | None, whole: Whole, 
         traceback=hide(trace) if isinstance(trace, str) else None,
         because=hide(because),
         on_failure=late,
+        truncated=state.get("truncated") is True,
         input=hide(state.get("input")),
     )
 

@@ -282,7 +282,7 @@ _STEP = _object(
         "error": _or_null(_ERROR),
         "because": _or_null(_TEXT),
     },
-    {"on_failure": {"type": "boolean"}, "input": {}},
+    {"truncated": {"type": "boolean"}, "on_failure": {"type": "boolean"}, "input": {}},
 )
 _SPAN = _object(
     {
@@ -301,7 +301,7 @@ _RECORD = _object(
         "steps": {"type": "array", "items": _STEP},
         "timeline": {"type": "array", "items": _SPAN},
     },
-    {"debug": {"type": "boolean"}, **_ORIGINS},
+    {"truncated": {"type": "boolean"}, "debug": {"type": "boolean"}, **_ORIGINS},
 )
 
 

@@ -4,21 +4,35 @@
 """
 
 from trigger.errors import TemplateError
-from trigger.templates.reading import ROOTS, References, check, is_expression, is_template, literal, names
-from trigger.templates.rendering import prepare, render
+from trigger.templates.reading import (
+    ROOTS,
+    References,
+    check,
+    is_expression,
+    is_open,
+    is_template,
+    literal,
+    names,
+    parts,
+)
+from trigger.templates.rendering import Piece, pieces, prepare, render
 from trigger.templates.sandbox import MAX_TEXT, as_text
 
 __all__ = [
     "MAX_TEXT",
     "ROOTS",
+    "Piece",
     "References",
     "TemplateError",
     "as_text",
     "check",
     "is_expression",
+    "is_open",
     "is_template",
     "literal",
     "names",
+    "parts",
+    "pieces",
     "prepare",
     "render",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -54,6 +55,14 @@ def is_expression(text: str) -> bool:
         return False
 
 
+def is_open(text: str) -> bool:
+    """Whether a text holds a template that uses anything; False for one that only spells characters, or is broken."""
+    try:
+        return is_template(text) and bool(_paths(text))
+    except TemplateError:
+        return False
+
+
 def literal(text: str) -> str:
     """A template whose result is `text` itself, whatever it holds; it may stand between pieces of other templates."""
     return _BRACE.sub(lambda braces: '{{ "' + braces[0] + '" }}', text)
@@ -68,6 +77,17 @@ def check(value: Any) -> list[str]:
         except TemplateError as error:
             found.append(str(error))
     return found
+
+
+def parts(text: str) -> list[str | None] | None:
+    """The texts that a template spells, with None for each expression between them; None when it has statements.
+
+    Raises TemplateError where `check` finds something.
+    """
+    found = outputs(_parsed(text))
+    if found is None:
+        return None
+    return [node.data if isinstance(node, nodes.TemplateData) else None for node in found]
 
 
 def names(value: Any) -> References:
@@ -102,6 +122,18 @@ def parse(text: str) -> nodes.Template:
 def _parsed(text: str) -> nodes.Template:
     """As `parse`, for those that only look at the tree: compiling may change it."""
     return parse(text)
+
+
+def is_chosen(node: nodes.Node, fixed: frozenset[str]) -> bool:
+    """Whether a caller may have a say in what an expression gives, by the input or by what a step made of it.
+
+    Not in what the config spells out, be it one of several texts; nor in the variables of env that are `fixed`.
+    """
+    path = _path(node)
+    if path is not None:
+        return not (path[0] == "env" and len(path) > 1 and path[1] in fixed)
+    children = (node.expr1, node.expr2) if isinstance(node, nodes.CondExpr) else node.iter_child_nodes()
+    return any(is_chosen(child, fixed) for child in children if child is not None)
 
 
 def outputs(tree: nodes.Template) -> list[nodes.Expr] | None:
@@ -150,6 +182,8 @@ def _examine(tree: nodes.Template) -> None:
             raise TemplateError(f"is not a valid template: there is no filter {node.name!r}")
         if isinstance(node, nodes.Test) and node.name not in ENVIRONMENT.tests:
             raise TemplateError(f"is not a valid template: there is no test {node.name!r}")
+        if isinstance(node, nodes.Const) and isinstance(node.value, float) and not math.isfinite(node.value):
+            raise TemplateError("is not a valid template: a number in it is too large")
         if isinstance(node, nodes.NSRef) or (
             isinstance(node, nodes.Name) and node.ctx != "load" and node.name in ROOTS
         ):

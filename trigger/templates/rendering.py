@@ -4,32 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from jinja2 import TemplateError as JinjaError
 from jinja2 import nodes
 from jinja2.environment import Template
 
 from trigger.errors import TemplateError
-from trigger.templates.reading import is_template, outputs, parse, sole_expression, templates_in
+from trigger.templates.limits import limited
+from trigger.templates.reading import is_chosen, is_template, outputs, parse, sole_expression, templates_in
 from trigger.templates.sandbox import ENVIRONMENT, MAX_TEXT, MAX_TURNS, TURNS, as_data, as_text
 
 MAX_SHOWN = 200  # characters of an expression in a message, and of what is wrong with it
-# What evaluating may raise: Jinja2's own errors, and those of Python's operators and methods on data. Anything else,
-# such as the end of a time limit, is not the template's.
-_FAILURES = (
-    JinjaError,
-    ArithmeticError,
-    AttributeError,
-    LookupError,
-    MemoryError,
-    RecursionError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-)
-
 _Context = Mapping[str, Any]
 
 
@@ -39,15 +26,38 @@ def render(value: Any, context: _Context) -> Any:
     A text that is one expression becomes what the expression gives, as JSON data; in any other text null is nothing,
     and what is not text is JSON. `context` maps `input`, `steps`, … to JSON data; the texts in it are data and are
     never looked at as templates. Raises TemplateError, which names the expression, for an undefined name, for
-    whatever else fails in it, and for a result larger than 1 MiB. The time it takes is bounded by the caller.
+    whatever else fails in it, for a result larger than 1 MiB, and for what takes more than MAX_SECONDS to compute.
     """
-    if isinstance(value, str):
-        return _compiled(value)(context) if is_template(value) else value
-    if isinstance(value, Mapping):
-        return {key: render(item, context) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [render(item, context) for item in value]
-    return value
+    with limited():
+        return _rendered(value, context)
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A part of a rendered text: `source` is its expression, or "" where the template spells it.
+
+    `is_chosen`: a caller may have a say in it. `is_quoted`: the last thing its expression does is `urlencode`.
+    """
+
+    text: str
+    source: str = ""
+    is_chosen: bool = False
+    is_quoted: bool = False
+
+
+def pieces(text: str, context: _Context, fixed: frozenset[str] = frozenset()) -> list[Piece]:
+    """The parts that make up a rendered text, one for each expression; a text with statements is a single part.
+
+    `fixed` are the variables of env that the config spells out. Raises as `render`.
+    """
+    if not is_template(text):
+        return [Piece(text)]
+    compiled = _compiled(text)
+    parts = compiled.pieces if isinstance(compiled, _Pieces) else [compiled]
+    with limited():
+        found = [part if isinstance(part, Piece) else part.piece(context, fixed) for part in parts]
+    _joined(text, (piece.text for piece in found))
+    return found
 
 
 def prepare(value: Any) -> None:
@@ -56,11 +66,21 @@ def prepare(value: Any) -> None:
         _compiled(text)
 
 
+def _rendered(value: Any, context: _Context) -> Any:
+    if isinstance(value, str):
+        return _compiled(value)(context) if is_template(value) else value
+    if isinstance(value, Mapping):
+        return {key: _rendered(item, context) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rendered(item, context) for item in value]
+    return value
+
+
 @functools.lru_cache(maxsize=4096)
-def _compiled(text: str) -> Callable[[_Context], Any]:
+def _compiled(text: str) -> _Expression | _Pieces | _Program:
     tree = parse(text)
-    pieces = outputs(tree)
-    if pieces is None:
+    found = outputs(tree)
+    if found is None:
         return _Program(text, tree)
     sources = _sources(text)
     sole = sole_expression(tree)
@@ -69,8 +89,8 @@ def _compiled(text: str) -> Callable[[_Context], Any]:
     return _Pieces(
         text,
         [
-            piece.data if isinstance(piece, nodes.TemplateData) else _Expression(next(sources), piece)
-            for piece in pieces
+            Piece(node.data) if isinstance(node, nodes.TemplateData) else _Expression(next(sources), node)
+            for node in found
         ],
     )
 
@@ -80,6 +100,8 @@ class _Expression:
 
     def __init__(self, source: str, node: nodes.Expr) -> None:
         self.source = source
+        self._node = node
+        self._is_quoted = isinstance(node, nodes.Filter) and node.name == "urlencode"
         result = nodes.Assign(nodes.Name("result", "store"), node, lineno=1)
         with _named(source):
             self._template = _compile(nodes.Template([result], lineno=1))
@@ -91,17 +113,24 @@ class _Expression:
                 pass
             return as_data(running.vars["result"])
 
+    def text(self, context: _Context) -> str:
+        with _named(self.source):
+            return as_text(self(context))
+
+    def piece(self, context: _Context, fixed: frozenset[str]) -> Piece:
+        return Piece(self.text(context), self.source, is_chosen(self._node, fixed), self._is_quoted)
+
 
 class _Pieces:
     """Texts and expressions in turn; gives a text."""
 
-    def __init__(self, text: str, pieces: list[str | _Expression]) -> None:
+    def __init__(self, text: str, pieces: list[Piece | _Expression]) -> None:
         self._text = text
-        self._pieces = pieces
+        self.pieces = pieces
 
     def __call__(self, context: _Context) -> str:
         return _joined(
-            self._text, (piece if isinstance(piece, str) else as_text(piece(context)) for piece in self._pieces)
+            self._text, (piece.text if isinstance(piece, Piece) else piece.text(context) for piece in self.pieces)
         )
 
 
@@ -110,6 +139,7 @@ class _Program:
 
     def __init__(self, text: str, tree: nodes.Template) -> None:
         self._text = text
+        self._outputs = list(tree.find_all(nodes.Output))
         with _named(text):
             self._template = _compile(tree)
 
@@ -118,13 +148,20 @@ class _Program:
             running = self._template.new_context({**context, TURNS: [MAX_TURNS]})
             return _joined(self._text, self._template.root_render_func(running))
 
+    def piece(self, context: _Context, fixed: frozenset[str]) -> Piece:
+        return Piece(self(context), self._text, any(is_chosen(node, fixed) for node in self._outputs))
+
 
 @contextlib.contextmanager
 def _named(source: str) -> Iterator[None]:
-    """Turns what fails in the block into a TemplateError that names the expression."""
+    """Turns what fails in the block into a TemplateError that names the expression: the boundary to what is written in
+    templates, of which Jinja2, its filters and Python's operators may raise anything.
+    """
     try:
         yield
-    except _FAILURES as error:
+    except TemplateError:
+        raise  # of a variable of env, which has named it
+    except Exception as error:  # noqa: BLE001
         message = getattr(error, "message", None) or str(error) or type(error).__name__
         raise TemplateError(f"{_shown(source)}: {_shown(str(message))}") from None
 

@@ -28,9 +28,13 @@ COUNTED = " counted"  # the filter that every loop's values go through
 
 # The filters and methods of texts that make little of much, or as much.
 _FILTERS = (
-    "abs capitalize count d default dictsort filesizeformat first float groupby int items last length list lower map "
-    "max min reject rejectattr reverse select selectattr sort sum title trim truncate unique upper urlencode "
-    "wordcount wordwrap"
+    "abs capitalize count d default dictsort first float groupby items last length list lower max min reject "
+    "rejectattr reverse select selectattr sort title trim unique upper urlencode"
+)
+# Tests that ask about data.
+_TESTS = (
+    "!= < <= == > >= boolean defined divisibleby eq equalto even false float ge greaterthan gt in integer iterable le "
+    "lessthan lower lt mapping ne none number odd sequence string true undefined upper"
 )
 _TEXT_METHODS = (
     "capitalize casefold count endswith find index isalnum isalpha isascii isdecimal isdigit isidentifier islower "
@@ -61,11 +65,12 @@ class _Undefined(StrictUndefined):
 class Sandbox(ImmutableSandboxedEnvironment):
     """Jinja2 with the data's view of data: an object's attributes are its keys, a text's are harmless methods."""
 
-    intercepted_binops = frozenset({"*", "**", "%"})
+    intercepted_binops = frozenset({"+", "*", "**", "%"})
 
     def __init__(self) -> None:
         super().__init__(undefined=_Undefined, finalize=as_text, keep_trailing_newline=True, cache_size=0)
         self.filters = {name: self.filters[name] for name in _FILTERS.split()} | _OWN_FILTERS | {COUNTED: _counted}
+        self.tests = {name: self.tests[name] for name in _TESTS.split()}
         self.globals = {name: self.globals[name] for name in ("range", "dict")}
 
     def getattr(self, obj: Any, attribute: str) -> Any:
@@ -129,7 +134,11 @@ class _Copy:
         self.left -= len(value) if isinstance(value, str) else 1
         if self.left < 0:
             raise _too_large()
-        if value is None or isinstance(value, bool | int):
+        if value is None or isinstance(value, bool):
+            return value
+        if isinstance(value, int):
+            if value.bit_length() > MAX_BITS:
+                raise OverflowError("the result is too large a number")
             return value
         if isinstance(value, str):
             return str(value)
@@ -154,6 +163,12 @@ class _Copy:
 
 def _too_large() -> OverflowError:
     return OverflowError("the result is larger than 1 MiB")
+
+
+def _bound_sum(left: Any, right: Any) -> None:
+    for kind, most in ((str, MAX_TEXT), (list, MAX_ITEMS)):
+        if isinstance(left, kind) and isinstance(right, kind) and len(left) + len(right) > most:
+            raise _too_large()
 
 
 def _bound_product(left: Any, right: Any) -> None:
@@ -215,6 +230,41 @@ def _round(value: float, precision: int = 0, method: Any = "common") -> float:
     return filters.do_round(value, precision, method)
 
 
+def _int(value: Any, default: Any = 0, base: int = 10) -> Any:
+    """Jinja2's own, of texts that are no longer than a number may be."""
+    if isinstance(value, str) and len(value) > MAX_BITS:
+        raise OverflowError("the text is too long for a number")
+    return filters.do_int(value, default, base)
+
+
+def _sum(value: Iterable[Any], attribute: str | int | None = None, start: Any = 0) -> Any:
+    """The sum of numbers: lists added up would be copied again and again."""
+    for item in value if attribute is None else map(filters.make_attrgetter(ENVIRONMENT, attribute), value):
+        if not isinstance(item, int | float) or not isinstance(start, int | float):
+            raise TypeError("sum adds numbers")
+        start += item
+    return start
+
+
+@pass_context
+def _map(context: Context, value: Iterable[Any], *args: Any, **options: Any) -> Iterator[Any]:
+    """Jinja2's own; what its filter makes of all items together is bounded."""
+    left = MAX_TEXT
+    for item in filters.sync_do_map(context, value, *args, **options):
+        if args and isinstance(item, str | list | tuple | dict):
+            left -= len(item)
+        if left < 0:
+            raise _too_large()
+        yield item
+
+
+def _truncate(text: Any, length: int = 255, killwords: bool = False, end: str = "...", leeway: int = 0) -> str:
+    """Jinja2's own, which wants room for the end."""
+    if length < len(end):
+        raise ValueError(f"truncate takes a length of at least that of its end, {len(end)}")
+    return filters.do_truncate(ENVIRONMENT, as_text(text), length, killwords, end, leeway)
+
+
 @pass_context
 def _counted(context: Context, values: Iterable[Any]) -> Iterator[Any]:
     """The values of a loop, as long as the template has turns left."""
@@ -231,14 +281,23 @@ def _to_json(value: Any) -> str:
     return json.dumps(as_data(value), ensure_ascii=False)
 
 
-_BOUNDS: Mapping[str, Callable[[Any, Any], None]] = {"*": _bound_product, "**": _bound_power, "%": _bound_format}
+_BOUNDS: Mapping[str, Callable[[Any, Any], None]] = {
+    "+": _bound_sum,
+    "*": _bound_product,
+    "**": _bound_power,
+    "%": _bound_format,
+}
 _OWN_METHODS: Mapping[str, Callable[..., str]] = {"replace": _replace, "join": _join_method}
 _OWN_FILTERS: dict[str, Callable[..., Any]] = {
     "format": _format,
+    "int": _int,
     "join": _join,
+    "map": _map,
     "replace": _replace,
     "round": _round,
     "string": as_text,
+    "sum": _sum,
     "tojson": _to_json,
+    "truncate": _truncate,
 }
 ENVIRONMENT = Sandbox()

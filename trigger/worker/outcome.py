@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from trigger.config.model import Retry
+from trigger.executions import CUT
 from trigger.inputs.masking import hidden
 
 # Longest output, error message and traceback that a record keeps, in bytes and characters.
@@ -40,17 +41,18 @@ class Outcome:
     pause: float = 0.0
 
 
-def succeeded(output: Any, secrets: Iterable[str] = ()) -> Outcome:
+def succeeded(output: Any, secrets: Iterable[str] = (), *, is_cut: bool = False) -> Outcome:
     """The outcome of a workflow that returned `output`; failed if that is not JSON.
 
-    An output of more than MAX_OUTPUT bytes is replaced by a marker with its size and its beginning.
+    An output of more than MAX_OUTPUT bytes is replaced by a marker with its size and its beginning; `is_cut`: it is one
+    already, of its last step.
     """
     try:
         text = json.dumps(output, allow_nan=False)
         text.encode()
     except (TypeError, ValueError, RecursionError) as error:
         return failed("OutputError", f"The workflow's output is not JSON: {error}", secrets=secrets)
-    return succeeded_with(text, secrets)
+    return succeeded_with(CUT + text if is_cut else text, secrets)
 
 
 def succeeded_with(text: str, secrets: Iterable[str] = ()) -> Outcome:
@@ -108,7 +110,7 @@ def tried_again(result: Outcome, retry: Retry | None, failures: int) -> Outcome:
 
 def truncated(size: int, beginning: str) -> str:
     """The marker, as JSON text, that stands for an output of so many bytes, which are too many to be kept."""
-    return json.dumps({"truncated": True, "bytes": size, "beginning": beginning})
+    return CUT + json.dumps({"truncated": True, "bytes": size, "beginning": beginning})
 
 
 def shortened(trace: str, more: int = 0) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import dataclasses
+import errno
 import inspect
 import json
 import logging
@@ -24,9 +25,10 @@ from typing import Any, NoReturn
 
 from trigger import templates
 from trigger.config.model import MISSING, Config, HttpAction, PythonAction, RunAction, Step
-from trigger.errors import UnexpectedStatus, WorkflowError
+from trigger.config.programs import broken_script, on_path
+from trigger.errors import ArgumentError, UnexpectedStatus, WorkflowError
 from trigger.lifeline import die_with
-from trigger.templates import TemplateError, as_text, render
+from trigger.templates import TemplateError, render
 from trigger.worker import outcome, processes, report
 from trigger.worker.channel import (
     ALONE,
@@ -47,6 +49,7 @@ from trigger.worker.report import Failure, Report
 from trigger.worker.subject import Subject
 from trigger.worker.traces import Before
 from trigger.workflows import context, importing
+from trigger.workflows.arguments import arguments, check_sizes
 
 logger = logging.getLogger("trigger.worker")
 
@@ -225,8 +228,9 @@ class Performer:
                     return report.done(self._request(attempt, step.action, names))
                 case RunAction():
                     self._become(attempt, step.action, names)
-        except TemplateError as error:
-            return Report(failure=Failure("TemplateError", f"{error}", kinds=("TemplateError",), again=False))
+        except (TemplateError, ArgumentError) as error:
+            name = type(error).__name__
+            return Report(failure=Failure(name, f"{error}", kinds=(name,), again=False))
         except UnexpectedStatus as error:
             kinds = (*report.as_kinds(type(error)), str(error.status))
             return Report(failure=Failure("UnexpectedStatus", f"{error}", kinds=kinds))
@@ -266,17 +270,20 @@ class Performer:
         return result
 
     def _request(self, attempt: _Attempt, action: HttpAction, names: Mapping[str, Any]) -> Any:
-        from trigger.workflows.http_action import send  # its client is large; only these steps need it
+        # Its client is large; only these steps need it.
+        from trigger.workflows.http_action import send
+        from trigger.workflows.http_url import HIDDEN, shown, url_of
 
         rendered = dataclasses.replace(
             action,
-            url=as_text(render(action.url, names)),
+            url=url_of(action.url, names, attempt.step.fixed),
             **{key: render(getattr(action, key), names) for key in ("headers", "query", "json", "form", "body")},
         )
-        # Not the headers: they are where credentials are.
-        sent = {key: getattr(rendered, key) for key in ("query", "json", "form", "body")}
+        # Headers, query and what else may hold credentials is not told.
+        sent = {key: getattr(rendered, key) for key in ("json", "form", "body")}
+        sent["query"] = dict.fromkeys(rendered.query, HIDDEN)
         self._note(
-            {"method": action.method, "url": rendered.url}
+            {"method": action.method, "url": shown(rendered.url)}
             | {key: value for key, value in sent.items() if value is not MISSING and value != {}}
         )
         # It ends by itself a moment before it would be told to: then it can say what it has waited for.
@@ -285,8 +292,8 @@ class Performer:
     def _become(self, attempt: _Attempt, action: RunAction, names: Mapping[str, Any]) -> NoReturn:
         """Turns this process into the program. It gets the input on stdin, whole, as a file that nobody writes to."""
         subject, folder = attempt.subject, self._folder
-        program, *arguments = action.argv
-        argv = [program, *(as_text(render(argument, names)) for argument in arguments)]
+        argv = arguments(action.argv, names, attempt.step.fixed)
+        program = argv[0]
         self._note(argv)
         variables = {name: self._environ[name] for name in KEPT if name in self._environ}
         variables |= names["env"]
@@ -298,6 +305,7 @@ class Performer:
             "TRIGGER_STEP": attempt.step.name,
             "TRIGGER_ATTEMPT": str(attempt.number),
         }
+        check_sizes(argv, variables)
         given = os.memfd_create("input")
         write_all(given, json.dumps(subject.input).encode())
         os.lseek(given, 0, os.SEEK_SET)
@@ -309,6 +317,12 @@ class Performer:
         try:
             os.chdir(folder / action.cwd if action.cwd else folder)
             os.execvpe(str(folder / program) if "/" in program else program, argv, variables)
-        except (OSError, ValueError) as error:  # a name with a NUL in it is a ValueError
-            why = error.strerror if isinstance(error, OSError) else str(error)
+        except OSError as error:
+            if error.errno == errno.E2BIG:
+                raise ArgumentError(
+                    "the arguments and variables are together larger than the system takes: "
+                    "let the program read the input, which is on its stdin"
+                ) from None
+            path = folder / program if "/" in program else on_path(program, variables.get("PATH", os.defpath))
+            why = (path and broken_script(path)) or error.strerror
             raise WorkflowError(f"the program {program!r} can't be started: {why}") from error

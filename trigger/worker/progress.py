@@ -1,9 +1,9 @@
 """How far an execution has come: the state of each of its steps, and which may begin.
 
 Nothing here waits, forks or asks Redis. A state is what executions.steps describes: `status`, `attempts`, times,
-`output`, `error`, and of one that failed `input`, what it was given; and for going on, `digest` (the step's, see
-config), `failures` (attempts that failed, since the whole was last tried), `due` (when a retrying one goes on, in ms by
-Redis' clock) and `round` (how often the whole had failed before).
+`output`, `truncated`, `error`, and of one that failed `input`, what it was given; and for going on, `digest` (the
+step's, see config), `failures` (attempts that failed, since the whole was last tried), `due` (when a retrying one goes
+on, in ms by Redis' clock) and `round` (how often the whole had failed before).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from trigger.config.model import Step, StepRetry, Workflow
-from trigger.executions import Plan
+from trigger.executions import CUT, Plan
 from trigger.executions.times import shown_ms
 from trigger.worker import report as reports
 from trigger.worker.report import Failure, Report
@@ -60,7 +60,7 @@ class Progress:
         for name in (*self._steps, *self._late):
             state = self._states.get(name, {})
             if self.is_done(name) or self.has_failed(name):
-                ended[name] = {key: state.get(key) for key in ("output", "status", "error")}
+                ended[name] = {key: state.get(key) for key in ("output", "status", "error", "truncated")}
             elif late and name in self._steps:
                 ended[name] = {"output": None, "status": "skipped", "error": None}
         return ended
@@ -68,6 +68,10 @@ class Progress:
     def output(self) -> Any:
         """The output of the whole: that of its last step."""
         return self._states.get(self.workflow.steps[-1].name, {}).get("output")
+
+    def is_cut(self) -> bool:
+        """Whether that was too large, and is a marker."""
+        return bool(self._states.get(self.workflow.steps[-1].name, {}).get("truncated"))
 
     def failure(self) -> tuple[str, State] | None:
         """The step that failed first, and its state."""
@@ -146,6 +150,8 @@ class Progress:
             state |= {"status": "skipped", "because": reports.FALSE, "attempts": state["attempts"] - 1}
         elif failure is None:
             state |= {"status": "succeeded"}
+            if report.output.startswith(CUT):
+                state["truncated"] = True
             self._set(step.name, state, report.output)
             return None
         else:

@@ -142,14 +142,12 @@ def cut(failure: Failure, secrets: Iterable[str]) -> Failure:
 def parsed(data: bytes, size: int) -> Report:
     """The report of a program that has ended well, and wrote `size` bytes, of which `data` is the beginning.
 
-    Its output is what it wrote when that is JSON, else its text without the line ends at its end; null for nothing.
+    Its output is what it wrote when that is JSON, else its text without the line ends at its end.
     """
     text = data.decode("utf-8", "replace")
     if size > len(data) or size > MAX_OUTPUT:
         return Report(output=text[:_BEGINNING], size=size)
     text = text.strip("\r\n") if text.isspace() else text.rstrip("\r\n")
-    if not text:
-        return Report()
     try:
         value = text if _is_deep(data) else json.loads(text, parse_constant=_refuse)
         return Report(output=json.dumps(value, allow_nan=False, separators=(",", ":")))

@@ -235,7 +235,7 @@ class Runner:
             if due is not None:
                 return self._put_back(due)
         if failed is None and not self._late:
-            return outcome.succeeded(self._progress.output(), self._run.secrets)
+            return outcome.succeeded(self._progress.output(), self._run.secrets, is_cut=self._progress.is_cut())
         name, state = failed if failed is not None else (None, {})
         error = state.get("error") or {}
         kind, message = error.get("class", "Timeout"), error.get("message", "")

@@ -13,8 +13,8 @@ from trigger.templates import as_text, render
 class Subject:
     """What one attempt at a step works on.
 
-    `done` maps each step that is done to its status, output and error; `error` is what the workflow failed with, for
-    the steps of on_failure.
+    `done` maps each step that is done to its status, output and error, and to whether the output was `truncated`;
+    `error` is what the workflow failed with, for the steps of on_failure.
     """
 
     uid: str
@@ -29,10 +29,34 @@ class Subject:
     def context(self, env: Mapping[str, str]) -> dict[str, Any]:
         """The names that templates begin with; `env` holds a step's own variables, as the config declares them."""
         execution = {name: getattr(self, name) for name in ("uid", "request_id", "module", "method", "attempt")}
-        names: dict[str, Any] = {"input": self.input, "steps": self.done, "execution": execution}
+        steps = {name: Ended(name, state) for name, state in self.done.items()}
+        names: dict[str, Any] = {"input": self.input, "steps": steps, "execution": execution}
         if self.error is not None:
             names["error"] = self.error
         return {**names, "env": Variables(env, names)}
+
+
+class Ended(Mapping[str, Any]):
+    """What templates can use of a step: its output only as a whole."""
+
+    def __init__(self, name: str, state: Mapping[str, Any]) -> None:
+        self._name = name
+        self._is_cut = bool(state.get("truncated"))
+        self._state = {key: state.get(key) for key in ("output", "status", "error")}
+
+    def __getitem__(self, key: str) -> Any:
+        if key == "output" and self._is_cut:
+            raise ValueError(
+                f"the output of step {self._name} was larger than 1 MiB, so only its beginning was kept: "
+                "put large data in a file or elsewhere, and out its name"
+            )
+        return self._state[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._state)
+
+    def __len__(self) -> int:
+        return len(self._state)
 
 
 class Variables(Mapping[str, str]):

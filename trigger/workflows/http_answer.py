@@ -9,6 +9,7 @@ from typing import Any
 
 from trigger.errors import InvalidParams
 from trigger.inputs.strict_json import parse_json
+from trigger.logs import escaped
 
 MAX_EXCERPT = 200  # characters of an answer in an error
 # Others are no encodings of text, or take long: Python has an "idna" too.
@@ -37,7 +38,7 @@ def excerpt(output: Mapping[str, Any], body: bytes, secrets: Iterable[str]) -> s
     text = _text(body, kind)
     for secret in sorted(secrets, key=len, reverse=True):  # one that holds another goes first
         text = text.replace(secret, "…")
-    text = " ".join("".join(character if character.isprintable() else " " for character in text[:2000]).split())
+    text = escaped(" ".join(text[:2000].split()))
     return text if len(text) <= MAX_EXCERPT else f"{text[: MAX_EXCERPT - 1]}…"
 
 
