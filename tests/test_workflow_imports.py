@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from trigger.config.code import Code
 from trigger.workflows.importing import ImportCheck
 
 
@@ -38,21 +39,21 @@ def folder(tmp_path: Path) -> Path:
 def test_a_workflow_that_can_not_be_imported_is_named_with_the_reason(
     folder: Path, reference: str, reason: str
 ) -> None:
-    assert reason in ImportCheck(folder)([reference])[reference]
+    assert reason in ImportCheck(folder)([reference], Code())[reference]
 
 
 def test_the_good_ones_beside_a_bad_one_are_not_blamed(folder: Path) -> None:
-    assert set(ImportCheck(folder)(["good:work", "talks:work", "broken:work"])) == {"broken:work"}
+    assert set(ImportCheck(folder)(["good:work", "talks:work", "broken:work"], Code())) == {"broken:work"}
 
 
 def test_the_code_is_not_imported_into_the_process_that_asks(folder: Path) -> None:
-    ImportCheck(folder)(["good:work"])
+    ImportCheck(folder)(["good:work"], Code())
     assert "good" not in sys.modules
 
 
 def test_what_was_good_once_is_not_tried_again(folder: Path) -> None:
     check = ImportCheck(folder)
-    assert check(["good:work"]) == {}
+    assert check(["good:work"], Code()) == {}
     (folder / "good.py").unlink()
-    assert check(["good:work"]) == {}
-    assert "broken:work" in check(["good:work", "broken:work"])
+    assert check(["good:work"], Code()) == {}
+    assert "broken:work" in check(["good:work", "broken:work"], Code())

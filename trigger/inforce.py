@@ -6,21 +6,31 @@ is started anew while the file is broken, the text of the last good version is k
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
+import json
 import logging
 import os
+import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from trigger.config import Config, Settings, Watcher, load
+from trigger.config.code import Code
+from trigger.config.loading import RefusedError
 from trigger.errors import ConfigError, Mistake, StartError
 from trigger.inputs import Shape
 from trigger.redis_server import private_redis_url
 from trigger.startup import refuse_public_demo
-from trigger.workflows.importing import ImportCheck
+from trigger.workflows.importing import ImportCheck, packed, unpacked
 
 logger = logging.getLogger("trigger.config")
 
 LAST_GOOD = "config.last-good.yaml"
+LAST_GOOD_CODE = "code.last-good.json"
+SAID = "config.said"
+REMEMBERED = 60.0  # seconds
 
 
 def redis_url(settings: Settings, config: Config) -> str:
@@ -43,40 +53,48 @@ def load_checked(settings: Settings, environ: Mapping[str, str], *, imports: boo
 
 
 def watch(settings: Settings, environ: Mapping[str, str]) -> Watcher:
-    """A watcher with the config in force: the file's, or the last good version where the file has mistakes.
+    """A watcher with the version in force: what the files say, or the last good version where they have mistakes.
 
-    Imports are tried for workflows that an edit brings in; those there at the start were checked by whoever started us.
+    Imports are tried for workflows that an edit brings in, and for all when it is one of their code; those there at the
+    start were checked by whoever started us, unless their code is another one than the last that was in force.
     Raises ConfigError when neither version can be used.
     """
-    check = ImportCheck(_folder(settings.config))
+    check = ImportCheck(_folder(settings.config), lambda: watcher.meanwhile())
     keeper = _Keeper(settings.data)
+    said = _Said(settings.data)
+    kept = keeper.last_good()
     try:
         config = _load(settings, environ, None)
+        if kept is not None and kept.code not in (None, config.code):
+            config = _load(settings, environ, check)
         keeper.keep(config)
     except ConfigError as error:
-        text = keeper.last_good()
-        if text is None:
+        if kept is None:
             raise
-        config = load(settings.config, environ, text=text)
-        _say_refused(error)
-    check.trust(called for workflow in config.workflows.values() for called in workflow.references)
+        config = _kept(settings, environ, kept)
+        _say_refused(said, error)
+    check.trust((called for workflow in config.workflows.values() for called in workflow.references), config.code)
 
-    def reload() -> Config:
+    def reload(version: str | None) -> Config:
         try:
-            return _load(settings, environ, check)
+            found = _load(settings, environ, check)
+            if version in (None, found.version):
+                return found
         except ConfigError:
             # Of two quick edits another process may have taken up the first, and we see only the second, broken one:
             # then we follow it. What is wrong with the file is found again at the next look.
             newer = keeper.last_good()
-            if newer is None or newer == watcher.current.content:
+            if newer is None or newer.is_of(watcher.current):
                 raise
-            return load(settings.config, environ, text=newer)
+            return _kept(settings, environ, newer)
+        newer = keeper.last_good()  # the version may have been in force before what the files say now
+        return found if newer is None else _kept(settings, environ, newer)
 
     def on_change(new: Config) -> None:
         keeper.keep(new)
-        logger.info("the edited config is in force: %d APIs, version %s", len(new.apis), new.digest[:12])
+        _say_in_force(said, new, watcher.current)
 
-    watcher = Watcher(config, reload, on_change, _say_refused)
+    watcher = Watcher(config, reload, on_change, lambda error: _say_refused(said, error))
     return watcher
 
 
@@ -90,7 +108,7 @@ def _load(settings: Settings, environ: Mapping[str, str], check: ImportCheck | N
     try:
         refuse_public_demo(settings, config)
     except StartError as error:
-        raise ConfigError([Mistake(str(settings.config), 1, 1, "", str(error))]) from error
+        raise RefusedError([Mistake(str(settings.config), 1, 1, "", str(error))], config.stamps) from error
     return config
 
 
@@ -104,36 +122,104 @@ def _check_inputs(config: Config) -> None:
             key = f"modules.{api.module}.methods.{api.method}.input"
             mistakes.append(Mistake(str(config.path), api.line, 1, key, str(error)))
     if mistakes:
-        raise ConfigError(mistakes)
+        raise RefusedError(mistakes, config.stamps)
 
 
-def _say_refused(error: ConfigError) -> None:
-    logger.error("the config has mistakes and is not taken up; the last good version goes on serving")
+def _kept(settings: Settings, environ: Mapping[str, str], version: _Version) -> Config:
+    return load(settings.config, environ, text=version.text, code=version.code)
+
+
+def _say_refused(said: _Said, error: ConfigError) -> None:
+    states = error.stamps if isinstance(error, RefusedError) else {}
+    if not said.first(f"refused {error} {sorted(states.items(), key=str)}"):
+        return
+    logger.error("the edit has mistakes and is not taken up; the last good version goes on serving")
     for mistake in error.mistakes:
         logger.error("%s", mistake)
 
 
-class _Keeper:
-    """Keeps the text of the last good config in the data folder, for its owner only: it may hold secrets."""
+def _say_in_force(said: _Said, new: Config, before: Config) -> None:
+    if not said.first(f"{new.digest} {sorted(new.stamps.items(), key=str)}"):
+        return
+    changed = new.code.changed_since(before.code)
+    if changed and new.content == before.content:
+        names = [path.name for path in changed[:5]] + ([f"{len(changed) - 5} more"] if len(changed) > 5 else [])
+        logger.info("the edited code is in force: %s, version %s", ", ".join(names), new.version)
+    else:
+        logger.info("the edited config is in force: %d APIs, version %s", len(new.apis), new.version)
+
+
+class _Said:
+    """Sees to it that of all processes that share a data folder, and see the same edit, one tells of it.
+
+    The file has a line for each thing that was said in the last minute.
+    """
 
     def __init__(self, data: Path) -> None:
-        self._path = data / LAST_GOOD
+        self._path = data / SAID
+
+    def first(self, what: str) -> bool:
+        """Whether nobody has said this before; now somebody has. Where that can't be known, it is said again."""
+        key, now = hashlib.sha256(what.encode("utf-8", "surrogateescape")).hexdigest(), time.time()
+        try:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            with os.fdopen(descriptor, "r+") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                lines = [line.split() for line in file]
+                recent = [(at, said) for at, said in lines if now - float(at) < REMEMBERED]
+                if any(said == key for _, said in recent):
+                    return False
+                file.seek(0)
+                file.truncate()
+                file.writelines(f"{at} {said}\n" for at, said in (*recent, (now, key)))
+        except (OSError, ValueError):
+            pass
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class _Version:
+    """A version that was in force: the config's text, and the code of its workflows."""
+
+    text: bytes
+    code: Code | None  # None where an earlier release has kept it
+
+    def is_of(self, config: Config) -> bool:
+        return (self.text, self.code or config.code) == (config.content, config.code)
+
+
+class _Keeper:
+    """Keeps the last good version in the data folder, for its owner only: it may hold secrets."""
+
+    def __init__(self, data: Path) -> None:
+        self._data = data
 
     def keep(self, config: Config) -> None:
         try:
-            if self.last_good() == config.content:
-                return
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            temporary = self._path.with_name(f"{LAST_GOOD}.{os.getpid()}")
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(config.content)
-            temporary.replace(self._path)
+            kept = self.last_good()
+            if kept is None or kept.text != config.content:
+                self._write(LAST_GOOD, config.content)
+            if kept is None or kept.code != config.code:
+                self._write(LAST_GOOD_CODE, json.dumps(packed(config.code)).encode())
         except OSError as error:
-            logger.warning("the last good config can't be kept in %s: %s", self._path.parent, error.strerror)
+            logger.warning("the last good version can't be kept in %s: %s", self._data, error.strerror)
 
-    def last_good(self) -> bytes | None:
+    def _write(self, name: str, content: bytes) -> None:
+        self._data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        temporary = self._data / f"{name}.{os.getpid()}"
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+        temporary.replace(self._data / name)
+
+    def last_good(self) -> _Version | None:
+        """The version; None when there is none."""
         try:
-            return self._path.read_bytes()
+            text = (self._data / LAST_GOOD).read_bytes()
         except OSError:
             return None
+        try:
+            return _Version(text, unpacked(json.loads((self._data / LAST_GOOD_CODE).read_bytes())))
+        except (OSError, ValueError, TypeError, AttributeError):
+            return _Version(text, None)

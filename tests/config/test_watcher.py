@@ -32,7 +32,7 @@ class Service:
         self.refusals: list[ConfigError] = []
         self.told = threading.Event()
         self.load: Callable[[], Config] = lambda: load(path, environ or {})
-        self.watcher = Watcher(self.load(), lambda: self.load(), self._change, self._refuse)
+        self.watcher = Watcher(self.load(), lambda _: self.load(), self._change, self._refuse)
 
     def _change(self, config: Config) -> None:
         self.changes.append(config)
@@ -216,7 +216,7 @@ def test_a_service_started_with_an_earlier_text_tells_of_the_broken_file_and_tak
     tmp_path: Path,
 ) -> None:
     path = write(tmp_path, BROKEN)
-    watcher = Watcher(load(path, {}, text=MINIMAL.encode()), lambda: load(path, {}), lambda _: None, lambda _: None)
+    watcher = Watcher(load(path, {}, text=MINIMAL.encode()), lambda _: load(path, {}), lambda _: None, lambda _: None)
     assert watcher.current.files == (path,)
     assert not settle(watcher)
     assert watcher.refused is not None
@@ -229,7 +229,7 @@ def test_an_edit_between_the_load_and_the_first_look_is_seen(tmp_path: Path) -> 
     path = write(tmp_path, MINIMAL)
     config = load(path, {})
     path.write_text(OFF)
-    watcher = Watcher(config, lambda: load(path, {}), lambda _: None, lambda _: None)
+    watcher = Watcher(config, lambda _: load(path, {}), lambda _: None, lambda _: None)
     assert settle(watcher)
 
 
@@ -258,7 +258,7 @@ def test_a_version_that_the_service_can_not_put_in_force_is_not_current(tmp_path
     def change(_: Config) -> None:
         raise RuntimeError("no")
 
-    watcher = Watcher(load(path, {}), lambda: load(path, {}), change, lambda _: None)
+    watcher = Watcher(load(path, {}), lambda _: load(path, {}), change, lambda _: None)
     path.write_text(OFF)
     assert not settle(watcher)
     assert watcher.current.apis["shop", "order"].enabled

@@ -13,7 +13,7 @@ from typing import Any
 
 from trigger import executions
 from trigger.inputs.masking import hidden
-from trigger.worker.outcome import RELEASED, Outcome
+from trigger.worker.outcome import PATIENCE, RELEASED, Outcome
 from trigger.worker.report import FALSE, Report
 
 logger = logging.getLogger("trigger.worker")
@@ -73,6 +73,20 @@ def interrupted(about: About, why: str, became: str) -> None:
     fields = {**about, "state": became} if became in states else about
     then = states.get(became, "another worker has it")
     logger.warning("%s was interrupted, as %s: %s", _api(about), what, then, extra={"fields": fields})
+
+
+def unknown(about: About, workflow: str, version: str, accepted_by: str) -> None:
+    """The first execution of a workflow that the worker's config, which has this version, lacks."""
+    logger.warning(
+        "version %s of the config, which this worker has, lacks the workflow %r; %s, which version %s has accepted, "
+        "waits up to %.0f minutes for a worker that knows it, and so does all else for that workflow",
+        version,
+        workflow,
+        _api(about),
+        accepted_by or "(not known)",
+        PATIENCE / 60,
+        extra={"fields": {**about, "state": "retrying"}},
+    )
 
 
 def killed(about: About, why: str, state: str) -> None:

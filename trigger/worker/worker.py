@@ -40,7 +40,7 @@ from trigger.worker.bell import Bell
 from trigger.worker.exchange import Ended, Exchange, Reply, Taken
 from trigger.worker.job import Job
 from trigger.worker.loop import Loop
-from trigger.worker.outcome import CRASHED, RELEASED, Outcome
+from trigger.worker.outcome import CRASHED, RELEASED, UNKNOWN, Outcome
 from trigger.worker.plain import run_function
 from trigger.worker.pool import Pool
 from trigger.worker.runner import Runner
@@ -106,12 +106,14 @@ class Worker(RqWorker):
         self._loop = Loop()
         self._bell = Bell(self.connection, self.queues[0].key, self._loop)
         self._pool = Pool(self._loop, environ or {}, watcher.current)
+        watcher.meanwhile = self._keep_in_touch
         self._commands: PubSub | None = None
         self._commands_at = -1  # their descriptor
         self._taken: Taken | None = None  # what was taken when the one before was ended
         self._wanted: Wanted | None = None  # of the run in hand
         self._unsaid: Callable[[], None] | None = None  # a line about the one before, for the service's log
         self._edited = False  # the processes are of an earlier config
+        self._unknown: set[str] = set()  # workflows that were said to be missing from the config in force
         self._registered = False
         self._in_touch = False  # the last beat was answered
         self._gets_work = True  # so was the last question for work
@@ -133,8 +135,7 @@ class Worker(RqWorker):
         processes.adopt_orphans()  # of a guardian that was killed
         while self._taken or self._stop_at is None:
             if not self._taken and self._edited:
-                self._edited = False
-                self._pool.renew(self._watcher.current)
+                self._renew()
             if self._taken or (self._pool.is_ready() and self._take()):
                 taken, self._taken = self._taken, None
                 if taken is not None:
@@ -149,6 +150,12 @@ class Worker(RqWorker):
         self._pool.discard_idle()
         self._say_goodbye()
         return True
+
+    def _renew(self) -> None:
+        """Has what runs from now on run with the config in force by now."""
+        self._edited = False
+        self._unknown.clear()
+        self._pool.renew(self._watcher.current)
 
     def _on_signal(self, signum: int, frame: object) -> None:
         now = time.monotonic()
@@ -308,10 +315,12 @@ class Worker(RqWorker):
 
     def _outcome(self, job: Job, wanted: Wanted, about: events.About) -> Outcome:
         """Runs the job's workflow to its outcome, all that it writes in its log."""
+        if job.version != self._pool.config.version:
+            self._catch_up(job.version)
         config = self._pool.config  # in force for the whole run
         workflow = config.workflows.get(job.workflow)
         if workflow is None:
-            return outcome.failed("WorkflowError", f"The config names no workflow {job.workflow!r} (any more)")
+            return self._unknown_workflow(job, wanted, about)
         tools = Tools(self.connection, config, self._pool, wanted, self._wait, self._stops)
         secrets = frozenset((*secret_values(job.input, job.secrets), *config.masked))
         run = Run(wanted.run, job, secrets, _redis_clock(job), about)
@@ -330,6 +339,25 @@ class Worker(RqWorker):
                 if wanted.is_lost or self._stop_at is not None:
                     return Outcome(RELEASED)
                 self._wait(PAUSE)
+
+    def _catch_up(self, version: str) -> None:
+        """Takes up the version of the config that has accepted an execution, if it is in the files already. Web
+        processes may see an edit before we do, and what they accept by it is to run by it."""
+        if self._watcher.catch_up(version) or self._edited:
+            self._renew()
+
+    def _unknown_workflow(self, job: Job, wanted: Wanted, about: events.About) -> Outcome:
+        """The outcome of an execution whose workflow the config in force lacks. The log says it once for each."""
+        version, now = self._pool.config.version, job.started_at
+        waited = now - job.unknown_since if job.unknown_since is not None else 0.0
+        result = outcome.unknown(job.workflow, version, job.version, waited)
+        if result.status == UNKNOWN:
+            wanted.is_said = True
+            self._next_reap = min(self._next_reap, time.monotonic() + result.pause)
+            if job.workflow not in self._unknown:
+                self._unknown.add(job.workflow)
+                events.unknown(about, job.workflow, version, job.version)
+        return result
 
     def _stops(self) -> bool:
         """Whether steps are to begin in another worker, or in processes with the config that is in force by now."""

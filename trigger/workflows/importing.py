@@ -7,17 +7,59 @@ imports each workflow and says what went wrong.
 from __future__ import annotations
 
 import json
+import linecache
 import pkgutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, SourceFileLoader
+from importlib.util import spec_from_file_location
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
+from trigger.config.code import Code, Source
 from trigger.errors import WorkflowError
 
 # How long all imports of a config may take together, in seconds.
 IMPORT_TIMEOUT = 30.0
+# How often the one who waits for that does something else, in seconds.
+_TURN = 0.25
+
+
+class KeptCode(MetaPathFinder):
+    """Imports the project's modules as they were read when the version in force was taken up, whatever their files say
+    by now: all processes run the same code, also while a file is being edited or is broken."""
+
+    def __init__(self, code: Code) -> None:
+        self._modules = code.modules
+
+    def find_spec(self, fullname: str, path: object, target: object = None) -> ModuleSpec | None:
+        source = self._modules.get(fullname)
+        if source is None:
+            return None
+        inside = [str(source.path.parent)] if source.is_package else None
+        loader = _KeptLoader(fullname, source)
+        return spec_from_file_location(fullname, source.path, loader=loader, submodule_search_locations=inside)
+
+
+class _KeptLoader(SourceFileLoader):
+    def __init__(self, fullname: str, source: Source) -> None:
+        super().__init__(fullname, str(source.path))
+        self._text = source.text
+
+    def get_data(self, path: str) -> bytes:
+        return self._text if path == self.path else super().get_data(path)
+
+    def get_code(self, fullname: str) -> CodeType:
+        """Compiled anew: what Python keeps beside a file is of the file as it is now, to the second."""
+        compiled: CodeType = self.source_to_code(self._text, self.path)
+        # Without a time it is not compared with the file: a traceback shows the lines that have run.
+        lines = (self.get_source(fullname) or "").splitlines(keepends=True)
+        linecache.cache[self.path] = (len(self._text), None, lines, self.path)
+        return compiled
 
 
 def find(reference: str) -> Callable[..., Any]:
@@ -40,53 +82,86 @@ def find(reference: str) -> Callable[..., Any]:
 
 
 class ImportCheck:
-    """Tries workflows' imports in a child process whose path begins with `folder`; what worked is not tried again."""
+    """Tries workflows' imports in a child process whose path begins with `folder`; what worked is not tried again as
+    long as the project's code is the same. `meanwhile` is called now and then while the child is waited for."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, meanwhile: Callable[[], None] = lambda: None) -> None:
         self._folder = folder
+        self._meanwhile = meanwhile
         self._good: set[str] = set()
+        self._code = Code()
 
-    def __call__(self, references: Sequence[str]) -> Mapping[str, str]:
+    def __call__(self, references: Sequence[str], code: Code) -> Mapping[str, str]:
         """Maps each reference that can't be used to the reason, in words that end a sentence."""
-        new = [reference for reference in references if reference not in self._good]
+        known = self._good if code == self._code else set()
+        new = [reference for reference in references if reference not in known]
         if not new:
             return {}
-        bad = self._try(new)
-        self._good.update(reference for reference in new if reference not in bad)
+        bad = self._try(new, code)
+        if not bad:
+            self.trust({*known, *new}, code)
         return bad
 
-    def trust(self, references: Iterable[str]) -> None:
+    def trust(self, references: Iterable[str], code: Code) -> None:
         """Takes these as tried and good."""
-        self._good.update(references)
+        self._good, self._code = set(references), code
 
-    def _try(self, references: Sequence[str]) -> Mapping[str, str]:
+    def _try(self, references: Sequence[str], code: Code) -> Mapping[str, str]:
         command = [sys.executable, "-m", "trigger.workflows.importing", str(self._folder)]
         root = Path(__file__).resolve().parents[2]  # where `-m trigger…` is found, whatever the current folder is
-        try:
-            child = subprocess.run(
-                command,
-                input=json.dumps(list(references)),
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=IMPORT_TIMEOUT,
-                cwd=root,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
+        question = json.dumps({"references": list(references), "code": packed(code)})
+        with subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=root
+        ) as child:
+            answer = self._answer(child, question.encode())
+        if answer is None:
             return dict.fromkeys(references, f"importing took longer than {IMPORT_TIMEOUT:.0f} s")
-        line = child.stdout.rpartition("\x00")[2]
+        line = answer.decode("utf-8", "replace").rpartition("\x00")[2]
         if child.returncode or not line:
             return dict.fromkeys(references, f"importing ended the process (exit status {child.returncode})")
         bad: dict[str, str] = json.loads(line)
         return bad
 
+    def _answer(self, child: subprocess.Popen[bytes], question: bytes) -> bytes | None:
+        """What the child says; None when it took too long, and was killed."""
+        deadline = time.monotonic() + IMPORT_TIMEOUT
+        said: bytes | None = question
+        while True:
+            try:
+                return child.communicate(said, timeout=_TURN)[0]
+            except subprocess.TimeoutExpired:
+                said = None  # it goes on with what is left of it
+                if time.monotonic() > deadline:
+                    child.kill()
+                    return None
+                self._meanwhile()
+
+
+def packed(code: Code) -> dict[str, list[Any]]:
+    """The code's modules as JSON."""
+    return {
+        name: [str(source.path), source.is_package, source.text.decode("latin-1")]
+        for name, source in code.modules.items()
+    }
+
+
+def unpacked(modules: Mapping[str, Sequence[Any]]) -> Code:
+    """The code that was packed so. Raises ValueError or TypeError when it was not."""
+    return Code(
+        {
+            name: Source(Path(path), bool(is_package), text.encode("latin-1"))
+            for name, (path, is_package, text) in modules.items()
+        }
+    )
+
 
 def main() -> None:
-    """The child: reads references as a JSON list, answers {reference: reason} after a NUL on stdout."""
+    """The child: reads references and code as JSON, answers {reference: reason} after a NUL on stdout."""
+    question = json.load(sys.stdin)
     sys.path.insert(0, sys.argv[1])
+    sys.meta_path.insert(0, KeptCode(unpacked(question["code"])))
     bad: dict[str, str] = {}
-    for reference in json.load(sys.stdin):
+    for reference in question["references"]:
         try:
             find(reference)
         except WorkflowError as error:
