@@ -113,7 +113,7 @@ def test_two_workers_of_which_one_is_behind_lose_and_double_nothing(rig: Rig, re
     rig.configure("  counted: work:noted\n")
     behind.start()
     rig.start()
-    uids = [rig.submit("counted") for _ in range(40)]
+    uids = [rig.submit("counted") for _ in range(12)]
     for uid in uids:
         record = rig.ended(uid, within=60)
         assert (record.status, record.attempt) == (Status.SUCCEEDED, 1), record.error

@@ -50,7 +50,7 @@ def unknown(workflow: str, version: str, accepted_by: str, waited: float) -> Out
     process that has accepted the execution may be ahead of the worker. So it waits, and fails when it has waited for
     `waited` seconds in vain; `accepted_by` is the version that has accepted it."""
     if waited < PATIENCE:
-        return Outcome(UNKNOWN, pause=min(max(PAUSES[0], waited / 4), PAUSES[1]))
+        return Outcome(UNKNOWN, pause=min(max(PAUSES[0], waited / 10), PAUSES[1]))
     return failed(
         "WorkflowError",
         f"no worker knows the workflow {workflow!r}: version {accepted_by or '(not known)'} of the config, which has "

@@ -51,6 +51,10 @@ logger = logging.getLogger("trigger.worker")
 PAUSE = 0.25
 # How long the answer to what ends and takes is waited for, in seconds: with a slow disk it takes a while.
 PATIENCE = 4.0
+# A worker that lacks workflows lets others take first what comes, for so many seconds, and looks for what is due at
+# least so often.
+GIVE_WAY = 0.05
+LOOK_UNKNOWN = 1.0
 # An idle worker keeps no more processes than it needs after so many seconds.
 REST = 5.0
 
@@ -113,6 +117,7 @@ class Worker(RqWorker):
         self._wanted: Wanted | None = None  # of the run in hand
         self._unsaid: Callable[[], None] | None = None  # a line about the one before, for the service's log
         self._edited = False  # the processes are of an earlier config
+        self._gives_way = False  # what the bell rings for is to be others' first, if this worker lacks workflows
         self._unknown: set[str] = set()  # workflows that were said to be missing from the config in force
         self._registered = False
         self._in_touch = False  # the last beat was answered
@@ -179,8 +184,9 @@ class Worker(RqWorker):
         if self._stop_at is not None and now >= self._stop_at and self._wanted is not None:
             self._wanted.put_back = True
         due = min(now + seconds, self._next_look, self._next_beat, self._next_reap)
-        if self._stop_at is not None and self._stop_at > now:
-            due = min(due, self._stop_at)
+        for moment in (self._stop_at, self._not_before):
+            if moment is not None and moment > now:
+                due = min(due, moment)
         self._loop.wait(due - now)
 
     def _keep_in_touch(self) -> None:
@@ -196,7 +202,7 @@ class Worker(RqWorker):
                 self._next_beat = now + self._timing.beat
                 self._send_beat()
             if now >= self._next_reap:
-                self._next_reap = now + self._timing.reap
+                self._next_reap = now + (min(self._timing.reap, LOOK_UNKNOWN) if self._unknown else self._timing.reap)
                 if self._stop_at is None:
                     self._reap()
             self._subscribe()
@@ -262,9 +268,13 @@ class Worker(RqWorker):
         try:
             if self._bell.is_awaited():
                 return False
+            if self._gives_way and self._unknown:
+                self._gives_way, self._not_before = False, now + GIVE_WAY
+                return False
             self._note(self._exchange())
             if self._taken is None and now >= self._not_before:
                 self._bell.listen()
+                self._gives_way = True
         except RedisError as error:
             if self._gets_work:
                 logger.warning("Redis can't be asked for work: %s; trying again until it can", error)
