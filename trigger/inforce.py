@@ -66,7 +66,7 @@ def watch(settings: Settings, environ: Mapping[str, str]) -> Watcher:
     try:
         config = _load(settings, environ, None)
         if kept is not None and kept.code not in (None, config.code):
-            config = _load(settings, environ, check)
+            config = _load(settings, environ, ImportCheck(_folder(settings.config)))
         keeper.keep(config)
     except ConfigError as error:
         if kept is None:
@@ -139,14 +139,19 @@ def _say_refused(said: _Said, error: ConfigError) -> None:
 
 
 def _say_in_force(said: _Said, new: Config, before: Config) -> None:
-    if not said.first(f"{new.digest} {sorted(new.stamps.items(), key=str)}"):
-        return
+    """Says what of a version is new: its code, or the config itself, or both. Another process may have seen the two one
+    after the other, so each is told for itself."""
     changed = new.code.changed_since(before.code)
-    if changed and new.content == before.content:
+    if changed and said.first(f"code {_states(new, of_code=True)}"):
         names = [path.name for path in changed[:5]] + ([f"{len(changed) - 5} more"] if len(changed) > 5 else [])
         logger.info("the edited code is in force: %s, version %s", ", ".join(names), new.version)
-    else:
+    is_config = new.content != before.content or not changed
+    if is_config and said.first(f"config {_states(new, of_code=False)}"):
         logger.info("the edited config is in force: %d APIs, version %s", len(new.apis), new.version)
+
+
+def _states(config: Config, *, of_code: bool) -> list[object]:
+    return sorted(((path, at) for path, at in config.stamps.items() if (path in config.code.stamps) is of_code), key=str)
 
 
 class _Said:
