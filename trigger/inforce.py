@@ -30,6 +30,7 @@ logger = logging.getLogger("trigger.config")
 LAST_GOOD = "config.last-good.yaml"
 LAST_GOOD_CODE = "code.last-good.json"
 SAID = "config.said"
+REFUSED = "refused"
 REMEMBERED = 60.0  # seconds
 
 
@@ -73,6 +74,7 @@ def watch(settings: Settings, environ: Mapping[str, str]) -> Watcher:
             raise
         config = _kept(settings, environ, kept)
         _say_refused(said, error)
+    _say_in_force(said, config, None)
     check.trust((called for workflow in config.workflows.values() for called in workflow.references), config.code)
 
     def reload(version: str | None) -> Config:
@@ -131,54 +133,61 @@ def _kept(settings: Settings, environ: Mapping[str, str], version: _Version) -> 
 
 def _say_refused(said: _Said, error: ConfigError) -> None:
     states = error.stamps if isinstance(error, RefusedError) else {}
-    if not said.first(f"refused {error} {sorted(states.items(), key=str)}"):
+    if not said.first(f"{error} {sorted(states.items(), key=str)}".encode("utf-8", "replace"), of=REFUSED):
         return
     logger.error("the edit has mistakes and is not taken up; the last good version goes on serving")
     for mistake in error.mistakes:
         logger.error("%s", mistake)
 
 
-def _say_in_force(said: _Said, new: Config, before: Config) -> None:
+def _say_in_force(said: _Said, new: Config, before: Config | None) -> None:
     """Says what of a version is new: its code, or the config itself, or both. Another process may have seen the two one
-    after the other, so each is told for itself."""
+    after the other, so each is told for itself. At the start, when there is none before, it is no news."""
+    others = [(path, at) for path, at in new.stamps.items() if path != new.files[0] and path not in new.code.stamps]
+    is_code = said.first(b"\0".join(new.code.parts()), of="code")
+    is_config = said.first(new.content + f"{sorted(others, key=str)}".encode("utf-8", "replace"), of="config")
+    if before is None:
+        return
     changed = new.code.changed_since(before.code)
-    if changed and said.first(f"code {_states(new, of_code=True)}"):
+    if is_code and changed:
         names = [path.name for path in changed[:5]] + ([f"{len(changed) - 5} more"] if len(changed) > 5 else [])
         logger.info("the edited code is in force: %s, version %s", ", ".join(names), new.version)
-    is_config = new.content != before.content or not changed
-    if is_config and said.first(f"config {_states(new, of_code=False)}"):
+    if is_config:
         logger.info("the edited config is in force: %d APIs, version %s", len(new.apis), new.version)
-
-
-def _states(config: Config, *, of_code: bool) -> list[object]:
-    return sorted(((path, at) for path, at in config.stamps.items() if (path in config.code.stamps) is of_code), key=str)
 
 
 class _Said:
     """Sees to it that of all processes that share a data folder, and see the same edit, one tells of it.
 
-    The file has a line for each thing that was said in the last minute.
+    The file has a line for each thing that was said: when, of what, and a digest of it.
     """
 
     def __init__(self, data: Path) -> None:
         self._path = data / SAID
 
-    def first(self, what: str) -> bool:
-        """Whether nobody has said this before; now somebody has. Where that can't be known, it is said again."""
-        key, now = hashlib.sha256(what.encode("utf-8", "surrogateescape")).hexdigest(), time.time()
+    def first(self, what: bytes, *, of: str) -> bool:
+        """Whether this is not what was last said of that; now it is. Where that can't be known, it is said again,
+        and so it is after REMEMBERED if it is a refusal: then the service was started anew."""
+        digest, now = hashlib.sha256(what).hexdigest(), time.time()
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             with os.fdopen(descriptor, "r+") as file:
                 fcntl.flock(file, fcntl.LOCK_EX)
                 lines = [line.split() for line in file]
-                recent = [(at, said) for at, said in lines if now - float(at) < REMEMBERED]
-                if any(said == key for _, said in recent):
+                if any(
+                    said == digest and (of != REFUSED or now - float(at) < REMEMBERED)
+                    for at, about, said in lines
+                    if about == of
+                ):
                     return False
                 file.seek(0)
                 file.truncate()
-                file.writelines(f"{at} {said}\n" for at, said in (*recent, (now, key)))
-        except (OSError, ValueError):
+                kept = [
+                    line for line in lines if line[1] != of or (of == REFUSED and now - float(line[0]) < REMEMBERED)
+                ]
+                file.writelines(" ".join(line) + "\n" for line in (*kept, [str(now), of, digest]))
+        except (OSError, ValueError, IndexError):
             pass
         return True
 

@@ -12,10 +12,10 @@ from redis import Redis
 from tests.support import environment, eventually
 from tests.worker.conftest import Rig
 from trigger import executions
-from trigger.config.model import Config
-from trigger.inforce import load_checked
 from trigger.config import Settings
+from trigger.config.model import Config
 from trigger.executions import Status
+from trigger.inforce import load_checked
 from trigger.queueing import Call, Submitter
 
 BOTH = "  extra: work:who\n  also: work:who\n"
