@@ -17,13 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trigger.config import Config, Settings, Watcher, load
-from trigger.config.code import Code
+from trigger.config.code import Code, Source
 from trigger.config.loading import RefusedError
 from trigger.errors import ConfigError, Mistake, StartError
 from trigger.inputs import Shape
 from trigger.redis_server import private_redis_url
 from trigger.startup import refuse_public_demo
-from trigger.workflows.importing import ImportCheck, packed, unpacked
+from trigger.workflows.importing import ImportCheck, modules_of, packed, unpacked
 
 logger = logging.getLogger("trigger.config")
 
@@ -215,7 +215,7 @@ class _Keeper:
             if kept is None or kept.text != config.content:
                 self._write(LAST_GOOD, config.content)
             if kept is None or kept.code != config.code:
-                self._write(LAST_GOOD_CODE, json.dumps(packed(config.code)).encode())
+                self._write(LAST_GOOD_CODE, json.dumps(packed(modules_of(config.code))).encode())
         except OSError as error:
             logger.warning("the last good version can't be kept in %s: %s", self._data, error.strerror)
 
@@ -234,6 +234,7 @@ class _Keeper:
         except OSError:
             return None
         try:
-            return _Version(text, unpacked(json.loads((self._data / LAST_GOOD_CODE).read_bytes())))
+            modules = unpacked(json.loads((self._data / LAST_GOOD_CODE).read_bytes()))
+            return _Version(text, Code({name: Source(Path(file), *rest) for name, (file, *rest) in modules.items()}))
         except (OSError, ValueError, TypeError, AttributeError):
             return _Version(text, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -11,7 +12,7 @@ from redis import Redis
 
 from tests.support import environment, eventually
 from tests.worker.conftest import Rig
-from trigger import executions
+from trigger import acts, executions
 from trigger.config import Settings
 from trigger.config.model import Config
 from trigger.executions import Status
@@ -108,8 +109,8 @@ def test_a_worker_without_the_workflow_puts_the_execution_back_and_counts_nothin
 
 
 def test_two_workers_of_which_one_is_behind_lose_and_double_nothing(rig: Rig, redis: Redis, tmp_path: Path) -> None:
-    behind = Rig(tmp_path / "behind", redis, rig.url) if (tmp_path / "behind").mkdir() is None else None
-    assert behind is not None
+    (tmp_path / "behind").mkdir()
+    behind = Rig(tmp_path / "behind", redis, rig.url)
     rig.configure("  counted: work:noted\n")
     behind.start()
     rig.start()
@@ -120,6 +121,25 @@ def test_two_workers_of_which_one_is_behind_lose_and_double_nothing(rig: Rig, re
     assert rig.evidence() == {f"{letter} {uid}": 1 for uid in uids for letter in "SD"}
     assert not behind.evidence()
     behind.close()
+
+
+def test_what_was_accepted_by_a_version_that_a_worker_had_runs_by_it_also_when_its_workflow_is_gone(
+    rig: Rig, redis: Redis
+) -> None:
+    """A web process that is behind the worker goes on accepting by the version before (found.md 15, 16)."""
+    configure(rig, {"a": "w"}, "  w: work:noted\n  p: {steps: [{name: s, run: [echo, hello]}]}\n")
+    site = Site(rig)
+    rig.start()
+    first = site.accept("a")
+    eventually(lambda: rig.evidence()[f"D {first}"])
+    blocker = rig.submit("noted", {"seconds": 6})
+    waiting = [site.accept("a") for _ in range(3)]
+    configure(rig, {"a": "renamed"}, "  renamed: work:noted\n")
+    eventually(lambda: "3 executions in queue default wait for the workflow 'w'" in rig.log(), within=30)
+    for uid in (blocker, *waiting, site.accept("a"), Site(rig).accept("a")):
+        record = rig.ended(uid)
+        assert (record.status, record.attempt) == (Status.SUCCEEDED, 1), record.error
+    assert "lacks the workflow 'w';" not in rig.log()
 
 
 def test_after_ten_minutes_without_a_worker_that_knows_it_the_execution_fails_and_says_why(
@@ -139,8 +159,6 @@ def test_after_ten_minutes_without_a_worker_that_knows_it_the_execution_fails_an
 
 
 def test_an_execution_that_waits_for_a_worker_that_knows_it_can_be_cancelled(rig: Rig, redis: Redis) -> None:
-    from trigger import acts
-
     rig.start()
     uid = rig.submit("elsewhere")
     eventually(lambda: rig.record(uid).status is Status.RETRYING)
@@ -150,8 +168,6 @@ def test_an_execution_that_waits_for_a_worker_that_knows_it_can_be_cancelled(rig
 
 @pytest.mark.parametrize("value", [None, 7, ["x"], {"a": 1}])
 def test_a_version_that_can_not_be_read_does_no_harm(rig: Rig, redis: Redis, value: Any) -> None:
-    import json
-
     uid = rig.submit("who")
     meta = json.loads(cast(bytes, redis.hget(executions.JOB + uid, "meta")))
     redis.hset(executions.JOB + uid, "meta", json.dumps(meta | {"config": value}))

@@ -125,6 +125,12 @@ def check(file: Path | None) -> None:
     config = load_checked(settings, os.environ)
     for warning in config.warnings:
         click.echo(f"{warning} (warning)", err=True)
+    for name, count in acting.stranded(config).items():
+        click.echo(
+            f"{settings.config}: {count} executions wait for the workflow {name!r}, which this config lacks: a worker "
+            "that had it runs them still, else they fail after 10 minutes (warning)",
+            err=True,
+        )
     enabled = sum(api.enabled for api in config.apis.values())
     click.echo(f"{settings.config}: {len(config.apis)} APIs, {enabled} of them enabled: no mistakes")
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
 import click
+from redis.exceptions import RedisError
 
 from trigger import executions
 from trigger.cli.common import as_json, complain, config_in_force, connected
 from trigger.cli.terminal import safe, show_record, table
-from trigger.config.model import MISSING
+from trigger.config.model import MISSING, Config
 from trigger.errors import ExecutionNotFound, StartError
 from trigger.executions import log_reading
 from trigger.inputs import Shape, parse_json
@@ -27,6 +28,14 @@ FOLLOW_PATIENCE = 10.0
 
 # How many of the last lines of a log `show` shows of what has failed.
 LAST_LINES = 10
+
+
+def stranded(config: Config) -> Mapping[str, int]:
+    """How many executions wait for each workflow that a config lacks; none where Redis can't be asked."""
+    try:
+        return executions.stranded(connected(config), config.workflows)
+    except RedisError:
+        return {}
 
 
 @click.command("executions")

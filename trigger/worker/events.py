@@ -89,6 +89,16 @@ def unknown(about: About, workflow: str, version: str, accepted_by: str) -> None
     )
 
 
+def stranded(found: Mapping[str, int], queue: str, version: str) -> None:
+    """So many executions of a queue wait for each workflow that this version of the config lacks."""
+    for name, count in found.items():
+        text = (
+            "%d executions in queue %s wait for the workflow %r, which version %s of the config lacks: a worker that "
+            "had it runs them still, else they fail after %.0f minutes"
+        )
+        logger.warning(text, count, queue, name, version, PATIENCE / 60)
+
+
 def killed(about: About, why: str, state: str) -> None:
     """The process of an execution is killed, because it does not end by itself; so the execution ends in this state."""
     logger.warning("%s %s; its process is killed", _api(about), why, extra={"fields": {**about, "state": state}})

@@ -68,9 +68,14 @@ class Pool:
                 self._idle.append(Process(self.config, self._environ, self._loop, warm=self._can_import))
         return any(not process.is_warming for process in fit)
 
-    def take(self, action: Action) -> Process:
-        """A process for a piece of work. Raises OSError when there can't be one more."""
+    def take(self, action: Action, config: Config) -> Process:
+        """A process for a piece of work of this config, which may be an earlier one. Raises OSError when there can't be
+        one more."""
         process = None
+        if config is not self.config:
+            process = Process(config, self._environ, self._loop, warm=False)
+            self._busy.add(process)
+            return process
         if not isinstance(action, RunAction):
             process = self._clean_one()
         if process is None:
@@ -99,6 +104,9 @@ class Pool:
     def put(self, process: Process) -> None:
         """Takes back a process whose work has ended and left no children. It is about to look what else was left."""
         process.collected = None
+        if process.config is not self.config:
+            self.discard(process)
+            return
         self._busy.discard(process)
         self._idle.append(process)
         self._keep(KEPT)

@@ -16,6 +16,7 @@ import os
 import secrets
 import signal
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -29,7 +30,7 @@ from rq.serializers import JSONSerializer
 from rq.worker import Worker as RqWorker
 
 from trigger import executions
-from trigger.config import Watcher
+from trigger.config import Config, Watcher
 from trigger.errors import StartError, WorkflowError
 from trigger.executions import Retention, tracing
 from trigger.inputs import secret_values
@@ -51,6 +52,8 @@ logger = logging.getLogger("trigger.worker")
 PAUSE = 0.25
 # How long the answer to what ends and takes is waited for, in seconds: with a slow disk it takes a while.
 PATIENCE = 4.0
+# How many earlier versions of the config are kept, for what was accepted by them.
+EARLIER = 5
 # A worker that lacks workflows lets others take first what comes, for so many seconds, and looks for what is due at
 # least so often.
 GIVE_WAY = 0.05
@@ -117,6 +120,7 @@ class Worker(RqWorker):
         self._wanted: Wanted | None = None  # of the run in hand
         self._unsaid: Callable[[], None] | None = None  # a line about the one before, for the service's log
         self._edited = False  # the processes are of an earlier config
+        self._earlier: deque[Config] = deque(maxlen=EARLIER)  # versions, the newest last
         self._gives_way = False  # what the bell rings for is to be others' first, if this worker lacks workflows
         self._unknown: set[str] = set()  # workflows that were said to be missing from the config in force
         self._registered = False
@@ -160,7 +164,22 @@ class Worker(RqWorker):
         """Has what runs from now on run with the config in force by now."""
         self._edited = False
         self._unknown.clear()
-        self._pool.renew(self._watcher.current)
+        before, now = self._pool.config, self._watcher.current
+        self._earlier.append(before)
+        self._pool.renew(now)
+        if before.workflows.keys() - now.workflows.keys():
+            self._say_stranded(now)
+
+    def _say_stranded(self, config: Config) -> None:
+        """Says what waits for workflows that an edit has taken away."""
+        try:
+            # One of the workers of a queue does; the key tells the others.
+            key = executions.told_key(self._queue, config.version)
+            if self.connection.set(key, "1", nx=True, ex=60):
+                found = executions.stranded(self.connection, config.workflows, [self._queue])
+                events.stranded(found, self._queue, config.version)
+        except RedisError as error:
+            logger.warning("what waits for workflows that are gone can't be counted: %s", error)
 
     def _on_signal(self, signum: int, frame: object) -> None:
         now = time.monotonic()
@@ -327,7 +346,7 @@ class Worker(RqWorker):
         """Runs the job's workflow to its outcome, all that it writes in its log."""
         if job.version != self._pool.config.version:
             self._catch_up(job.version)
-        config = self._pool.config  # in force for the whole run
+        config = self._config_of(job)  # in force for the whole run
         workflow = config.workflows.get(job.workflow)
         if workflow is None:
             return self._unknown_workflow(job, wanted, about)
@@ -355,6 +374,14 @@ class Worker(RqWorker):
         processes may see an edit before we do, and what they accept by it is to run by it."""
         if self._watcher.catch_up(version) or self._edited:
             self._renew()
+
+    def _config_of(self, job: Job) -> Config:
+        """The config that an execution runs by: the one in force, or where that lacks its workflow (any more), the one
+        that has accepted the execution, if this worker had it."""
+        config = self._pool.config
+        if job.workflow in config.workflows:
+            return config
+        return next((one for one in reversed(self._earlier) if job.version and one.version == job.version), config)
 
     def _unknown_workflow(self, job: Job, wanted: Wanted, about: events.About) -> Outcome:
         """The outcome of an execution whose workflow the config in force lacks. The log says it once for each."""

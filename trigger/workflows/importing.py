@@ -18,10 +18,15 @@ from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.util import spec_from_file_location
 from pathlib import Path
 from types import CodeType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from trigger.config.code import Code, Source
 from trigger.errors import WorkflowError
+
+if TYPE_CHECKING:  # the child starts sooner without it
+    from trigger.config.code import Code
+
+# The project's modules by name: the file, whether it is a package, and its text.
+Modules = Mapping[str, tuple[str, bool, bytes]]
 
 # How long all imports of a config may take together, in seconds.
 IMPORT_TIMEOUT = 30.0
@@ -33,22 +38,22 @@ class KeptCode(MetaPathFinder):
     """Imports the project's modules as they were read when the version in force was taken up, whatever their files say
     by now: all processes run the same code, also while a file is being edited or is broken."""
 
-    def __init__(self, code: Code) -> None:
-        self._modules = code.modules
+    def __init__(self, modules: Modules) -> None:
+        self._modules = modules
 
     def find_spec(self, fullname: str, path: object, target: object = None) -> ModuleSpec | None:
-        source = self._modules.get(fullname)
-        if source is None:
+        if fullname not in self._modules:
             return None
-        inside = [str(source.path.parent)] if source.is_package else None
-        loader = _KeptLoader(fullname, source)
-        return spec_from_file_location(fullname, source.path, loader=loader, submodule_search_locations=inside)
+        file, is_package, text = self._modules[fullname]
+        inside = [str(Path(file).parent)] if is_package else None
+        loader = _KeptLoader(fullname, file, text)
+        return spec_from_file_location(fullname, file, loader=loader, submodule_search_locations=inside)
 
 
 class _KeptLoader(SourceFileLoader):
-    def __init__(self, fullname: str, source: Source) -> None:
-        super().__init__(fullname, str(source.path))
-        self._text = source.text
+    def __init__(self, fullname: str, file: str, text: bytes) -> None:
+        super().__init__(fullname, file)
+        self._text = text
 
     def get_data(self, path: str) -> bytes:
         return self._text if path == self.path else super().get_data(path)
@@ -89,7 +94,7 @@ class ImportCheck:
         self._folder = folder
         self._meanwhile = meanwhile
         self._good: set[str] = set()
-        self._code = Code()
+        self._code: Code | None = None
 
     def __call__(self, references: Sequence[str], code: Code) -> Mapping[str, str]:
         """Maps each reference that can't be used to the reason, in words that end a sentence."""
@@ -109,7 +114,7 @@ class ImportCheck:
     def _try(self, references: Sequence[str], code: Code) -> Mapping[str, str]:
         command = [sys.executable, "-m", "trigger.workflows.importing", str(self._folder)]
         root = Path(__file__).resolve().parents[2]  # where `-m trigger…` is found, whatever the current folder is
-        question = json.dumps({"references": list(references), "code": packed(code)})
+        question = json.dumps({"references": list(references), "code": packed(modules_of(code))})
         with subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=root
         ) as child:
@@ -137,22 +142,22 @@ class ImportCheck:
                 self._meanwhile()
 
 
-def packed(code: Code) -> dict[str, list[Any]]:
-    """The code's modules as JSON."""
+def modules_of(code: Code) -> Modules:
+    """The code's modules as KeptCode takes them."""
+    return {name: (str(source.path), source.is_package, source.text) for name, source in code.modules.items()}
+
+
+def packed(modules: Modules) -> dict[str, Any]:
+    """Modules as JSON."""
+    return {name: (file, is_package, text.decode("latin-1")) for name, (file, is_package, text) in modules.items()}
+
+
+def unpacked(modules: Mapping[str, Any]) -> Modules:
+    """Modules that were packed so. Raises ValueError, TypeError or AttributeError when they were not."""
     return {
-        name: [str(source.path), source.is_package, source.text.decode("latin-1")]
-        for name, source in code.modules.items()
+        name: (str(file), bool(is_package), text.encode("latin-1"))
+        for name, (file, is_package, text) in modules.items()
     }
-
-
-def unpacked(modules: Mapping[str, Sequence[Any]]) -> Code:
-    """The code that was packed so. Raises ValueError or TypeError when it was not."""
-    return Code(
-        {
-            name: Source(Path(path), bool(is_package), text.encode("latin-1"))
-            for name, (path, is_package, text) in modules.items()
-        }
-    )
 
 
 def main() -> None:
