@@ -168,26 +168,22 @@ class _Said:
     def first(self, what: bytes, *, of: str) -> bool:
         """Whether this is not what was last said of that; now it is. Where that can't be known, it is said again,
         and so it is after REMEMBERED if it is a refusal: then the service was started anew."""
-        digest, now = hashlib.sha256(what).hexdigest(), time.time()
+        digest, now = hashlib.sha256(what).hexdigest(), int(time.time())
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            with os.fdopen(descriptor, "r+") as file:
+            with os.fdopen(descriptor, "r+", encoding="ascii", errors="replace") as file:
                 fcntl.flock(file, fcntl.LOCK_EX)
-                lines = [line.split() for line in file]
-                if any(
-                    said == digest and (of != REFUSED or now - float(at) < REMEMBERED)
-                    for at, about, said in lines
-                    if about == of
-                ):
+                lines = [words for words in map(str.split, file) if len(words) == 3 and words[0].isdecimal()]
+                kept = [words for words in lines if words[1] != REFUSED or now - int(words[0]) < REMEMBERED]
+                if [of, digest] in [words[1:] for words in kept]:
                     return False
+                if of != REFUSED:
+                    kept = [words for words in kept if words[1] != of]
                 file.seek(0)
                 file.truncate()
-                kept = [
-                    line for line in lines if line[1] != of or (of == REFUSED and now - float(line[0]) < REMEMBERED)
-                ]
-                file.writelines(" ".join(line) + "\n" for line in (*kept, [str(now), of, digest]))
-        except (OSError, ValueError, IndexError):
+                file.writelines(" ".join(words) + "\n" for words in (*kept, [str(now), of, digest]))
+        except OSError:
             pass
         return True
 
@@ -234,7 +230,8 @@ class _Keeper:
         except OSError:
             return None
         try:
-            modules = unpacked(json.loads((self._data / LAST_GOOD_CODE).read_bytes()))
-            return _Version(text, Code({name: Source(Path(file), *rest) for name, (file, *rest) in modules.items()}))
+            found = unpacked(json.loads((self._data / LAST_GOOD_CODE).read_bytes()))
+            modules = {name: Source(Path(file), is_package, code) for name, (file, is_package, code) in found.items()}
+            return _Version(text, Code(modules))
         except (OSError, ValueError, TypeError, AttributeError):
             return _Version(text, None)

@@ -135,8 +135,7 @@ def test_an_edit_by_which_an_api_vanishes_has_to_stand_for_longer(tmp_path: Path
     assert not service.settle()
     (tmp_path / "config.yaml").write_text(MORE.replace("enabled: true", "enabled: false"))
     assert service.settle()
-    assert len(service.watcher.current.apis) == 2
-    assert not service.enabled
+    assert [api.enabled for api in service.watcher.current.apis.values()] == [False, False]
     assert len(service.changes) == 2
     (tmp_path / "config.yaml").write_text(MINIMAL)
     assert not service.settle()
