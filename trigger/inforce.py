@@ -18,6 +18,7 @@ from pathlib import Path
 
 from trigger.config import Config, Settings, Watcher, load
 from trigger.config.code import Code, Source
+from trigger.config.files import stamp
 from trigger.config.loading import RefusedError
 from trigger.errors import ConfigError, Mistake, StartError
 from trigger.inputs import Shape
@@ -28,7 +29,8 @@ from trigger.workflows.importing import ImportCheck, modules_of, packed, unpacke
 logger = logging.getLogger("trigger.config")
 
 LAST_GOOD = "config.last-good.yaml"
-LAST_GOOD_CODE = "code.last-good.json"
+VERSIONS = "versions"
+KEPT = 20
 SAID = "config.said"
 REFUSED = "refused"
 REMEMBERED = 60.0  # seconds
@@ -96,7 +98,16 @@ def watch(settings: Settings, environ: Mapping[str, str]) -> Watcher:
         keeper.keep(new)
         _say_in_force(said, new, watcher.current)
 
+    def earlier(version: str) -> Config | None:
+        kept = keeper.earlier(version)
+        try:
+            found = None if kept is None else _kept(settings, environ, kept)
+        except ConfigError:  # what its `${…}` name is there no more
+            return None
+        return found if found is not None and found.version == version else None
+
     watcher = Watcher(config, reload, on_change, lambda error: _say_refused(said, error))
+    watcher.earlier = earlier
     return watcher
 
 
@@ -200,38 +211,64 @@ class _Version:
 
 
 class _Keeper:
-    """Keeps the last good version in the data folder, for its owner only: it may hold secrets."""
+    """Keeps the last versions that were in force in the data folder, for its owner only: they may hold secrets."""
 
     def __init__(self, data: Path) -> None:
         self._data = data
+        self._versions = data / VERSIONS
 
     def keep(self, config: Config) -> None:
         try:
             kept = self.last_good()
-            if kept is None or kept.text != config.content:
-                self._write(LAST_GOOD, config.content)
-            if kept is None or kept.code != config.code:
-                self._write(LAST_GOOD_CODE, json.dumps(packed(modules_of(config.code))).encode())
+            if kept is None or not kept.is_of(config) or not self._file(config.version).exists():
+                version = {"text": config.content.decode("latin-1"), "code": packed(modules_of(config.code))}
+                self._write(self._file(config.version), json.dumps(version).encode())
+                self._write(self._data / LAST_GOOD, config.content)
+                self._forget()
         except OSError as error:
             logger.warning("the last good version can't be kept in %s: %s", self._data, error.strerror)
 
-    def _write(self, name: str, content: bytes) -> None:
+    def _write(self, path: Path, content: bytes) -> None:
         self._data.mkdir(mode=0o700, parents=True, exist_ok=True)
-        temporary = self._data / f"{name}.{os.getpid()}"
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        temporary = path.with_name(f"{path.name}.{os.getpid()}")
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
-        temporary.replace(self._data / name)
+        temporary.replace(path)
+
+    def _forget(self) -> None:
+        """Removes all but the last KEPT."""
+        for path in self._by_age()[:-KEPT]:
+            path.unlink(missing_ok=True)
+
+    def _by_age(self) -> list[Path]:
+        found = [(at.mtime_ns, path) for path in self._versions.glob("*.json") if (at := stamp(path)) is not None]
+        return [path for _, path in sorted(found)]
+
+    def _file(self, version: str) -> Path:
+        return self._versions / f"{version}.json"
 
     def last_good(self) -> _Version | None:
-        """The version; None when there is none."""
+        """The last one; None when there is none."""
         try:
             text = (self._data / LAST_GOOD).read_bytes()
         except OSError:
             return None
-        try:
-            found = unpacked(json.loads((self._data / LAST_GOOD_CODE).read_bytes()))
-            modules = {name: Source(Path(file), is_package, code) for name, (file, is_package, code) in found.items()}
-            return _Version(text, Code(modules))
-        except (OSError, ValueError, TypeError, AttributeError):
-            return _Version(text, None)
+        newest = self._by_age()[-1:]
+        version = _read(newest[0]) if newest else None
+        return version if version is not None and version.text == text else _Version(text, None)
+
+    def earlier(self, version: str) -> _Version | None:
+        """That version; None when it is not kept (any more)."""
+        return _read(self._file(version)) if version.isalnum() else None
+
+
+def _read(path: Path) -> _Version | None:
+    try:
+        kept = json.loads(path.read_bytes())
+        found = unpacked(kept["code"])
+        code = Code({name: Source(Path(file), is_package, text) for name, (file, is_package, text) in found.items()})
+        return _Version(kept["text"].encode("latin-1"), code)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None

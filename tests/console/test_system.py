@@ -222,13 +222,13 @@ def test_a_python_file_that_does_not_import_is_shown_as_a_refused_edit_and_by_re
     version = site.watcher.current.version
     (folder / "mine.py").write_text("def work(value) ...\n")
     eventually(lambda: site.watcher.poll() or site.watcher.refused)
-    config = json.loads(site.call("/readyz", "GET").data)["config"]
+    config = json.loads(site.call("/readyz", "GET").data)["response"]["config"]
     assert config["digest"] == version
     assert "importing 'mine' raised SyntaxError" in config["refused"][0]
     assert "mine" not in sys.modules
     (folder / "mine.py").write_text("def work(value): return 2\n")
     eventually(lambda: site.watcher.poll() or not site.watcher.refused)
-    assert "refused" not in json.loads(site.call("/readyz", "GET").data)["config"]
+    assert "refused" not in json.loads(site.call("/readyz", "GET").data)["response"]["config"]
 
 
 def test_of_many_mistakes_the_first_are_shown(make_site: MakeSite) -> None:

@@ -127,8 +127,8 @@ def check(file: Path | None) -> None:
         click.echo(f"{warning} (warning)", err=True)
     for name, count in acting.stranded(config).items():
         click.echo(
-            f"{settings.config}: {count} executions wait for the workflow {name!r}, which this config lacks: a worker "
-            "that had it runs them still, else they fail after 10 minutes (warning)",
+            f"{settings.config}: {count} executions wait for the workflow {name!r}, which this config lacks: they "
+            "run by the version that accepted them if that is still kept, else they fail after 10 minutes (warning)",
             err=True,
         )
     enabled = sum(api.enabled for api in config.apis.values())

@@ -68,6 +68,8 @@ class Watcher:
         self._held: _Held | None = None
         self._missed: tuple[str, Mapping[Path, Stamp | None]] | None = None  # what catch_up did not find last
         self.meanwhile: Callable[[], None] = lambda: None  # is called now and then while a reload takes long
+        # An earlier version of the config that was in force, if it can be had.
+        self.earlier: Callable[[str], Config | None] = lambda _: None
         self._polling = threading.Lock()
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None

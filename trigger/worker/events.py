@@ -93,8 +93,8 @@ def stranded(found: Mapping[str, int], queue: str, version: str) -> None:
     """So many executions of a queue wait for each workflow that this version of the config lacks."""
     for name, count in found.items():
         text = (
-            "%d executions in queue %s wait for the workflow %r, which version %s of the config lacks: a worker that "
-            "had it runs them still, else they fail after %.0f minutes"
+            "%d executions in queue %s wait for the workflow %r, which version %s of the config lacks: they run "
+            "by the version that accepted them if that is still kept, else they fail after %.0f minutes"
         )
         logger.warning(text, count, queue, name, version, PATIENCE / 60)
 

@@ -120,7 +120,7 @@ class Worker(RqWorker):
         self._wanted: Wanted | None = None  # of the run in hand
         self._unsaid: Callable[[], None] | None = None  # a line about the one before, for the service's log
         self._edited = False  # the processes are of an earlier config
-        self._earlier: deque[Config] = deque(maxlen=EARLIER)  # versions, the newest last
+        self._earlier: deque[Config] = deque(maxlen=EARLIER)  # versions that were needed, or in force before
         self._gives_way = False  # what the bell rings for is to be others' first, if this worker lacks workflows
         self._unknown: set[str] = set()  # workflows that were said to be missing from the config in force
         self._registered = False
@@ -377,11 +377,14 @@ class Worker(RqWorker):
 
     def _config_of(self, job: Job) -> Config:
         """The config that an execution runs by: the one in force, or where that lacks its workflow (any more), the one
-        that has accepted the execution, if this worker had it."""
+        that has accepted the execution, if that can be had."""
         config = self._pool.config
-        if job.workflow in config.workflows:
+        if job.workflow in config.workflows or not job.version:
             return config
-        return next((one for one in reversed(self._earlier) if job.version and one.version == job.version), config)
+        found = next((one for one in self._earlier if one.version == job.version), None)
+        if found is None and (found := self._watcher.earlier(job.version)) is not None:
+            self._earlier.append(found)
+        return found or config
 
     def _unknown_workflow(self, job: Job, wanted: Wanted, about: events.About) -> Outcome:
         """The outcome of an execution whose workflow the config in force lacks. The log says it once for each."""

@@ -11,6 +11,7 @@ import linecache
 import pkgutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.abc import MetaPathFinder
@@ -115,11 +116,15 @@ class ImportCheck:
         command = [sys.executable, "-m", "trigger.workflows.importing", str(self._folder)]
         root = Path(__file__).resolve().parents[2]  # where `-m trigger…` is found, whatever the current folder is
         question = json.dumps({"references": list(references), "code": packed(modules_of(code))})
-        with subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=root
-        ) as child:
-            answer = self._answer(child, question.encode())
-        if answer is None:
+        # Files, not pipes: who waits on pipes can't do anything else meanwhile.
+        with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as said:
+            given.write(question.encode())
+            given.seek(0)
+            child = subprocess.Popen(command, stdin=given, stdout=said, stderr=subprocess.DEVNULL, cwd=root)
+            ended = self._await(child)
+            said.seek(0)
+            answer = said.read()
+        if not ended:
             return dict.fromkeys(references, f"importing took longer than {IMPORT_TIMEOUT:.0f} s")
         line = answer.decode("utf-8", "replace").rpartition("\x00")[2]
         if child.returncode or not line:
@@ -127,19 +132,20 @@ class ImportCheck:
         bad: dict[str, str] = json.loads(line)
         return bad
 
-    def _answer(self, child: subprocess.Popen[bytes], question: bytes) -> bytes | None:
-        """What the child says; None when it took too long, and was killed."""
+    def _await(self, child: subprocess.Popen[bytes]) -> bool:
+        """Whether the child ends in time; else it is killed."""
         deadline = time.monotonic() + IMPORT_TIMEOUT
-        said: bytes | None = question
         while True:
             try:
-                return child.communicate(said, timeout=_TURN)[0]
+                child.wait(_TURN)
             except subprocess.TimeoutExpired:
-                said = None  # it goes on with what is left of it
                 if time.monotonic() > deadline:
                     child.kill()
-                    return None
+                    child.wait()
+                    return False
                 self._meanwhile()
+            else:
+                return True
 
 
 def modules_of(code: Code) -> Modules:
