@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.support import ROOT
 from trigger.config.code import Code
 from trigger.workflows.importing import ImportCheck
 
@@ -57,3 +59,22 @@ def test_what_was_good_once_is_not_tried_again(folder: Path) -> None:
     (folder / "good.py").unlink()
     assert check(["good:work"], Code()) == {}
     assert "broken:work" in check(["good:work", "broken:work"], Code())
+
+
+def test_a_web_process_can_try_imports_again_and_again(folder: Path) -> None:
+    """In a real thread of a process that gevent has patched, a second child was waited for forever."""
+    (folder / "slow.py").write_text("import time\ntime.sleep(0.6)\ndef work(value): ...\n")
+    script = f"""
+from gevent import monkey
+monkey.patch_all(subprocess=False)
+from pathlib import Path
+from trigger.config.code import Code
+from trigger.offload import offload
+from trigger.workflows.importing import ImportCheck
+for _ in range(3):
+    print(offload(ImportCheck(Path({str(folder)!r})), ["slow:work", "broken:work"], Code()))
+"""
+    child = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert child.stdout.count("'broken:work'") == 3, child.stderr

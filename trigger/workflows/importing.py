@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import linecache
+import os
 import pkgutil
-import subprocess
+import posix
+import signal
 import sys
 import tempfile
 import time
@@ -113,39 +115,60 @@ class ImportCheck:
         self._good, self._code = set(references), code
 
     def _try(self, references: Sequence[str], code: Code) -> Mapping[str, str]:
-        command = [sys.executable, "-m", "trigger.workflows.importing", str(self._folder)]
-        root = Path(__file__).resolve().parents[2]  # where `-m trigger…` is found, whatever the current folder is
         question = json.dumps({"references": list(references), "code": packed(modules_of(code))})
-        # Files, not pipes: who waits on pipes can't do anything else meanwhile.
         with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as said:
             given.write(question.encode())
             given.seek(0)
-            child = subprocess.Popen(command, stdin=given, stdout=said, stderr=subprocess.DEVNULL, cwd=root)
-            ended = self._await(child)
+            status = self._await(_spawn(self._folder, given.fileno(), said.fileno()))
             said.seek(0)
             answer = said.read()
-        if not ended:
+        if status is None:
             return dict.fromkeys(references, f"importing took longer than {IMPORT_TIMEOUT:.0f} s")
         line = answer.decode("utf-8", "replace").rpartition("\x00")[2]
-        if child.returncode or not line:
-            return dict.fromkeys(references, f"importing ended the process (exit status {child.returncode})")
+        if status or not line:
+            return dict.fromkeys(references, f"importing ended the process (exit status {status})")
         bad: dict[str, str] = json.loads(line)
         return bad
 
-    def _await(self, child: subprocess.Popen[bytes]) -> bool:
-        """Whether the child ends in time; else it is killed."""
+    def _await(self, child: int) -> int | None:
+        """The child's exit status; None when it took too long, and was killed."""
         deadline = time.monotonic() + IMPORT_TIMEOUT
+        pause, turn = 0.005, time.monotonic() + _TURN
         while True:
-            try:
-                child.wait(_TURN)
-            except subprocess.TimeoutExpired:
-                if time.monotonic() > deadline:
-                    child.kill()
-                    child.wait()
-                    return False
+            ended, status = posix.waitpid(child, posix.WNOHANG)
+            if ended:
+                return os.waitstatus_to_exitcode(status)
+            if time.monotonic() > deadline:
+                os.kill(child, signal.SIGKILL)
+                posix.waitpid(child, 0)
+                return None
+            if time.monotonic() > turn:
+                turn = time.monotonic() + _TURN
                 self._meanwhile()
-            else:
-                return True
+            time.sleep(pause)
+            pause = min(2 * pause, 0.05)
+
+
+def _spawn(folder: Path, given: int, said: int) -> int:
+    """Starts the child with these descriptors as its stdin and stdout, and returns its process id.
+
+    In a thread of a web process neither `subprocess` nor `os` can do it: gevent puts off `os.close`, on which the former
+    waits, and has its own loop wait for children of the latter.
+    """
+    root = Path(__file__).resolve().parents[2]  # where our own package is found, whatever the current folder is
+    script = f"import sys; sys.path.insert(0, {str(root)!r}); from {__name__} import main; main()"
+    return posix.posix_spawn(
+        sys.executable,
+        [sys.executable, "-c", script, str(folder)],
+        os.environ,
+        file_actions=[
+            (os.POSIX_SPAWN_DUP2, given, 0),
+            (os.POSIX_SPAWN_DUP2, said, 1),
+            (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
+        ],
+        setsigdef=(signal.SIGPIPE, signal.SIGXFSZ),
+        setsigmask=(),
+    )
 
 
 def modules_of(code: Code) -> Modules:
@@ -182,7 +205,3 @@ def main() -> None:
     # What the imported modules print comes first; the answer is what follows the last NUL.
     sys.stdout.write("\x00" + json.dumps(bad))
     sys.stdout.flush()
-
-
-if __name__ == "__main__":
-    main()
