@@ -12,14 +12,14 @@ import json
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from trigger.config import Config, Settings, Watcher, load
 from trigger.config.code import Code, Source
 from trigger.config.files import stamp
-from trigger.config.loading import RefusedError
+from trigger.config.loading import CheckImports, RefusedError
 from trigger.errors import ConfigError, Mistake, StartError
 from trigger.inputs import Shape
 from trigger.redis_server import private_redis_url
@@ -62,7 +62,7 @@ def watch(settings: Settings, environ: Mapping[str, str]) -> Watcher:
     start were checked by whoever started us, unless their code is another one than the last that was in force.
     Raises ConfigError when neither version can be used.
     """
-    check = ImportCheck(_folder(settings.config), lambda: watcher.meanwhile())
+    imports = ImportCheck(_folder(settings.config), lambda: watcher.meanwhile())
     keeper = _Keeper(settings.data)
     said = _Said(settings.data)
     kept = keeper.last_good()
@@ -77,7 +77,13 @@ def watch(settings: Settings, environ: Mapping[str, str]) -> Watcher:
         config = _kept(settings, environ, kept)
         _say_refused(said, error)
     _say_in_force(said, config, None)
-    check.trust((called for workflow in config.workflows.values() for called in workflow.references), config.code)
+    imports.trust(_references(config), config.code)
+
+    def check(references: Sequence[str], code: Code) -> Mapping[str, str]:
+        tried = keeper.last_good()  # by the process that was first to take an edit up
+        if tried is not None and tried.code == code and tried.references.issuperset(references):
+            imports.trust(references, code)
+        return imports(references, code)
 
     def reload(version: str | None) -> Config:
         try:
@@ -111,11 +117,16 @@ def watch(settings: Settings, environ: Mapping[str, str]) -> Watcher:
     return watcher
 
 
+def _references(config: Config) -> frozenset[str]:
+    """What all workflows call."""
+    return frozenset(called for workflow in config.workflows.values() for called in workflow.references)
+
+
 def _folder(config: Path) -> Path:
     return config.resolve().parent
 
 
-def _load(settings: Settings, environ: Mapping[str, str], check: ImportCheck | None) -> Config:
+def _load(settings: Settings, environ: Mapping[str, str], check: CheckImports | None) -> Config:
     config = load(settings.config, environ, check)
     _check_inputs(config)
     try:
@@ -204,7 +215,8 @@ class _Version:
     """A version that was in force: the config's text, and the code of its workflows."""
 
     text: bytes
-    code: Code | None  # None where an earlier release has kept it
+    code: Code | None = None  # None where an earlier release has kept it
+    references: frozenset[str] = frozenset()  # what its workflows call
 
     def is_of(self, config: Config) -> bool:
         return (self.text, self.code or config.code) == (config.content, config.code)
@@ -221,7 +233,11 @@ class _Keeper:
         try:
             kept = self.last_good()
             if kept is None or not kept.is_of(config) or not self._file(config.version).exists():
-                version = {"text": config.content.decode("latin-1"), "code": packed(modules_of(config.code))}
+                version = {
+                    "text": config.content.decode("latin-1"),
+                    "code": packed(modules_of(config.code)),
+                    "references": sorted(_references(config)),
+                }
                 self._write(self._file(config.version), json.dumps(version).encode())
                 self._write(self._data / LAST_GOOD, config.content)
                 self._forget()
@@ -257,7 +273,7 @@ class _Keeper:
             return None
         newest = self._by_age()[-1:]
         version = _read(newest[0]) if newest else None
-        return version if version is not None and version.text == text else _Version(text, None)
+        return version if version is not None and version.text == text else _Version(text)
 
     def earlier(self, version: str) -> _Version | None:
         """That version; None when it is not kept (any more)."""
@@ -269,6 +285,6 @@ def _read(path: Path) -> _Version | None:
         kept = json.loads(path.read_bytes())
         found = unpacked(kept["code"])
         code = Code({name: Source(Path(file), is_package, text) for name, (file, is_package, text) in found.items()})
-        return _Version(kept["text"].encode("latin-1"), code)
+        return _Version(kept["text"].encode("latin-1"), code, frozenset(kept["references"]))
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None

@@ -13,6 +13,7 @@ from trigger.executions.keys import JOB, QUEUE, QUEUES, leased_key, waiting_key
 
 # How many executions of a queue are looked at, the first to run, and how many in one round trip.
 MOST, BATCH = 10_000, 500
+NAMED = 20  # how many workflows are named
 
 
 def stranded(redis: Redis, workflows: Collection[str], queues: Collection[str] | None = None) -> Mapping[str, int]:
@@ -25,7 +26,7 @@ def stranded(redis: Redis, workflows: Collection[str], queues: Collection[str] |
         found: set[bytes] = redis.smembers(QUEUES)  # type: ignore[assignment]  # no decoding client is ever used
         queues = [key.decode("utf-8", "replace").removeprefix(QUEUE) for key in found]
     counted = Counter(name for queue in queues for name in _workflows(redis, queue) if name not in workflows)
-    return dict(counted.most_common())
+    return dict(counted.most_common(NAMED))
 
 
 def _workflows(redis: Redis, queue: str) -> Iterator[str]:

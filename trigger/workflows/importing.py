@@ -152,8 +152,8 @@ class ImportCheck:
 def _spawn(folder: Path, given: int, said: int) -> int:
     """Starts the child with these descriptors as its stdin and stdout, and returns its process id.
 
-    In a thread of a web process neither `subprocess` nor `os` can do it: gevent puts off `os.close`, on which the former
-    waits, and has its own loop wait for children of the latter.
+    In a thread of a web process neither `subprocess` nor `os` can do it: gevent puts off `os.close`, on which the first
+    waits, and has its own loop wait for children of the second.
     """
     root = Path(__file__).resolve().parents[2]  # where our own package is found, whatever the current folder is
     script = f"import sys; sys.path.insert(0, {str(root)!r}); from {__name__} import main; main()"
