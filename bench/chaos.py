@@ -161,9 +161,18 @@ def _spread(times: Iterable[float]) -> str:
 class Service:
     """`python -m trigger up` in a folder, with the programs that it runs; `data` is its data folder."""
 
-    def __init__(self, folder: Path, *, data: Path | None = None, redis_url: str = "", **environ: str) -> None:
-        (folder / "config.yaml").write_text(CONFIG)
-        (folder / "work.py").write_text(WORK)
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        config: str = CONFIG,
+        work: str = WORK,
+        data: Path | None = None,
+        redis_url: str = "",
+        **environ: str,
+    ) -> None:
+        (folder / "config.yaml").write_text(config)
+        (folder / "work.py").write_text(work)
         self.evidence = folder / "evidence"
         self._log = folder / "log"
         with socket.socket() as probe:

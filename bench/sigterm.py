@@ -93,7 +93,7 @@ class Workers:
         if pid == 0:
             status = 70
             try:
-                watcher = Watcher(self._config, lambda: self._config, lambda _: None, lambda _: None)
+                watcher = Watcher(self._config, lambda _: self._config, lambda _: None, lambda _: None)
                 run("default", watcher, lambda timeout: connect(self._url, reply_timeout=timeout))
                 status = 0
             except BaseException:  # noqa: BLE001  the whole of a process: what has ended it is shown

@@ -14,6 +14,8 @@ import pytest
 from redis import Redis
 
 from tests.support import ROOT, OwnRedis, environment, eventually, process
+from trigger.config import load
+from trigger.queueing import Call, Submitter
 
 CONFIG = """\
 workflows:
@@ -112,6 +114,19 @@ def test_check_names_every_mistake_and_exits_1(shell: Shell) -> None:
         f"{broken}:3:3: workflows.bad: 'greetings' has no such callable: module 'greetings' has no attribute 'nothing'",
         f"{broken}:8:9: modules.shop.methods.test.enabeld: is not a key that is known here; did you mean 'enabled'?",
     ]
+
+
+def test_check_says_how_many_executions_wait_for_a_workflow_that_is_gone(shell: Shell, redis: Redis) -> None:
+    config = load(shell.folder / "config.yaml", {})
+    for _ in range(3):
+        Submitter(redis).submit(Call(config.apis["shop", "test"], {}, None), config)
+    assert "wait for" not in shell("check").stderr
+    (shell.folder / "config.yaml").write_text(CONFIG.replace("hello", "hallo"))
+    done = shell("check")
+    assert done.returncode == 0
+    assert "3 executions wait for the workflow 'hello', which this config lacks" in done.stderr
+    done = shell("check", REDIS_URL="redis://127.0.0.1:1/0")
+    assert (done.returncode, "no mistakes" in done.stdout, "wait for" in done.stderr) == (0, True, False)
 
 
 def test_check_warns_of_short_secrets_and_passes(shell: Shell) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from trigger.config import Settings, Watcher
 from trigger.errors import ConfigError
-from trigger.inforce import LAST_GOOD, load_checked, private_data, redis_url, watch
+from trigger.inforce import KEPT, LAST_GOOD, SAID, VERSIONS, load_checked, private_data, redis_url, watch
 from trigger.redis_server import private_redis_url
 
 GOOD = "workflows: {hello: 'greetings:greet'}\nmodules: {shop: {methods: {a: {auth: {mode: none}, workflow: hello}}}}\n"
@@ -85,6 +85,69 @@ def test_an_edit_that_names_code_which_does_not_import_is_refused(
     look(watcher)
     assert wrong in str(watcher.refused)
     assert apis(watcher) == {"a"}
+
+
+def test_code_that_breaks_is_refused_like_the_config_and_kept_for_a_process_that_starts(settings: Settings) -> None:
+    module = settings.config.with_name("greetings.py")
+    watcher = watch(settings, {})
+    version = watcher.current.version
+    module.write_text("def greet(value)\n    return value\n")
+    look(watcher)
+    assert "raised SyntaxError" in str(watcher.refused)
+    later = watch(settings, {})
+    for each in (watcher, later):
+        look(each)
+        assert each.refused
+        assert each.current.version == version
+    (kept,) = (settings.data / VERSIONS).iterdir()
+    assert kept.name == f"{version}.json"
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    assert stat.S_IMODE(kept.parent.stat().st_mode) == 0o700
+    module.write_text("def greet(value):\n    return [value]\n")
+    for each in (watcher, later):
+        look(each)
+        assert each.refused is None
+    assert watcher.current.version == later.current.version != version
+
+
+def test_an_edit_of_code_is_told_once_and_the_file_named(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
+    watchers = [watch(settings, {}) for _ in range(3)]
+    with caplog.at_level("INFO"):
+        for text in ("def greet(value):\n    return 2\n", "def greet(:\n", "def greet(value):\n    return 2\n"):
+            settings.config.with_name("greetings.py").write_text(text)
+            for watcher in watchers:
+                look(watcher)
+    said = [record.getMessage() for record in caplog.records if record.name == "trigger.config"]
+    assert sum("the edited code is in force: greetings.py" in line for line in said) == 1
+    assert sum("is not taken up" in line for line in said) == 1
+
+
+def test_what_tells_of_edits_may_be_unreadable(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
+    settings.data.mkdir(mode=0o700)
+    (settings.data / SAID).write_bytes(b"\xff nonsense\n\n")
+    (settings.data / VERSIONS).mkdir()
+    (settings.data / VERSIONS / "0.json").write_text("[1]")
+    watcher = watch(settings, {})
+    settings.config.write_text(MORE)
+    with caplog.at_level("INFO"):
+        look(watcher)
+    assert "the edited config is in force" in caplog.text
+
+
+def test_the_last_versions_can_be_had_again(settings: Settings) -> None:
+    watcher = watch(settings, {})
+    first = watcher.current
+    versions = []
+    for number in range(KEPT + 1):
+        settings.config.write_text(f"{MORE}retention: {number + 1}h\n")
+        look(watcher)
+        versions.append(watcher.current.version)
+    assert len(set(versions)) == KEPT + 1
+    assert watcher.earlier(first.version) is watcher.earlier(versions[0]) is watcher.earlier("../config") is None
+    again = watch(settings, {}).earlier(versions[1])
+    assert again is not None
+    assert again.retention == 2 * 3600
+    assert again.code == watcher.current.code
 
 
 def test_an_edit_that_brings_a_demo_credential_onto_a_network_is_refused(settings: Settings) -> None:

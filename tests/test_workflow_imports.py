@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.support import ROOT
+from trigger.config.code import Code
 from trigger.workflows.importing import ImportCheck
 
 
@@ -38,21 +41,40 @@ def folder(tmp_path: Path) -> Path:
 def test_a_workflow_that_can_not_be_imported_is_named_with_the_reason(
     folder: Path, reference: str, reason: str
 ) -> None:
-    assert reason in ImportCheck(folder)([reference])[reference]
+    assert reason in ImportCheck(folder)([reference], Code())[reference]
 
 
 def test_the_good_ones_beside_a_bad_one_are_not_blamed(folder: Path) -> None:
-    assert set(ImportCheck(folder)(["good:work", "talks:work", "broken:work"])) == {"broken:work"}
+    assert set(ImportCheck(folder)(["good:work", "talks:work", "broken:work"], Code())) == {"broken:work"}
 
 
 def test_the_code_is_not_imported_into_the_process_that_asks(folder: Path) -> None:
-    ImportCheck(folder)(["good:work"])
+    ImportCheck(folder)(["good:work"], Code())
     assert "good" not in sys.modules
 
 
 def test_what_was_good_once_is_not_tried_again(folder: Path) -> None:
     check = ImportCheck(folder)
-    assert check(["good:work"]) == {}
+    assert check(["good:work"], Code()) == {}
     (folder / "good.py").unlink()
-    assert check(["good:work"]) == {}
-    assert "broken:work" in check(["good:work", "broken:work"])
+    assert check(["good:work"], Code()) == {}
+    assert "broken:work" in check(["good:work", "broken:work"], Code())
+
+
+def test_a_web_process_can_try_imports_again_and_again(folder: Path) -> None:
+    """In a real thread of a process that gevent has patched, a second child was waited for forever."""
+    (folder / "slow.py").write_text("import time\ntime.sleep(0.6)\ndef work(value): ...\n")
+    script = f"""
+from gevent import monkey
+monkey.patch_all(subprocess=False)
+from pathlib import Path
+from trigger.config.code import Code
+from trigger.offload import offload
+from trigger.workflows.importing import ImportCheck
+for _ in range(3):
+    print(offload(ImportCheck(Path({str(folder)!r})), ["slow:work", "broken:work"], Code()))
+"""
+    child = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert child.stdout.count("'broken:work'") == 3, child.stderr

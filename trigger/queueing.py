@@ -228,7 +228,7 @@ class _Form:
     reads what is not there as empty.
     """
 
-    __slots__ = ("_before", "_metas", "api", "config", "same")
+    __slots__ = ("_before", "_metas", "_version", "api", "config", "same")
 
     def __init__(self, api: Api, config: Config) -> None:
         self.api, self.config = api, config
@@ -242,6 +242,7 @@ class _Form:
         )
         # Of [function, instance, arguments, keyword arguments], as RQ's JSONSerializer writes them.
         self._before = f'["{RUNNER}", null, [{json.dumps(workflow.name)}, '
+        self._version = config.version
         self._metas: dict[str | None, bytes] = {}  # by caller: the names in the config
 
     def meta(self, call: Call) -> bytes:
@@ -249,7 +250,7 @@ class _Form:
         usual = not (call.debug or call.rerun_of or call.resumed or call.request)
         packed = self._metas.get(call.caller) if usual else None
         if packed is None:
-            packed = pack(json.dumps(_meta(call)).encode())
+            packed = pack(json.dumps(_meta(call, self._version)).encode())
             if usual:
                 self._metas[call.caller] = packed
         return packed
@@ -263,8 +264,9 @@ class _Form:
         return small.compress(text) + small.flush()
 
 
-def _meta(call: Call) -> dict[str, Any]:
-    meta: dict[str, Any] = {"caller": call.caller, "workflow": call.api.workflow.name}  # the API is the description
+def _meta(call: Call, version: str) -> dict[str, Any]:
+    # The API is the description.
+    meta: dict[str, Any] = {"caller": call.caller, "workflow": call.api.workflow.name, "config": version}
     if call.secrets:
         meta["secrets"] = call.secrets
     if call.debug:

@@ -51,7 +51,7 @@ def state(redis: Redis, watcher: Watcher, watermark: Watermark) -> Readiness:
     """Looks at the config in force, Redis, the workers and the queues. Answers within Redis' reply timeout."""
     config = watcher.current
     refused = watcher.refused
-    in_force: dict[str, Any] = {"digest": config.digest[:12], "apis": len(config.apis)}
+    in_force: dict[str, Any] = {"digest": config.version, "apis": len(config.apis)}
     if refused:
         # Not which: they name files, variables and APIs.
         count = len(refused.mistakes)

@@ -269,7 +269,7 @@ def test_workflows_that_do_not_import_are_told_at_every_place_that_names_them(tm
     )
     asked: list[list[str]] = []
 
-    def check(references: object) -> dict[str, str]:
+    def check(references: object, _: object) -> dict[str, str]:
         asked.append(list(references))  # type: ignore[call-overload]
         return {"shop.one:run": "there is no module shop", "shop.two:run": "there is no run in it"}
 
@@ -287,7 +287,7 @@ def test_mistakes_come_in_the_order_of_the_file_and_beside_those_of_imports(tmp_
     path = tmp_path / "config.yaml"
     path.write_text(MINIMAL.replace("enabled", "enbled"))
     with pytest.raises(ConfigError) as caught:
-        load(path, {}, lambda references: dict.fromkeys(references, "no"))
+        load(path, {}, lambda references, _: dict.fromkeys(references, "no"))
     assert [one.line for one in caught.value.mistakes] == [2, 7]
 
 

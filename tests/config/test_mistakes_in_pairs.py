@@ -95,7 +95,7 @@ def spoil(config: Any, dice: random.Random) -> None:
 
 
 def check(path: Path) -> None:
-    config = load(path, ENVIRON, lambda _: {})
+    config = load(path, ENVIRON, lambda *_: {})
     for api in config.apis.values():
         with contextlib.suppress(ValueError):  # which are made mistakes
             Shape(api.input)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from trigger.config import load
+from trigger.config.code import Code
 from trigger.errors import ConfigError, Mistake
 
 from .writing import mistakes, write
@@ -416,7 +417,7 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
 
 def checked(folder: Path, text: str, **environ: str) -> list[Mistake]:
     with pytest.raises(ConfigError) as caught:
-        load(write(folder, text), {"PATH": os.environ["PATH"], **environ}, lambda _: {})
+        load(write(folder, text), {"PATH": os.environ["PATH"], **environ}, lambda *_: {})
     return list(caught.value.mistakes)
 
 
@@ -481,13 +482,13 @@ def test_programs_that_are_there_are_found(tmp_path: Path) -> None:
         "{name: d, run: [tell]}",
     )
     path = f"{os.environ['PATH']}:{script.parent}"
-    assert load(write(tmp_path, text), {"PATH": path}, lambda _: {}).workflows["w"].steps
+    assert load(write(tmp_path, text), {"PATH": path}, lambda *_: {}).workflows["w"].steps
 
 
 def test_all_callables_of_steps_are_imported_and_told_at_their_places(tmp_path: Path) -> None:
     asked: list[str] = []
 
-    def check_imports(references: Sequence[str]) -> dict[str, str]:
+    def check_imports(references: Sequence[str], code: Code) -> dict[str, str]:
         asked.extend(references)
         return {"x.y:z": "there is no module 'x'"}
 

@@ -81,7 +81,7 @@ def check(folder: Path, workflow: Any) -> None:
     path = write(folder, text)
     lines = len(text.splitlines())  # as YAML counts them: U+0085 ends a line too
     try:
-        load(path, {"PATH": "/bin"}, lambda _: {})
+        load(path, {"PATH": "/bin"}, lambda *_: {})
     except ConfigError as error:
         for mistake in error.mistakes:
             assert 1 <= mistake.line <= lines

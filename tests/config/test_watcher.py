@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import eventually
 from trigger.config import Config, Watcher, load
 from trigger.errors import ConfigError
 
@@ -32,7 +33,7 @@ class Service:
         self.refusals: list[ConfigError] = []
         self.told = threading.Event()
         self.load: Callable[[], Config] = lambda: load(path, environ or {})
-        self.watcher = Watcher(self.load(), lambda: self.load(), self._change, self._refuse)
+        self.watcher = Watcher(self.load(), lambda _: self.load(), self._change, self._refuse)
 
     def _change(self, config: Config) -> None:
         self.changes.append(config)
@@ -84,7 +85,7 @@ def test_an_edit_of_the_same_size_and_time_is_taken_up(tmp_path: Path, service: 
     )
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert path.stat().st_size == before.st_size
-    assert service.settle()
+    eventually(service.watcher.poll)  # a workflow has vanished, so it takes a while
     assert "hallo" in service.watcher.current.workflows
 
 
@@ -121,6 +122,44 @@ def test_a_file_that_is_still_being_written_is_left_until_it_settles(tmp_path: P
     assert not service.watcher.poll()
     assert service.watcher.poll()
     assert service.refusals == []
+
+
+MORE = MINIMAL + "      cancel: {auth: {mode: none}, workflow: hello}\n"
+
+
+def test_an_edit_by_which_an_api_vanishes_has_to_stand_for_longer(tmp_path: Path, service: Service) -> None:
+    """An in-place save may pause behind a whole line (found.md 19)."""
+    write(tmp_path, MORE)
+    assert service.settle()
+    (tmp_path / "config.yaml").write_text(MINIMAL)
+    assert not service.settle()
+    (tmp_path / "config.yaml").write_text(MORE.replace("enabled: true", "enabled: false"))
+    assert service.settle()
+    assert [api.enabled for api in service.watcher.current.apis.values()] == [False, False]
+    assert len(service.changes) == 2
+    (tmp_path / "config.yaml").write_text(MINIMAL)
+    assert not service.settle()
+    eventually(service.watcher.poll)
+    assert len(service.watcher.current.apis) == 1
+
+
+def test_a_workflow_that_vanishes_has_to_stay_away_too(tmp_path: Path, service: Service) -> None:
+    (tmp_path / "config.yaml").write_text(MINIMAL.replace("hello:", "hallo:").replace("w: hello", "w: hallo"))
+    assert not service.settle()
+    (tmp_path / "config.yaml").write_text(MINIMAL)
+    assert not service.settle()
+    assert service.changes == []
+
+
+def test_a_version_that_another_process_has_in_force_is_taken_up_at_once(tmp_path: Path, service: Service) -> None:
+    (tmp_path / "config.yaml").write_text(OFF)
+    version = service.load().version
+    assert not service.watcher.catch_up("0123456789ab")
+    assert not service.watcher.catch_up("")
+    assert service.enabled
+    assert [service.watcher.catch_up(version) for _ in range(2)] == [True, False]
+    assert not service.settle()
+    assert [config.version for config in service.changes] == [version]
 
 
 def test_who_has_edited_can_wait_until_that_was_taken_up_or_refused(tmp_path: Path, service: Service) -> None:
@@ -209,15 +248,15 @@ def test_a_secrets_file_that_only_the_refused_version_names_mends_it_when_it_com
     (tmp_path / "token").write_text("a-token-that-is-long-enough")
     assert service.settle()
     assert service.watcher.refused is None
-    assert service.watcher.current.files == (tmp_path / "config.yaml", tmp_path / "token")
+    assert service.watcher.current.files[:2] == (tmp_path / "config.yaml", tmp_path / "token")
 
 
 def test_a_service_started_with_an_earlier_text_tells_of_the_broken_file_and_takes_the_mended_one(
     tmp_path: Path,
 ) -> None:
     path = write(tmp_path, BROKEN)
-    watcher = Watcher(load(path, {}, text=MINIMAL.encode()), lambda: load(path, {}), lambda _: None, lambda _: None)
-    assert watcher.current.files == (path,)
+    watcher = Watcher(load(path, {}, text=MINIMAL.encode()), lambda _: load(path, {}), lambda _: None, lambda _: None)
+    assert watcher.current.files[0] == path
     assert not settle(watcher)
     assert watcher.refused is not None
     write(tmp_path, OFF)
@@ -229,7 +268,7 @@ def test_an_edit_between_the_load_and_the_first_look_is_seen(tmp_path: Path) -> 
     path = write(tmp_path, MINIMAL)
     config = load(path, {})
     path.write_text(OFF)
-    watcher = Watcher(config, lambda: load(path, {}), lambda _: None, lambda _: None)
+    watcher = Watcher(config, lambda _: load(path, {}), lambda _: None, lambda _: None)
     assert settle(watcher)
 
 
@@ -258,7 +297,7 @@ def test_a_version_that_the_service_can_not_put_in_force_is_not_current(tmp_path
     def change(_: Config) -> None:
         raise RuntimeError("no")
 
-    watcher = Watcher(load(path, {}), lambda: load(path, {}), change, lambda _: None)
+    watcher = Watcher(load(path, {}), lambda _: load(path, {}), change, lambda _: None)
     path.write_text(OFF)
     assert not settle(watcher)
     assert watcher.current.apis["shop", "order"].enabled

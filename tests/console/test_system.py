@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -210,6 +212,23 @@ def test_a_refused_edit_is_shown_with_all_its_mistakes(make_site: MakeSite) -> N
     assert shown.facts() == before.main.one(id="config").facts()  # the version before is in force
     assert "The last edit of the config has mistakes" in browser.get("/console/refused").notices()[0]
     assert "mistakes" not in Browser(site).get("/console/sign-in").text
+
+
+def test_a_python_file_that_does_not_import_is_shown_as_a_refused_edit_and_by_readyz(make_site: MakeSite) -> None:
+    site = make_site()
+    folder = site.config.parent
+    (folder / "mine.py").write_text("def work(value): ...\n")
+    site.edit("workflows:\n", "workflows:\n  mine: mine:work\n")
+    version = site.watcher.current.version
+    (folder / "mine.py").write_text("def work(value) ...\n")
+    eventually(lambda: site.watcher.poll() or site.watcher.refused)
+    config = json.loads(site.call("/readyz", "GET").data)["response"]["config"]
+    assert config["digest"] == version
+    assert "importing 'mine' raised SyntaxError" in config["refused"][0]
+    assert "mine" not in sys.modules
+    (folder / "mine.py").write_text("def work(value): return 2\n")
+    eventually(lambda: site.watcher.poll() or not site.watcher.refused)
+    assert "refused" not in json.loads(site.call("/readyz", "GET").data)["response"]["config"]
 
 
 def test_of_many_mistakes_the_first_are_shown(make_site: MakeSite) -> None:

@@ -13,7 +13,7 @@ from trigger.worker.worker import Worker
 def test_an_earlier_birth_that_redis_does_late_does_not_end_the_worker(
     redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    watcher = Watcher(CONFIG, lambda: CONFIG, lambda _: None, lambda _: None)
+    watcher = Watcher(CONFIG, lambda _: CONFIG, lambda _: None, lambda _: None)
     worker = Worker("default", watcher, lambda _: redis, environ={})
     delete = redis.delete
 

@@ -17,6 +17,7 @@ from redis.exceptions import RedisError
 from trigger import __version__, executions, logs
 from trigger.cli import acting, reading
 from trigger.cli.common import as_json, complain, config_in_force, parts_of, to_check, to_look_at, to_start
+from trigger.cli.instance import Instance
 from trigger.cli.refused import refused
 from trigger.cli.terminal import show_record, table
 from trigger.config import Api, Config, hash_secret, json_schema, set_enabled
@@ -143,10 +144,24 @@ def check(file: Path | None) -> None:
     config = load_checked(settings, found.environ)
     for warning in config.warnings:
         click.echo(f"{warning} (warning)", err=True)
+    for name, count in _stranded(found, config).items():
+        click.echo(
+            f"{settings.config}: {count} executions wait for the workflow {name!r}, which this config lacks: they "
+            "run by the version that accepted them if that is still kept, else they fail after 10 minutes (warning)",
+            err=True,
+        )
     enabled = sum(api.enabled for api in config.apis.values())
     click.echo(f"{settings.config}: {len(config.apis)} APIs, {enabled} of them enabled: no mistakes")
     if config.variables:
         click.echo(f"(with {', '.join(config.variables)} of this shell; a running service has those of its start)")
+
+
+def _stranded(found: Instance, config: Config) -> Mapping[str, int]:
+    """How many executions wait for each workflow that a config lacks; none where Redis can't be asked."""
+    try:
+        return executions.stranded(found.connect(), config.workflows)
+    except (ConfigError, StartError, RedisError):
+        return {}
 
 
 @cli.command()

@@ -69,6 +69,8 @@ def _facts(record: Record) -> Iterator[tuple[str, str]]:
     yield "workflow", _cell(record.workflow)
     if record.caller is not None:
         yield "caller", _cell(record.caller)
+    if record.config_version:
+        yield "config", f"version {_cell(record.config_version)} accepted it"
     if record.request_id != record.uid:
         yield "request", record.request_id
     for name, uid in (("rerun of", record.rerun_of), ("goes on with", record.resumed_from)):

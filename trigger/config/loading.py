@@ -14,6 +14,7 @@ from marshmallow import ValidationError
 from yaml import ScalarNode
 
 from trigger.config.building import workflow_of
+from trigger.config.code import Code, code_of
 from trigger.config.document import Document
 from trigger.config.files import Stamp, read, stamp
 from trigger.config.model import MIN_MASKED, Api, Config, Module, PasswordAuth, Server, TokenAuth, Workflow
@@ -31,7 +32,7 @@ RETENTION = 7 * 86400.0  # seconds, where the config says nothing
 # Keys that Config takes as they are.
 _PLAIN = ("workers", "idempotency", "crashes", "stop_grace", "cancel_grace", "logs", "keep", "docs", "metrics")
 
-CheckImports = Callable[[Sequence[str]], Mapping[str, str]]
+CheckImports = Callable[[Sequence[str], Code], Mapping[str, str]]
 
 
 class RefusedError(ConfigError):
@@ -49,22 +50,24 @@ def load(
     *,
     text: bytes | None = None,
     complete: bool = True,
+    code: Code | None = None,
 ) -> Config:
     """Read, check and convert the config at `path`.
 
     `environ` gives the values of `${NAME}`. `check_imports` is called with the sorted references
-    ("package.module:callable") of all workflows, and returns why each of those that can't be imported can't; with it,
-    the programs and folders of steps are looked for too. None: what workflows use is not looked for. `text` is read in
-    the place of the file's content: an earlier version, kept for when the file is broken. A Watcher of such a config
-    looks at the file itself soon. `complete`: a reference that can't be replaced is a mistake; else it stays as it is
-    written, for those who only look at the config. Raises ConfigError with every mistake there is.
+    ("package.module:callable") of all workflows, and with the project's code that they are made of; it returns why each
+    of those that can't be imported can't; with it, the programs and folders of steps are looked for too. None: what
+    workflows use is not looked for. `text` is read in the place of the file's content, and `code` in that of the Python
+    files': an earlier version, kept for when they are broken. A Watcher of such a config looks at the files themselves
+    soon. `complete`: a reference that can't be replaced is a mistake; else it stays as it is written, for those who
+    only look at the config. Raises ConfigError with every mistake there is.
     """
     file = Path(os.path.abspath(path))
     references = References(file.parent, environ, complete=complete)
     references.stamps[file] = None
     with collector_paused():
         try:
-            return _load(path, file, references, check_imports, text)
+            return _load(path, file, references, check_imports, text, code)
         except ConfigError as error:
             raise RefusedError(error.mistakes, references.stamps) from None
 
@@ -104,7 +107,12 @@ def _decoded(path: Path, content: bytes) -> str:
 
 
 def _load(
-    path: Path, file: Path, references: References, check_imports: CheckImports | None, kept: bytes | None
+    path: Path,
+    file: Path,
+    references: References,
+    check_imports: CheckImports | None,
+    kept: bytes | None,
+    kept_code: Code | None,
 ) -> Config:
     references.stamps[file] = stamp(file)
     if kept is None:
@@ -121,8 +129,10 @@ def _load(
         _report(document, (), error.messages)
         data = error.valid_data if isinstance(error.valid_data, dict) else {}
     places = check_together(document, data, raw)
+    code = kept_code or code_of(places, file.resolve().parent)
+    references.stamps.update(code.stamps)
     if check_imports is not None:
-        for reference, reason in check_imports(sorted(places)).items():
+        for reference, reason in check_imports(sorted(places), code).items():
             for place in places[reference]:
                 document.report(place, reason)
         for where, wrong in _missing(data, file.resolve().parent, references.path):
@@ -150,8 +160,9 @@ def _load(
         workflows=workflows,
         modules=modules,
         apis=apis,
-        files=tuple(references.stamps),
-        digest=references.digest(content),
+        files=tuple(dict.fromkeys((*references.stamps, *(source.path for source in code.modules.values())))),
+        digest=references.digest(content, *code.parts()),
+        code=code,
         redis=data.get("redis"),
         **{key: data[key] for key in _PLAIN if key in data},
         variables=references.variables,

@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
+from trigger.config.code import Code
 from trigger.config.files import Stamp
 from trigger.config.secret import Secret
 from trigger.errors import Mistake
@@ -269,7 +270,8 @@ class Config:
 
     `apis` is the route table. `workflows` holds every workflow that may run, also those an API names directly.
     `files` are all the files it was read from, which an edit may touch, the config itself first; `stamps` is the state
-    each was read in. `digest` tells versions apart.
+    each was read in. `code` are the project's modules that its workflows are made of, whose files are among them.
+    `digest` tells versions apart, those of the code too.
     `workers` is how many worker processes `up` starts for each queue.
     `idempotency` is how long a call with an Idempotency-Key is remembered; `crashes` how often the worker of an
     execution may die before it fails; `stop_grace` how long a worker that is told to stop waits for the running one.
@@ -307,6 +309,12 @@ class Config:
     masked: tuple[str, ...] = field(default=(), repr=False)
     unset: tuple[str, ...] = ()
     stamps: Mapping[Path, Stamp | None] = field(default_factory=dict, repr=False, compare=False)
+    code: Code = field(default_factory=Code, repr=False)
+
+    @property
+    def version(self) -> str:
+        """The beginning of the digest, which tells versions apart well enough: it is what people see."""
+        return self.digest[:12]
 
     @property
     def queues(self) -> tuple[str, ...]:

@@ -105,10 +105,10 @@ class References:
         result.template = _as_template(pieces)
         return result
 
-    def digest(self, content: bytes) -> str:
-        """A SHA-256, in hex, of the config's own bytes and of everything its references gave."""
+    def digest(self, content: bytes, *more: bytes) -> str:
+        """A SHA-256, in hex, of the config's own bytes, of everything its references gave, and of what is more."""
         whole = hashlib.sha256()
-        for part in (content, *self._parts()):
+        for part in (content, *self._parts(), *more):
             whole.update(len(part).to_bytes(8, "big") + part)
         return whole.hexdigest()
 

@@ -25,6 +25,7 @@ from trigger.executions.keys import (
     leased_key,
     new_uid,
     split_api,
+    told_key,
     waiting_key,
 )
 from trigger.executions.listing import Page, collect, every, page, recent
@@ -35,6 +36,7 @@ from trigger.executions.record import CUT, Origin, Record, api_of, origin, read,
 from trigger.executions.retention import Retention
 from trigger.executions.status import FINAL, OF_RQ, Status
 from trigger.executions.steps import Plan, Resumed, StepRecord, states_of, stored_in
+from trigger.executions.stranded import stranded
 from trigger.executions.summary import Summary
 
 __all__ = [
@@ -93,6 +95,8 @@ __all__ = [
     "stats",
     "statuses",
     "stored_in",
+    "stranded",
+    "told_key",
     "unless_away",
     "waiting_key",
 ]

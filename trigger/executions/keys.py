@@ -74,6 +74,11 @@ def idempotency_key(digest: str) -> str:
     return f"trigger:idempotency:{digest}"
 
 
+def told_key(queue: str, version: str) -> str:
+    """Is there for a while when a worker of the queue has told what this version of the config leaves waiting."""
+    return f"trigger:told:{queue}:{version}"
+
+
 def new_uid() -> str:
     """A new uid: 25 decimal digits, milliseconds since 1970 times 2^40 plus 40 random bits. Sorts by time."""
     return f"{(time.time_ns() // 1_000_000 << 40) | secrets.randbits(40):025d}"

@@ -49,6 +49,7 @@ class Record:
     ended_at: str | None
     attempt: int
     caller: str | None
+    config_version: str | None  # of the config that accepted it; None for one that an earlier release has accepted
     request_id: str  # of the request that started it: the proxy's, else the uid
     input: Any
     output: Any
@@ -85,6 +86,7 @@ class Record:
             "ended_at": self.ended_at,
             "attempt": self.attempt,
             "caller": self.caller,
+            "config_version": self.config_version,
             "request_id": self.request_id,
             "input": self.input,
             "output": self.output,
@@ -213,6 +215,7 @@ def _record(
         ended_at=ended_at,
         attempt=int(attempt) if attempt.isdigit() else 0,
         caller=None if (caller := meta.get("caller")) is None else str(caller),
+        config_version=None if (version := meta.get("config")) is None else str(version),
         request_id=request_id(meta, uid),
         input=mask(input_, secrets),
         output=output,

@@ -42,7 +42,7 @@ def pieces(config: Config) -> Iterator[bytes]:
 
     Each API is in it that is enabled.
     """
-    spec = _spec(config.digest[:12], info={"description": _ABOUT})
+    spec = _spec(config.version, info={"description": _ABOUT})
     for name, scheme in _SCHEMES.items():
         spec.components.security_scheme(name, scheme)
     for name, response in COMPONENTS.items():

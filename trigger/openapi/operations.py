@@ -296,6 +296,7 @@ _SPAN = _object(
 _RECORD = _object(
     {
         **_HEAD,
+        "config_version": _or_null(_TEXT),
         "input": {},
         "output": {},
         "steps": {"type": "array", "items": _STEP},
@@ -330,6 +331,7 @@ def _record_example() -> dict[str, Any]:
     began, started, ended = "2026-11-23T22:40:00.000Z", "2026-11-23T22:40:00.004Z", "2026-11-23T22:40:00.006Z"
     return {
         **_head_example(),
+        "config_version": "3f2a9c01b7d4",
         "input": {"name": "Ada"},
         "output": {"greeting": "Hello, Ada"},
         "steps": [],

@@ -225,7 +225,7 @@ class Attempts:
         }
         collected = Collected(lambda: self.journal.log, step.name, number, keep=isinstance(step.action, RunAction))
         for _ in range(_TRIES):
-            process = pool.take(step.action)
+            process = pool.take(step.action, self.tools.config)
             if process.give(self.run.id, order, self._subject, done or {}):
                 break
             pool.discard(process)  # it has ended meanwhile

@@ -13,7 +13,7 @@ from typing import Any
 
 from trigger import executions
 from trigger.inputs.masking import hidden
-from trigger.worker.outcome import RELEASED, Outcome
+from trigger.worker.outcome import PATIENCE, RELEASED, Outcome
 from trigger.worker.report import FALSE, Report
 
 logger = logging.getLogger("trigger.worker")
@@ -73,6 +73,30 @@ def interrupted(about: About, why: str, became: str) -> None:
     fields = {**about, "state": became} if became in states else about
     then = states.get(became, "another worker has it")
     logger.warning("%s was interrupted, as %s: %s", _api(about), what, then, extra={"fields": fields})
+
+
+def unknown(about: About, workflow: str, version: str, accepted_by: str) -> None:
+    """The first execution of a workflow that the worker's config, which has this version, lacks."""
+    logger.warning(
+        "version %s of the config, which this worker has, lacks the workflow %r; %s, which version %s has accepted, "
+        "waits up to %.0f minutes for a worker that knows it, and so does all else for that workflow",
+        version,
+        workflow,
+        _api(about),
+        accepted_by or "(not known)",
+        PATIENCE / 60,
+        extra={"fields": {**about, "state": "retrying"}},
+    )
+
+
+def stranded(found: Mapping[str, int], queue: str, version: str) -> None:
+    """So many executions of a queue wait for each workflow that this version of the config lacks."""
+    for name, count in found.items():
+        text = (
+            "%d executions in queue %s wait for the workflow %r, which version %s of the config lacks: they run "
+            "by the version that accepted them if that is still kept, else they fail after %.0f minutes"
+        )
+        logger.warning(text, count, queue, name, version, PATIENCE / 60)
 
 
 def killed(about: About, why: str, state: str) -> None:

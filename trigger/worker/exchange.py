@@ -27,7 +27,8 @@ _SCRIPT = (
 -- ARGV, always the same: queue, worker, lease in ms, error and exc_string for an unreadable job.
 -- What has ended: uid or '' for nothing, execution id, RQ's status, return value (base64) or '', error, exc_string, why
 -- the job is to be put aside as unreadable or '', and for the status 'scheduled' the ms to its next attempt. Without an
--- error that one is no attempt of the whole: it goes on where it stands, as the same attempt.
+-- error that one is no attempt of the whole: it goes on where it stands, as the same attempt. The status 'unknown' is
+-- that of a run that has not begun, as the worker does not know the workflow: it comes again after the pause.
 -- What is to be taken: execution id or '' for nothing, 1 if an earlier call with this id had no reply.
 -- What is to be told about the worker: how many have succeeded and failed, how long it has worked in s, 1 to tell it in
 -- any case, the state that is shown.
@@ -52,7 +53,7 @@ local function finish(uid, execution, status, value, err, exc, why, pause)
   if why ~= '' then
     poison(uid, why)
   end
-  if cancel and (status == 'scheduled' or status == 'stopped') then
+  if cancel and (status == 'scheduled' or status == 'stopped' or status == 'unknown') then
     status, err = 'stopped', cancelled_error(cancel)
   end
   local started = redis.call('HGET', 'rq:execution:' .. uid .. ':' .. execution, 'created_at')
@@ -81,6 +82,12 @@ local function finish(uid, execution, status, value, err, exc, why, pause)
       redis.call('HINCRBY', job, 'attempt', -1)
     end
     keep_run(job)
+    redis.call('HDEL', job, 'unknown_since')
+    schedule(queue, uid, ms + pause)
+  elseif status == 'unknown' then
+    redis.call('HSETNX', job, 'unknown_since', ms)
+    redis.call('HINCRBY', job, 'attempt', -1)
+    redis.call('HDEL', job, 'started_at')
     schedule(queue, uid, ms + pause)
   else
     fail(queue, uid, status, err, exc, worker, execution, started)
@@ -243,7 +250,7 @@ class _Tally:
         self.seconds += ended.seconds
         if ended.result.status == "finished":
             self.succeeded += 1
-        elif ended.result.status != "scheduled" or ended.result.error:
+        elif ended.result.error:
             self.failed += 1
 
     def is_due(self) -> bool:

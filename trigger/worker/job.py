@@ -19,7 +19,7 @@ from trigger.executions import tracing
 from trigger.queueing import RUNNER
 
 # The fields of the hash that are read.
-FIELDS = ("data", "meta", "description", "timeout", "started_at", "attempt", "failures", "crashes")
+FIELDS = ("data", "meta", "description", "timeout", "started_at", "attempt", "failures", "crashes", "unknown_since")
 
 
 @dataclass(slots=True)
@@ -29,6 +29,8 @@ class Job:
     `request` is the id of the request that started it; `secrets` are the paths of the input's secrets; `timeout` is in
     seconds; `started_at` in seconds since 1970, by Redis' clock; `attempt` is this one, counted from 1; `failures` is
     how many earlier ones have failed, and `crashes` how often its worker or its process has died.
+    `version` is that of the config that accepted it, empty where that is not known. `unknown_since` is set while it
+    waits for a worker that knows its workflow: when the first one did not, in seconds since 1970, by Redis' clock.
     """
 
     uid: str
@@ -43,6 +45,8 @@ class Job:
     attempt: int
     failures: int
     crashes: int
+    version: str
+    unknown_since: float | None
 
     @classmethod
     def of_hash(cls, uid: str, fields: Mapping[bytes, bytes]) -> Job:
@@ -64,6 +68,8 @@ class Job:
                 attempt=int(fields[b"attempt"]),
                 failures=int(fields.get(b"failures", 0)),
                 crashes=int(fields.get(b"crashes", 0)),
+                version=str(meta.get("config") or ""),
+                unknown_since=int(since) / 1000 if (since := fields.get(b"unknown_since")) else None,
             )
         except (ValueError, TypeError, KeyError, AttributeError, zlib.error) as error:
             raise WorkflowError(f"the job in Redis can't be read ({type(error).__name__})") from error

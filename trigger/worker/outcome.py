@@ -23,6 +23,11 @@ MAX_TRACEBACK = 60_000
 RELEASED = "released"
 # Likewise: the process that ran it was killed, by nobody of ours.
 CRASHED = "crashed"
+# Likewise: it was not run, as this worker does not know its workflow, and is to come again after a pause.
+UNKNOWN = "unknown"
+# How long a worker that knows the workflow is waited for, and the first and the longest pause meanwhile, in seconds.
+PATIENCE = 600.0
+PAUSES = 1.0, 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +44,20 @@ class Outcome:
     error: str = ""
     exc_string: str = ""
     pause: float = 0.0
+
+
+def unknown(workflow: str, version: str, accepted_by: str, waited: float) -> Outcome:
+    """The outcome of a run that can't begin, as the worker's config, which has this version, lacks the workflow: the
+    process that has accepted the execution may be ahead of the worker. So it waits, and fails when it has waited for
+    `waited` seconds in vain; `accepted_by` is the version that has accepted it."""
+    if waited < PATIENCE:
+        return Outcome(UNKNOWN, pause=min(max(PAUSES[0], waited / 10), PAUSES[1]))
+    return failed(
+        "WorkflowError",
+        f"no worker knows the workflow {workflow!r}: version {accepted_by or '(not known)'} of the config, which has "
+        f"accepted the execution, names it; version {version}, which the workers have, does not, and for "
+        f"{PATIENCE / 60:.0f} minutes no other came. Put the workflow back, or rerun the execution by what replaces it",
+    )
 
 
 def succeeded(output: Any, secrets: Iterable[str] = (), *, is_cut: bool = False) -> Outcome:

@@ -133,6 +133,7 @@ class Performer:
         os.dup2(nothing, 0)
         os.close(nothing)
         sys.path.insert(0, str(self._folder))
+        sys.meta_path.insert(0, importing.KeptCode(importing.modules_of(self._config.code)))
         signal.signal(signal.SIGTERM, self._stop)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
 

@@ -37,6 +37,7 @@ class Pool:
         self._environ = environ
         self.config = config
         self._idle: list[Process] = []
+        self._of_earlier: Process | None = None  # one that has run something of another config, and is kept for more
         self._busy: set[Process] = set()
         self._ending: set[Process] = set()
         self._let_go: deque[Process] = deque()
@@ -68,9 +69,14 @@ class Pool:
                 self._idle.append(Process(self.config, self._environ, self._loop, warm=self._can_import))
         return any(not process.is_warming for process in fit)
 
-    def take(self, action: Action) -> Process:
-        """A process for a piece of work. Raises OSError when there can't be one more."""
+    def take(self, action: Action, config: Config) -> Process:
+        """A process for a piece of work of this config, which may be an earlier one. Raises OSError when there can't be
+        one more."""
         process = None
+        if config is not self.config:
+            process = self._earlier_one(action, config) or Process(config, self._environ, self._loop, warm=False)
+            self._busy.add(process)
+            return process
         if not isinstance(action, RunAction):
             process = self._clean_one()
         if process is None:
@@ -90,6 +96,17 @@ class Pool:
             self.discard(process)
         return None
 
+    def _earlier_one(self, action: Action, config: Config) -> Process | None:
+        """The process that has run something of an earlier config, if it is of that one."""
+        process = self._of_earlier
+        if process is None or process.config is not config or isinstance(action, RunAction):
+            return None
+        self._of_earlier = None
+        if process.await_look(LOOK):
+            return process
+        self.discard(process)
+        return None
+
     def prepare(self) -> None:
         """Forks a process for the next program, if none stands ready."""
         if all(process.is_fit for process in self._idle):
@@ -100,12 +117,20 @@ class Pool:
         """Takes back a process whose work has ended and left no children. It is about to look what else was left."""
         process.collected = None
         self._busy.discard(process)
+        if process.config is not self.config:
+            if self._of_earlier is not None:
+                self.discard(self._of_earlier)
+            self._of_earlier = process
+            return
         self._idle.append(process)
         self._keep(KEPT)
 
     def rest(self) -> None:
         """Ends all but one of those that have run something, and one that has not."""
         self._keep(1)
+        if self._of_earlier is not None:
+            self.discard(self._of_earlier)
+            self._of_earlier = None
 
     def _keep(self, count: int) -> None:
         used = [process for process in self._idle if process.is_fit]
@@ -134,6 +159,9 @@ class Pool:
 
     def discard_idle(self) -> None:
         """Ends all that stand ready."""
+        if self._of_earlier is not None:
+            self._idle.append(self._of_earlier)
+            self._of_earlier = None
         for process in self._idle:
             self.discard(process)
         self._idle.clear()
@@ -152,7 +180,9 @@ class Pool:
         if not self._child_ended:
             return
         self._child_ended = False
-        ours = {process for process in (*self._idle, *self._busy, *self._ending, *self._let_go) if not process.is_gone}
+        earlier = () if self._of_earlier is None else (self._of_earlier,)
+        known = (*self._idle, *self._busy, *self._ending, *self._let_go, *earlier)
+        ours = {process for process in known if not process.is_gone}
         for process in ours:
             if processes.is_gone(process.guardian):
                 process.note_end()

@@ -48,6 +48,7 @@ class Process:
     """
 
     def __init__(self, config: Config, environ: Mapping[str, str], loop: Loop, *, warm: bool) -> None:
+        self.config = config
         self._loop = loop
         self._sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._out, out = os.pipe()

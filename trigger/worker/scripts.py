@@ -141,6 +141,7 @@ local function free(queue, uid, crashed, budget, err, exc)
   if crashed then
     crashes = (whole(crashes) or 0) + 1
     redis.call('HSET', job, 'crashes', crashes)
+    redis.call('HDEL', job, 'unknown_since')
     if crashes >= budget then
       fail(queue, uid, 'failed', err, exc, worker or '', '', '')
       return 'failed'

@@ -16,6 +16,7 @@ import os
 import secrets
 import signal
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -29,7 +30,7 @@ from rq.serializers import JSONSerializer
 from rq.worker import Worker as RqWorker
 
 from trigger import executions
-from trigger.config import Watcher
+from trigger.config import Config, Watcher
 from trigger.errors import StartError, WorkflowError
 from trigger.executions import Retention, tracing
 from trigger.inputs import secret_values
@@ -40,7 +41,7 @@ from trigger.worker.bell import Bell
 from trigger.worker.exchange import Ended, Exchange, Reply, Taken
 from trigger.worker.job import Job
 from trigger.worker.loop import Loop
-from trigger.worker.outcome import CRASHED, RELEASED, Outcome
+from trigger.worker.outcome import CRASHED, RELEASED, UNKNOWN, Outcome
 from trigger.worker.plain import run_function
 from trigger.worker.pool import Pool
 from trigger.worker.runner import Runner
@@ -51,6 +52,12 @@ logger = logging.getLogger("trigger.worker")
 PAUSE = 0.25
 # How long the answer to what ends and takes is waited for, in seconds: with a slow disk it takes a while.
 PATIENCE = 4.0
+# How many earlier versions of the config are kept, for what was accepted by them.
+EARLIER = 5
+# A worker that lacks workflows lets others take first what comes, for so many seconds, and looks for what is due at
+# least so often.
+GIVE_WAY = 0.05
+LOOK_UNKNOWN = 1.0
 # An idle worker keeps no more processes than it needs after so many seconds.
 REST = 5.0
 
@@ -106,12 +113,16 @@ class Worker(RqWorker):
         self._loop = Loop()
         self._bell = Bell(self.connection, self.queues[0].key, self._loop)
         self._pool = Pool(self._loop, environ or {}, watcher.current)
+        watcher.meanwhile = self._keep_in_touch
         self._commands: PubSub | None = None
         self._commands_at = -1  # their descriptor
         self._taken: Taken | None = None  # what was taken when the one before was ended
         self._wanted: Wanted | None = None  # of the run in hand
         self._unsaid: Callable[[], None] | None = None  # a line about the one before, for the service's log
         self._edited = False  # the processes are of an earlier config
+        self._earlier: deque[Config] = deque(maxlen=EARLIER)  # versions that were needed, or in force before
+        self._gives_way = False  # what the bell rings for is to be others' first, if this worker lacks workflows
+        self._unknown: set[str] = set()  # workflows that were said to be missing from the config in force
         self._registered = False
         self._in_touch = False  # the last beat was answered
         self._gets_work = True  # so was the last question for work
@@ -133,8 +144,7 @@ class Worker(RqWorker):
         processes.adopt_orphans()  # of a guardian that was killed
         while self._taken or self._stop_at is None:
             if not self._taken and self._edited:
-                self._edited = False
-                self._pool.renew(self._watcher.current)
+                self._renew()
             if self._taken or (self._pool.is_ready() and self._take()):
                 taken, self._taken = self._taken, None
                 if taken is not None:
@@ -149,6 +159,27 @@ class Worker(RqWorker):
         self._pool.discard_idle()
         self._say_goodbye()
         return True
+
+    def _renew(self) -> None:
+        """Has what runs from now on run with the config in force by now."""
+        self._edited = False
+        self._unknown.clear()
+        before, now = self._pool.config, self._watcher.current
+        self._earlier.append(before)
+        self._pool.renew(now)
+        if before.workflows.keys() - now.workflows.keys():
+            self._say_stranded(now)
+
+    def _say_stranded(self, config: Config) -> None:
+        """Says what waits for workflows that an edit has taken away."""
+        try:
+            # One of the workers of a queue does; the key tells the others.
+            key = executions.told_key(self._queue, config.version)
+            if self.connection.set(key, "1", nx=True, ex=60):
+                found = executions.stranded(self.connection, config.workflows, [self._queue])
+                events.stranded(found, self._queue, config.version)
+        except RedisError as error:
+            logger.warning("what waits for workflows that are gone can't be counted: %s", error)
 
     def _on_signal(self, signum: int, frame: object) -> None:
         now = time.monotonic()
@@ -172,8 +203,9 @@ class Worker(RqWorker):
         if self._stop_at is not None and now >= self._stop_at and self._wanted is not None:
             self._wanted.put_back = True
         due = min(now + seconds, self._next_look, self._next_beat, self._next_reap)
-        if self._stop_at is not None and self._stop_at > now:
-            due = min(due, self._stop_at)
+        for moment in (self._stop_at, self._not_before):
+            if moment is not None and moment > now:
+                due = min(due, moment)
         self._loop.wait(due - now)
 
     def _keep_in_touch(self) -> None:
@@ -189,7 +221,7 @@ class Worker(RqWorker):
                 self._next_beat = now + self._timing.beat
                 self._send_beat()
             if now >= self._next_reap:
-                self._next_reap = now + self._timing.reap
+                self._next_reap = now + (min(self._timing.reap, LOOK_UNKNOWN) if self._unknown else self._timing.reap)
                 if self._stop_at is None:
                     self._reap()
             self._subscribe()
@@ -255,9 +287,13 @@ class Worker(RqWorker):
         try:
             if self._bell.is_awaited():
                 return False
+            if self._gives_way and self._unknown:
+                self._gives_way, self._not_before = False, now + GIVE_WAY
+                return False
             self._note(self._exchange())
             if self._taken is None and now >= self._not_before:
                 self._bell.listen()
+                self._gives_way = True
         except RedisError as error:
             if self._gets_work:
                 logger.warning("Redis can't be asked for work: %s; trying again until it can", error)
@@ -308,10 +344,12 @@ class Worker(RqWorker):
 
     def _outcome(self, job: Job, wanted: Wanted, about: events.About) -> Outcome:
         """Runs the job's workflow to its outcome, all that it writes in its log."""
-        config = self._pool.config  # in force for the whole run
+        if job.version != self._pool.config.version:
+            self._catch_up(job.version)
+        config = self._config_of(job)  # in force for the whole run
         workflow = config.workflows.get(job.workflow)
         if workflow is None:
-            return outcome.failed("WorkflowError", f"The config names no workflow {job.workflow!r} (any more)")
+            return self._unknown_workflow(job, wanted, about)
         tools = Tools(self.connection, config, self._pool, wanted, self._wait, self._stops)
         secrets = frozenset((*secret_values(job.input, job.secrets), *config.masked))
         run = Run(wanted.run, job, secrets, _redis_clock(job), about)
@@ -330,6 +368,36 @@ class Worker(RqWorker):
                 if wanted.is_lost or self._stop_at is not None:
                     return Outcome(RELEASED)
                 self._wait(PAUSE)
+
+    def _catch_up(self, version: str) -> None:
+        """Takes up the version of the config that has accepted an execution, if it is in the files already. Web
+        processes may see an edit before we do, and what they accept by it is to run by it."""
+        if self._watcher.catch_up(version) or self._edited:
+            self._renew()
+
+    def _config_of(self, job: Job) -> Config:
+        """The config that an execution runs by: the one in force, or where that lacks its workflow (any more), the one
+        that has accepted the execution, if that can be had."""
+        config = self._pool.config
+        if job.workflow in config.workflows or not job.version:
+            return config
+        found = next((one for one in self._earlier if one.version == job.version), None)
+        if found is None and (found := self._watcher.earlier(job.version)) is not None:
+            self._earlier.append(found)
+        return found or config
+
+    def _unknown_workflow(self, job: Job, wanted: Wanted, about: events.About) -> Outcome:
+        """The outcome of an execution whose workflow the config in force lacks. The log says it once for each."""
+        version, now = self._pool.config.version, job.started_at
+        waited = now - job.unknown_since if job.unknown_since is not None else 0.0
+        result = outcome.unknown(job.workflow, version, job.version, waited)
+        if result.status == UNKNOWN:
+            wanted.is_said = True
+            self._next_reap = min(self._next_reap, time.monotonic() + result.pause)
+            if job.workflow not in self._unknown:
+                self._unknown.add(job.workflow)
+                events.unknown(about, job.workflow, version, job.version)
+        return result
 
     def _stops(self) -> bool:
         """Whether steps are to begin in another worker, or in processes with the config that is in force by now."""
