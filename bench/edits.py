@@ -96,10 +96,11 @@ class Report:
     ended: Counter[str] = field(default_factory=Counter)
     failed: dict[str, str] = field(default_factory=dict)
     again: int = 0  # executions that took more than one attempt
+    refused: list[str] = field(default_factory=list)  # errors in the service's log
 
     @property
     def good(self) -> bool:
-        return not self.unanswered and not self.failed and not self.never and set(self.ended) == {"succeeded"}
+        return not (self.unanswered or self.failed or self.never or self.refused) and set(self.ended) == {"succeeded"}
 
     def __str__(self) -> str:
         times = sorted(self.in_force) or [0.0]
@@ -108,6 +109,7 @@ class Report:
             f"in force after: median {times[len(times) // 2]:.2f} s, longest {times[-1]:.2f} s; never {self.never}",
             f"calls accepted {self.accepted}, not accepted: {dict(self.unanswered) or 'none'}",
             f"executions: {dict(self.ended)}, more than one attempt {self.again}",
+            *self.refused[:20],
             *(f"  {uid}: {why}" for uid, why in list(self.failed.items())[:10]),
         ]
         return "\n".join(lines)
@@ -173,6 +175,7 @@ def run(folder: Path, edits: int, rate: float, seed: int) -> Report:
             report.unanswered.update(load.unanswered)
         _judge(service, uids, report)
     finally:
+        report.refused = [line for line in service.log().splitlines() if " ERROR " in line]
         service.stop()
     return report
 
