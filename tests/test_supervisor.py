@@ -26,7 +26,7 @@ from trigger.supervisor import Program, run
 logging.basicConfig(level=logging.INFO, format="%(message)s")
 folder, programs, environment = Path(sys.argv[1]), json.loads(sys.argv[2]), json.loads(sys.argv[3])
 
-def on_look():
+def on_look(fleet):
     if (folder / "give-up").exists():
         raise StartError("the test said so")
 
@@ -35,7 +35,7 @@ def last_words():
 
 made = [Program(last_words=last_words, **program) for program in programs]
 try:
-    sys.exit(run(made, folder, environment=environment, on_look=on_look))
+    sys.exit(run(made, environment=environment, on_look=on_look))
 except StartError as error:
     sys.exit(f"refused: {error}")
 """
@@ -265,10 +265,10 @@ def test_programs_get_the_variables_they_are_given_whatever_is_in_them(service: 
     eventually(lambda: value in service.log().splitlines())
 
 
-def test_nothing_is_written_but_a_pid_file(service: Service) -> None:
+def test_nothing_is_written(service: Service) -> None:
     service.start(program("worker", 1), REDIS_URL="redis://:canary@localhost")
     service.started("worker")
-    assert set(os.listdir(service.folder)) == {"events", "log", "supervisord.pid"}
+    assert set(os.listdir(service.folder)) == {"events", "log"}
 
 
 def test_only_the_program_that_should_keeps_an_open_file(service: Service) -> None:
@@ -295,4 +295,3 @@ def test_it_says_nothing_but_what_it_should(service: Service) -> None:
     service.signal(signal.SIGTERM)
     assert service.ended() == 0
     assert service.log() == "stopping\n"
-    assert not (service.folder / "supervisord.pid").exists()

@@ -16,8 +16,9 @@ from trigger.config.model import Api, Auth, Config, Field, Input, NoAuth, Passwo
 from trigger.config.secret import Secret, hash_secret
 from trigger.config.settings import Settings
 from trigger.greeting import console_lines, greeting
+from trigger.inforce import LastGood
 from trigger.redis_server import RedisServer
-from trigger.up import programs
+from trigger.up import Crew
 
 HELLO = Workflow("hello", "examples.hello:greet")
 OWN = Secret("canary-of-our-own-8d2f")
@@ -149,13 +150,13 @@ def test_without_an_operator_it_says_how_to_switch_the_console_on() -> None:
 
 def test_each_queue_has_its_workers_and_the_default_one_is_always_served() -> None:
     slow = Workflow("slow", "examples.hello:greet", queue="slow")
-    made = programs(Settings(workers=2), config(workflows=(slow,)), print)
-    assert [(program.name, program.rank) for program in made] == [
-        ("worker-default-1", 2),
-        ("worker-default-2", 2),
-        ("worker-slow-1", 2),
-        ("worker-slow-2", 2),
-        ("web", 3),
+    ours = config(workflows=(slow,))
+    made = Crew(Settings(workers=2), print, LastGood(Settings()), {}).programs(ours)
+    assert [program.name for program in made] == [
+        "worker-default-1",
+        "worker-default-2",
+        "worker-slow-1",
+        "worker-slow-2",
     ]
     assert made[2].command[-2:] == ["--queue", "slow"]
 

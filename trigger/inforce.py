@@ -21,6 +21,8 @@ from trigger.workflows.importing import ImportCheck
 logger = logging.getLogger("trigger.config")
 
 LAST_GOOD = "config.last-good.yaml"
+# Set by `up` for its programs when it has found mistakes in the file that they would not look for at their start.
+FROM_LAST_GOOD = "TRIGGER_FROM_LAST_GOOD"
 
 
 def redis_url(settings: Settings, config: Config) -> str:
@@ -45,20 +47,22 @@ def load_checked(settings: Settings, environ: Mapping[str, str], *, imports: boo
 def watch(settings: Settings, environ: Mapping[str, str]) -> Watcher:
     """A watcher with the config in force: the file's, or the last good version where the file has mistakes.
 
-    Imports are tried for workflows that an edit brings in; those there at the start were checked by whoever started us.
+    With FROM_LAST_GOOD in `environ` it is the last good version, and the file counts as an edit. Imports are tried for
+    workflows that an edit brings in; those there at the start were checked by whoever started us.
     Raises ConfigError when neither version can be used.
     """
     check = ImportCheck(_folder(settings.config))
-    keeper = _Keeper(settings.data)
+    keeper = _Keeper(settings)
+    text = keeper.last_good() if environ.get(FROM_LAST_GOOD) else None
     try:
-        config = _load(settings, environ, None)
+        config = _load(settings, environ, None) if text is None else load(settings.config, environ, text=text)
         keeper.keep(config)
     except ConfigError as error:
         text = keeper.last_good()
         if text is None:
             raise
         config = load(settings.config, environ, text=text)
-        _say_refused(error)
+        say_refused(error)
     check.trust(called for workflow in config.workflows.values() for called in workflow.references)
 
     def reload() -> Config:
@@ -76,7 +80,7 @@ def watch(settings: Settings, environ: Mapping[str, str]) -> Watcher:
         keeper.keep(new)
         logger.info("the edited config is in force: %d APIs, version %s", len(new.apis), new.digest[:12])
 
-    watcher = Watcher(config, reload, on_change, _say_refused)
+    watcher = Watcher(config, reload, on_change, say_refused)
     return watcher
 
 
@@ -107,17 +111,49 @@ def _check_inputs(config: Config) -> None:
         raise ConfigError(mistakes)
 
 
-def _say_refused(error: ConfigError) -> None:
+def say_refused(error: ConfigError) -> None:
+    """Log what is wrong with the config, and what is served in its place."""
     logger.error("the config has mistakes and is not taken up; the last good version goes on serving")
     for mistake in error.mistakes:
         logger.error("%s", mistake)
 
 
-class _Keeper:
-    """Keeps the text of the last good config in the data folder, for its owner only: it may hold secrets."""
+def last_good(settings: Settings) -> bytes | None:
+    """Return the text of the last good version of the config; None where none is known."""
+    return _Keeper(settings).last_good()
 
-    def __init__(self, data: Path) -> None:
-        self._path = data / LAST_GOOD
+
+class LastGood:
+    """Tells when another version of the config has come into force, in whatever process has taken it up first."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._keeper = _Keeper(settings)
+        self._seen = self._keeper.stamp()
+
+    def changed(self, environ: Mapping[str, str]) -> Config | None:
+        """Return the config in force if it may be another one than at the last call."""
+        seen = self._keeper.stamp()
+        if seen == self._seen:
+            return None
+        self._seen = seen
+        text = self._keeper.last_good()
+        try:
+            return None if text is None else load(self._settings.config, environ, text=text)
+        except ConfigError as error:  # a secret in a file of its own has gone, for one
+            logger.warning("the config in force can't be read: %s", error)
+            return None
+
+
+class _Keeper:
+    """Keeps the text of the last good config in the data folder, for its owner only: it may hold secrets.
+
+    Its first line says whose text it is, so that the config of another path never takes its place.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._path = settings.data / LAST_GOOD
+        self._head = f"# The last good version of {settings.config.absolute()}\n".encode("utf-8", "surrogateescape")
 
     def keep(self, config: Config) -> None:
         try:
@@ -127,13 +163,22 @@ class _Keeper:
             temporary = self._path.with_name(f"{LAST_GOOD}.{os.getpid()}")
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             with os.fdopen(descriptor, "wb") as file:
-                file.write(config.content)
+                file.write(self._head + config.content)
             temporary.replace(self._path)
         except OSError as error:
             logger.warning("the last good config can't be kept in %s: %s", self._path.parent, error.strerror)
 
     def last_good(self) -> bytes | None:
         try:
-            return self._path.read_bytes()
+            text = self._path.read_bytes()
         except OSError:
             return None
+        return text.removeprefix(self._head) if text.startswith(self._head) else None
+
+    def stamp(self) -> object:
+        """Return what tells one state of the file from another."""
+        try:
+            status = self._path.stat()
+        except OSError:
+            return None
+        return status.st_ino, status.st_mtime_ns, status.st_size
