@@ -35,7 +35,7 @@ LAYERS = [
     {"workflows", "queueing", "failures", "answers"},
     {"inforce", "listening", "watermark", "tally", "supervisor", "gunicorn_worker", "acts", "sessions", "auth"},
     {"service", "openapi", "readiness", "flask_app", "request_body", "made_password", "reloading"},
-    {"metrics", "admission"},
+    {"metrics", "admission", "attendance"},
     {"executions_api", "log_api", "metrics_api", "docs_api", "greeting"},
     {"api", "console", "worker", "up"},
     {"cli"},
