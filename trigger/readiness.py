@@ -93,7 +93,8 @@ def concerns(found: Sequence[Queue]) -> Iterator[tuple[str, str]]:
     """Yield what keeps accepted executions waiting: a short name that stays, and a sentence with the figures of now."""
     for queue in found:
         if not queue.workers:
-            yield f"no worker {queue.name}", f"queue {queue.name} has no worker: {queue.waiting} executions wait"
+            wait = f"; {queue.waiting} executions wait" if queue.waiting else ""
+            yield f"no worker {queue.name}", f"queue {queue.name} has no worker{wait}"
         elif queue.oldest_waiting > OLD:
             yield (
                 f"old {queue.name}",
