@@ -24,6 +24,7 @@ LAYERS = [
         "logs",
         "inputs",
         "passwords",
+        "backup",
         "data_folder",
         "redis_server",
         "startup",

@@ -16,6 +16,7 @@ from redis.exceptions import RedisError
 
 from trigger import __version__, executions, logs
 from trigger.cli import acting
+from trigger.cli.backup import backup
 from trigger.cli.common import as_json, complain, config_in_force, settings_of
 from trigger.cli.refused import refused
 from trigger.cli.reload import reload
@@ -252,7 +253,7 @@ def debug(api: str, data: str | None, machine: bool) -> None:
     sys.exit(0 if record.status is executions.Status.SUCCEEDED else 1)
 
 
-for _command in (*acting.COMMANDS, refused, reload):
+for _command in (*acting.COMMANDS, refused, reload, backup):
     cli.add_command(_command)
 
 
