@@ -78,6 +78,8 @@ def when_ready(server: Any) -> None:
 
 def pre_fork(server: Any, worker: Any) -> None:
     """Have each process accept at the listening socket that the fewest others have."""
+    if not server.LISTENERS:  # with `reuse_port` each process makes its own
+        return
     taken = Counter(listener for other in server.WORKERS.values() for listener in other.sockets)
     worker.sockets = [min(server.LISTENERS, key=lambda listener: taken[listener])]
 

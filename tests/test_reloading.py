@@ -7,11 +7,12 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -198,6 +199,47 @@ def test_a_stop_ends_one_that_finishes_for_a_reload_too(start: Callable[..., Run
     assert service.command("reload").returncode == 0
     eventually(lambda: "starting anew, when the running execution has ended" in service.log.read_text())
     assert service.stop() == 0
+
+
+def test_a_socket_that_somebody_else_holds_has_no_gap_at_all(tmp_path: Path) -> None:
+    """As systemd does with deploy/systemd/trigger.socket: calls wait while the service is stopped and started."""
+    (tmp_path / "config.yaml").write_text(CONFIG)
+    (tmp_path / "work.py").write_text(WORKFLOWS + VERSION.format(1))
+    log = tmp_path / "log"
+    with socket.create_server(("127.0.0.1", 0)) as held, ExitStack() as stack:
+        port = held.getsockname()[1]
+        environ = environment(tmp_path, "", TRIGGER_BIND=f"127.0.0.1:{port}", TRIGGER_WORKERS="1")
+        script = f'exec 3<&{held.fileno()}; LISTEN_PID=$$ LISTEN_FDS=1 exec "$@"'
+        command = ["/bin/bash", "-c", script, "bash", sys.executable, "-m", "trigger", "up"]
+
+        def up(**more: str) -> subprocess.Popen[bytes]:
+            with log.open("ab") as output:
+                started = subprocess.Popen(
+                    command, cwd=ROOT, env={**environ, **more}, pass_fds=[held.fileno()], stdout=output, stderr=output
+                )
+            stack.callback(started.wait)
+            stack.callback(started.terminate)
+            return started
+
+        def is_ready(times: int) -> bool:
+            assert service.poll() is None, log.read_text()
+            return log.read_text().count("Trigger is ready") == times
+
+        service = up()
+        eventually(lambda: is_ready(1), within=60)
+        with callers(port) as statuses:
+            for times in (2, 3):
+                service.terminate()
+                assert service.wait(60) == 0
+                service = up()
+                eventually(lambda times=times: is_ready(times), within=60)  # type: ignore[misc]
+        assert set(statuses) == {202}
+        service.terminate()
+        assert service.wait(60) == 0
+
+        other = up(TRIGGER_BIND=f"127.0.0.1:{port + 1}")
+        assert other.wait(60) == 1
+        assert f"the socket that was handed over listens on 127.0.0.1:{port}: set TRIGGER_BIND" in log.read_text()
 
 
 # Processes that run alone

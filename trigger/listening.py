@@ -28,12 +28,12 @@ class Listeners:
     """The listening sockets for an address, until `close`: those that systemd has handed over, else new ones.
 
     Raises:
-        StartError: the address is taken, or is not one of this machine's.
+        StartError: the address is taken, or is not one of this machine's, or systemd's sockets have another one.
     """
 
     def __init__(self, settings: Settings, environ: Mapping[str, str]) -> None:
         self._made: Path | None = None
-        self.sockets: Sequence[socket.socket] = _inherited(environ)
+        self.sockets: Sequence[socket.socket] = _inherited(settings, environ)
         if self.sockets:
             return
         try:
@@ -70,14 +70,27 @@ class Listeners:
             self._made.unlink(missing_ok=True)
 
 
-def _inherited(environ: Mapping[str, str]) -> list[socket.socket]:
+def _inherited(settings: Settings, environ: Mapping[str, str]) -> list[socket.socket]:
     if environ.get("LISTEN_PID") != str(os.getpid()):
         return []
     count = int(environ.get("LISTEN_FDS", "0"))
     found = [socket.socket(fileno=fd) for fd in range(FIRST_FD, FIRST_FD + count)]
+    wanted = str(settings.unix or settings.authority)
     for listener in found:
         listener.set_inheritable(False)
+        if (name := _name(listener)) != wanted:  # what may be served depends on who can reach us
+            raise StartError(
+                f"the socket that was handed over listens on {name}: set TRIGGER_BIND to that, not {wanted}"
+            )
     return found
+
+
+def _name(listener: socket.socket) -> str:
+    """Its address as TRIGGER_BIND has it, without "unix:"."""
+    address = listener.getsockname()
+    if listener.family == socket.AF_INET6:
+        return f"[{address[0]}]:{address[1]}"
+    return f"{address[0]}:{address[1]}" if listener.family == socket.AF_INET else str(address)
 
 
 def _tcp(settings: Settings) -> list[socket.socket]:

@@ -22,7 +22,7 @@ log = logging.getLogger("trigger.up")
 # gunicorn lets what has begun end for 10 seconds.
 STOP_SECONDS = 15
 # A new web that does not accept connections by then is given up.
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 120.0
 
 COMMAND = [sys.executable, "-m", "trigger"]
 
