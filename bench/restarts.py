@@ -239,13 +239,15 @@ def measure(kind: str, times: int, rate: float, seconds: float) -> None:
     with tempfile.TemporaryDirectory(prefix="restarts-") as name, service(Path(name)) as one:
         load = Load(one.front, rate)
         took = []
-        for _ in range(times):
-            if seconds:
-                call(one.front, "bench/long", {"seconds": seconds})
+        try:
+            for _ in range(times):
+                if seconds:
+                    call(one.front, "bench/long", {"seconds": seconds})
+                time.sleep(1.0)
+                took.append(one.reload() if kind == "reload" else one.restart())
             time.sleep(1.0)
-            took.append(one.reload() if kind == "reload" else one.restart())
-        time.sleep(1.0)
-        calls = load.stop()
+        finally:
+            calls = load.stop()
         connection = http.client.HTTPConnection("127.0.0.1", one.port, timeout=30)
         lost = sum(not one.has_record(uid, connection) for uid in calls.uids)
         refused = {status: count for status, count in sorted(calls.statuses.items()) if status != 202}

@@ -19,7 +19,6 @@ from trigger.watermark import Watermark
 # Instead of why, which may name a variable of the service.
 _UNUSABLE = "Redis can't be used as it is; the page System of the console says why"
 
-
 # An execution that has waited longer than this for a worker, in seconds, is a problem.
 OLD = 60.0
 

@@ -23,7 +23,7 @@ from trigger.data_folder import DataFolder
 from trigger.greeting import announcement, console_lines, greeting
 from trigger.inforce import FROM_LAST_GOOD, LastGood
 from trigger.listening import Listeners
-from trigger.redis_server import RedisServer
+from trigger.redis_server import RedisServer, private_redis_url
 from trigger.reloading import COMMAND, Reloader, Web
 from trigger.sessions import Sessions
 from trigger.startup import check_redis, refuse_public_demo
@@ -73,21 +73,14 @@ def up(
         if password is not None:
             made_password.keep(folder.path, password)
         given = settings.redis_url or config.redis
+        server = RedisServer(folder.path) if given is None else None
         store: list[Program] = []
-        tidy: Callable[[], None] = lambda: None  # noqa: E731
-        if given is None:
-            server = RedisServer(folder.path)
+        if server is not None:
             server.prepare()
-            url = server.url
-            store = [
-                Program(
-                    "redis", server.command, REDIS, REDIS_STOP_SECONDS, folder.lock_fd, last_words=server.last_words
-                )
-            ]
+            words = server.last_words
+            store = [Program("redis", server.command, REDIS, REDIS_STOP_SECONDS, folder.lock_fd, last_words=words)]
             command = _once_listening(server, command)
-            tidy = server.put_log_aside
-        else:
-            url = given.reveal()
+        url = given.reveal() if given is not None else private_redis_url(folder.path)
         ours = _environment(settings, url, password)
         if FROM_LAST_GOOD in environ:
             ours[FROM_LAST_GOOD] = environ[FROM_LAST_GOOD]
@@ -102,7 +95,8 @@ def up(
             herald()
             crew.look(fleet)
             reloader.look(fleet)
-            tidy()
+            if server is not None:
+                server.put_log_aside()
 
         return run(
             # The web is started first: callers wait for it.

@@ -18,10 +18,7 @@ from trigger.errors import StartError
 def backup(file: str) -> None:
     """Write a copy of the private Redis' data to FILE (.tar.gz; - for stdout), while the service runs or not."""
     data = settings_of().data
-    if file == "-":
-        size = write_backup(data, sys.stdout.buffer)
-    else:
-        size = _write_private(data, file)
+    size = write_backup(data, sys.stdout.buffer) if file == "-" else _write_private(data, file)
     complain(f"{size:,} bytes are in the backup; it holds the input and output of executions")
 
 
