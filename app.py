@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 
 from trigger import api, console, logs
+from trigger.attendance import Attendance
 from trigger.auth import Guard
 from trigger.config import Settings
 from trigger.executions import Breaker
@@ -34,6 +35,7 @@ def create_app(environ: Mapping[str, str] | None = None) -> App:
     redis = connect(url)
     watermark = Watermark(redis, private_data(settings, watcher.current))
     watermark.start()
+    Attendance(redis, watcher).start()
     sessions = Sessions(redis)
     sessions.get_ready()
     tally = Tally(redis, watcher)

@@ -13,6 +13,8 @@ import gc
 import logging
 import os
 import resource
+from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from trigger.config import Settings
 from trigger.flask_app import App
 from trigger.gunicorn_worker import ErrorLog, Worker
 from trigger.lifeline import die_with
+from trigger.listening import READY_FD, WEB_PROCESSES
 
 _settings = Settings.from_environ(os.environ)
 logs.configure(_settings.log)
@@ -37,11 +40,9 @@ else:
     bind = f"{_settings.host}:{_settings.port}"
 
 worker_class = Worker
-workers = 2
+workers = WEB_PROCESSES
 # With our own files below the limit of open files, which is usually 1,024.
 worker_connections = max(16, min(800, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 200))
-# With one listening socket for all processes, one of them often takes every connection. A unix socket has only one.
-reuse_port = _settings.unix is None
 preload_app = False  # each process has its own config watcher and Redis connections
 
 timeout = 30
@@ -67,12 +68,27 @@ accesslog = None  # the app logs each call
 _log = logging.getLogger("trigger.web")
 
 
+# Who has started us waits for a byte from each process that accepts connections.
+_ready_fd = int(os.environ.pop(READY_FD, "-1"))
+
+
 def when_ready(server: Any) -> None:
     _log.info("listening on %s", bind)
 
 
+def pre_fork(server: Any, worker: Any) -> None:
+    """Have each process accept at the listening socket that the fewest others have."""
+    if not server.LISTENERS:  # with `reuse_port` each process makes its own
+        return
+    taken = Counter(listener for other in server.WORKERS.values() for listener in other.sockets)
+    worker.sockets = [min(server.LISTENERS, key=lambda listener: taken[listener])]
+
+
 def post_fork(server: Any, worker: Any) -> None:
     die_with(server.pid)
+    for listener in server.LISTENERS:
+        if listener not in worker.sockets:
+            listener.close()
 
 
 def on_starting(server: Any) -> None:
@@ -86,6 +102,9 @@ def post_worker_init(worker: Any) -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(7_000, 10, 10)
+    if _ready_fd >= 0:
+        with suppress(OSError):  # nobody listens any more
+            os.write(_ready_fd, b"+")
 
 
 def worker_exit(server: Any, worker: Any) -> None:

@@ -42,9 +42,11 @@ class Running:
             "TRIGGER_BIND": f"127.0.0.1:{port}",
             "PYTHONPATH": str(ROOT),
         }
+        self.environ = kept | ours | environ
+        self.root = self.environ["PYTHONPATH"]  # whose code it runs
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                COMMAND, cwd=ROOT, env=kept | ours | environ, stdout=log, stderr=log, start_new_session=True
+                COMMAND, cwd=self.root, env=self.environ, stdout=log, stderr=log, start_new_session=True
             )
 
         def ready() -> bool:
@@ -84,6 +86,17 @@ class Running:
 
         eventually(lambda: status() in ("succeeded", "failed", "cancelled"), within=60)
         assert status() == "succeeded"
+
+    def command(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """`python -m trigger` and these words, where the service is."""
+        return subprocess.run(
+            [sys.executable, "-m", "trigger", *words],
+            cwd=self.root,
+            env=self.environ,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
 
     def processes(self) -> dict[int, tuple[int, str]]:
         """Every process of the service but the supervisor: its parent and its command line."""

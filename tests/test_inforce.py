@@ -9,8 +9,9 @@ import pytest
 
 from trigger.config import Settings, Watcher
 from trigger.errors import ConfigError
-from trigger.inforce import KEPT, LAST_GOOD, SAID, VERSIONS, load_checked, private_data, redis_url, watch
+from trigger.inforce import FROM_LAST_GOOD, InForce, load_checked, private_data, redis_url, watch
 from trigger.redis_server import private_redis_url
+from trigger.versions import KEPT, LAST_GOOD, SAID, VERSIONS
 
 GOOD = "workflows: {hello: 'greetings:greet'}\nmodules: {shop: {methods: {a: {auth: {mode: none}, workflow: hello}}}}\n"
 MORE = GOOD.replace("methods: {a:", "methods: {b: {auth: {mode: none}, workflow: hello}, a:")
@@ -52,6 +53,36 @@ def test_without_a_last_good_version_a_broken_file_is_an_error(settings: Setting
     settings.config.write_text(BROKEN)
     with pytest.raises(ConfigError):
         watch(settings, {})
+
+
+def test_the_last_good_version_of_another_file_is_not_taken(settings: Settings) -> None:
+    watch(settings, {})
+    other = Settings(config=settings.config.with_name("other.yaml"), data=settings.data)
+    other.config.write_text(BROKEN)
+    with pytest.raises(ConfigError):
+        watch(other, {})
+
+
+def test_a_process_can_be_told_to_begin_with_the_last_good_version(settings: Settings) -> None:
+    watch(settings, {})
+    settings.config.write_text(MORE)
+    watcher = watch(settings, {FROM_LAST_GOOD: "yes"})
+    assert apis(watcher) == {"a"}
+    look(watcher)
+    assert apis(watcher) == {"a", "b"}
+
+
+def test_it_is_told_when_another_version_has_come_into_force(settings: Settings) -> None:
+    watcher = watch(settings, {})
+    in_force = InForce(settings)
+    assert in_force.changed({}) is None
+    settings.config.write_text(MORE)
+    assert in_force.changed({}) is None
+    look(watcher)
+    changed = in_force.changed({})
+    assert changed is not None
+    assert changed.digest == watcher.current.digest
+    assert in_force.changed({}) is None
 
 
 def test_the_last_good_version_is_for_its_owner_only(settings: Settings) -> None:

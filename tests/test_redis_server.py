@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -259,6 +260,34 @@ def test_why_it_stopped_is_known(tmp_path: Path) -> None:
     server_again.prepare()
     assert subprocess.run(server_again.command, timeout=30).returncode != 0
     assert "Bad file format reading the append only file" in server_again.last_words()
+
+
+def test_advice_that_it_gives_at_each_start_is_no_reason(tmp_path: Path) -> None:
+    """found.md 43: a full disk was blamed on memory overcommit."""
+    server = RedisServer(tmp_path)
+    line = "8710:M 23 Nov 2026 21:53:35.200 # "
+    advice = f"{line}WARNING Memory overcommit must be enabled!\n"
+    server.log.write_text(advice)
+    assert server.last_words() == ""
+    server.log.write_text(f"{line}Can't recover from AOF write error\n{advice}")
+    assert server.last_words() == "Can't recover from AOF write error"
+
+
+def test_a_full_disk_is_the_reason(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], check=False, capture_output=True)
+    if mounted.returncode:
+        pytest.skip("this test mounts a small disk, which only root may")
+    try:
+        server = RedisServer(disk)
+        server.log.write_text("8710:M 23 Nov 2026 21:53:35.200 # WARNING Memory overcommit must be enabled!\n")
+        with suppress(OSError), (disk / "all").open("wb", buffering=0) as file:
+            while True:
+                file.write(b"x" * 4096)
+        assert server.last_words() == f"the disk of {disk} is full"
+    finally:
+        subprocess.run(["umount", disk], check=True)
 
 
 def test_before_it_has_run_it_has_no_last_words(tmp_path: Path) -> None:

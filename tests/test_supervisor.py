@@ -18,7 +18,7 @@ from tests.support import ROOT, eventually
 
 # Runs the programs it is given as JSON; what it says goes to stderr.
 SUPERVISE = """
-import json, logging, sys
+import json, logging, signal, sys
 from pathlib import Path
 from trigger.errors import StartError
 from trigger.supervisor import Program, run
@@ -26,7 +26,21 @@ from trigger.supervisor import Program, run
 logging.basicConfig(level=logging.INFO, format="%(message)s")
 folder, programs, environment = Path(sys.argv[1]), json.loads(sys.argv[2]), json.loads(sys.argv[3])
 
-def on_look():
+seen = 0
+
+def on_look(fleet):
+    # Does what the file `orders` says, a line at a time: the name of a method and its arguments.
+    global seen
+    orders = folder / "orders"
+    for line in orders.read_text().splitlines()[seen:] if orders.exists() else ():
+        seen += 1
+        order, *words = json.loads(line)
+        if order == "add":
+            fleet.add(Program(last_words=last_words, **words[0]), on_trial=words[1])
+        elif order == "signal":
+            fleet.signal(words[0], signal.Signals[words[1]])
+        else:
+            getattr(fleet, order)(*words)
     if (folder / "give-up").exists():
         raise StartError("the test said so")
 
@@ -35,7 +49,7 @@ def last_words():
 
 made = [Program(last_words=last_words, **program) for program in programs]
 try:
-    sys.exit(run(made, folder, environment=environment, on_look=on_look))
+    sys.exit(run(made, environment=environment, on_look=on_look, on_hangup=lambda: print("hung up", file=sys.stderr)))
 except StartError as error:
     sys.exit(f"refused: {error}")
 """
@@ -88,6 +102,10 @@ class Service:
         lines = path.read_text().splitlines() if path.exists() else []
         return [(word, name) for word, name, _ in map(str.split, lines)]
 
+    def order(self, *words: Any) -> None:
+        with (self.folder / "orders").open("a") as orders:
+            orders.write(json.dumps(words) + "\n")
+
     def pids(self, name: str) -> list[int]:
         """The processes that ever were this program, in the order of their starts."""
         lines = (self.folder / "events").read_text().splitlines()
@@ -137,7 +155,7 @@ def is_gone(pid: int) -> bool:
 THREE = (program("store", 1), program("worker", 2), program("front", 3))
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_stops_in_order_the_highest_rank_first(service: Service, number: signal.Signals) -> None:
     service.start(*(program(p, rank, stops_in=0.3) for p, rank in (("store", 1), ("worker", 2), ("front", 3))))
     service.started("store", "worker", "front")
@@ -254,6 +272,54 @@ def test_when_the_look_finds_the_service_unfit_all_is_stopped_in_order(service: 
     assert [name for word, name in service.events() if word == "gone"] == ["front", "worker", "store"]
 
 
+def test_a_hangup_is_the_callers_and_stops_nothing(service: Service) -> None:
+    service.start(*THREE)
+    service.started("store", "worker", "front")
+    service.signal(signal.SIGHUP)
+    eventually(lambda: "hung up" in service.log())
+    assert {word for word, _ in service.events()} == {"start"}
+
+
+def test_one_that_is_added_is_healed_and_stops_with_its_rank(service: Service) -> None:
+    service.start(*THREE)
+    service.started("store", "worker", "front")
+    service.order("add", program("late", 2), False)
+    service.started("late")
+    os.kill(service.pids("late")[0], signal.SIGKILL)
+    eventually(lambda: len(service.pids("late")) == 2)
+    service.signal(signal.SIGTERM)
+    assert service.ended() == 0
+    gone = [name for word, name in service.events() if word == "gone"]
+    assert (gone[0], set(gone[1:3]), gone[3]) == ("front", {"late", "worker"}, "store")
+
+
+def test_one_that_is_retired_stops_and_is_not_started_again(service: Service) -> None:
+    service.start(program("old", 1), program("other", 1))
+    service.started("old", "other")
+    service.order("retire", "old")
+    eventually(lambda: ("gone", "old") in service.events())
+    service.order("add", program("new", 1), False)
+    service.started("new")
+    assert len(service.pids("old")) == 1
+    assert "died" not in service.log()
+
+
+def test_one_on_trial_is_not_started_again_until_it_is_trusted(service: Service) -> None:
+    service.start(program("other", 1))
+    service.started("other")
+    service.order("add", program("new", 1), True)
+    service.started("new")
+    service.order("trust", "new")
+    service.order("signal", "new", "SIGTERM")
+    eventually(lambda: len(service.pids("new")) == 2)
+    service.order("add", shell("broken", "exit 3"), True)
+    eventually(lambda: "broken died right after its start (exit status 3: disk full)\n" in service.log())
+    service.order("retire", "broken")
+    service.order("add", program("last", 1), False)
+    service.started("last")
+    assert service.log().count("broken died") == 1
+
+
 def test_programs_write_to_the_same_output(service: Service) -> None:
     service.start(shell("talker", "echo out loud; echo in error >&2; sleep 60"))
     eventually(lambda: {"out loud", "in error"} <= set(service.log().splitlines()))
@@ -265,10 +331,10 @@ def test_programs_get_the_variables_they_are_given_whatever_is_in_them(service: 
     eventually(lambda: value in service.log().splitlines())
 
 
-def test_nothing_is_written_but_a_pid_file(service: Service) -> None:
+def test_nothing_is_written(service: Service) -> None:
     service.start(program("worker", 1), REDIS_URL="redis://:canary@localhost")
     service.started("worker")
-    assert set(os.listdir(service.folder)) == {"events", "log", "supervisord.pid"}
+    assert set(os.listdir(service.folder)) == {"events", "log"}
 
 
 def test_only_the_program_that_should_keeps_an_open_file(service: Service) -> None:
@@ -295,4 +361,3 @@ def test_it_says_nothing_but_what_it_should(service: Service) -> None:
     service.signal(signal.SIGTERM)
     assert service.ended() == 0
     assert service.log() == "stopping\n"
-    assert not (service.folder / "supervisord.pid").exists()

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from redis import Redis
 
 from tests.programs import free_port
+from tests.running import Running, starting
 from tests.support import ROOT, OwnRedis, environment, eventually, process
 from trigger.config.model import Api, Auth, Config, Field, Input, NoAuth, PasswordAuth, Server, TokenAuth, Workflow
 from trigger.config.secret import Secret, hash_secret
 from trigger.config.settings import Settings
 from trigger.greeting import console_lines, greeting
-from trigger.redis_server import RedisServer
-from trigger.up import programs
+from trigger.inforce import InForce
+from trigger.redis_server import LOG_LIMIT, RedisServer, private_redis_url
+from trigger.up import Crew
 
 HELLO = Workflow("hello", "examples.hello:greet")
 OWN = Secret("canary-of-our-own-8d2f")
@@ -149,15 +153,104 @@ def test_without_an_operator_it_says_how_to_switch_the_console_on() -> None:
 
 def test_each_queue_has_its_workers_and_the_default_one_is_always_served() -> None:
     slow = Workflow("slow", "examples.hello:greet", queue="slow")
-    made = programs(Settings(workers=2), config(workflows=(slow,)), print)
-    assert [(program.name, program.rank) for program in made] == [
-        ("worker-default-1", 2),
-        ("worker-default-2", 2),
-        ("worker-slow-1", 2),
-        ("worker-slow-2", 2),
-        ("web", 3),
+    ours = config(workflows=(slow,))
+    made = Crew(Settings(workers=2), print, InForce(Settings()), {}).programs(ours)
+    assert [program.name for program in made] == [
+        "worker-default-1",
+        "worker-default-2",
+        "worker-slow-1",
+        "worker-slow-2",
     ]
     assert made[2].command[-2:] == ["--queue", "slow"]
+
+
+# The whole, as `make run` runs it
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Running]]:
+    with starting(tmp_path) as start:
+        yield start
+
+
+def ready(service: Running) -> dict[str, Any]:
+    answer: dict[str, Any] = service.curl("/readyz")
+    return answer
+
+
+SLOW = "  hello: examples.hello:greet", "  hello: {python: 'examples.hello:greet', queue: slow}"
+
+
+def test_a_queue_that_an_edit_brings_has_workers_soon(start: Callable[..., Running]) -> None:
+    """found.md 20"""
+    service = start(TRIGGER_WORKERS="1")
+    text = service.config.read_text()
+    assert SLOW[0] in text
+    service.config.write_text(text.replace(*SLOW))
+    eventually(lambda: ready(service)["workers"].get("slow") == 1)
+    service.succeeds(service.uid("-d", "{}", "/v1/api/iolinker/test/async"))
+    assert ready(service)["problems"] == []
+    assert service.stop() == 0
+
+
+@pytest.mark.parametrize(
+    ("edit", "wrong"),
+    [(("enabled: true", "enabld: true"), "enabld"), ((SLOW[0], "  hello: examples.hello:gret"), "gret")],
+    ids=["a mistake", "code that does not import"],
+)
+def test_it_starts_with_the_last_good_version_and_says_so(
+    start: Callable[..., Running], edit: tuple[str, str], wrong: str
+) -> None:
+    """found.md 21: an edit that was refused, and that nobody noticed, was an outage at the next boot."""
+    first = start(TRIGGER_WORKERS="1", TRIGGER_ADMIN_PASSWORD="")
+    assert first.stop() == 0
+    good = first.config.read_text()
+    first.config.write_text(good.replace(*edit))
+    service = start(TRIGGER_WORKERS="1", TRIGGER_ADMIN_PASSWORD="")
+    assert "the config has mistakes and is not taken up; the last good version goes on serving" in service.said
+    assert wrong in service.said
+    service.succeeds(service.uid("-d", "{}", "/v1/api/iolinker/test/async"))
+    eventually(lambda: all(ready(service)["config"].get("refused") for _ in range(8)))
+    first.config.write_text(good)
+    eventually(lambda: all("refused" not in ready(service)["config"] for _ in range(8)))
+    assert service.stop() == 0
+
+
+def test_without_a_good_version_a_mistake_is_the_end(start: Callable[..., Running], tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("moduls: {}\n")
+    with pytest.raises(AssertionError, match=r"config\.yaml:1:1: moduls"):
+        start()
+
+
+def test_an_overlong_log_of_redis_is_put_aside_while_it_runs(start: Callable[..., Running]) -> None:
+    service = start(TRIGGER_WORKERS="1")
+    log = service.folder / "data/redis.log"
+    with log.open("ab") as file:
+        file.write(b"x" * (LOG_LIMIT + 1))
+    eventually(lambda: (aside := log.with_suffix(".log.1")).exists() and aside.stat().st_size > LOG_LIMIT)
+    with Redis.from_url(private_redis_url(service.folder / "data")) as redis:
+        redis.bgrewriteaof()
+        eventually(lambda: log.exists() and "append only file rewriting" in log.read_text())
+
+
+def test_an_address_and_a_socket_of_another_service_are_refused(start: Callable[..., Running], tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    environ = up(tmp_path, "")
+    environ |= {"TRIGGER_BIND": f"unix:{path}", "TRIGGER_DATA": str(tmp_path / "other"), "TRIGGER_WORKERS": "1"}
+    with process(["up"], environ, tmp_path / "first"):
+        eventually(lambda: "Trigger is ready" in (tmp_path / "first").read_text(), within=60)
+        assert path.stat().st_mode & 0o777 == 0o770
+        second = subprocess.run(
+            [sys.executable, "-m", "trigger", "up"],
+            env={**environ, "TRIGGER_DATA": str(tmp_path / "third")},
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+    assert second.returncode == 1
+    assert f"can't listen on {path}: another process does" in second.stderr
+    assert not path.exists()
 
 
 # The real thing, with a Redis of one's own

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import time
 from pathlib import Path
 from types import TracebackType
+from typing import NamedTuple
 
 from trigger.errors import StartError
 from trigger.lifeline import is_there
@@ -14,6 +16,37 @@ from trigger.lifeline import is_there
 LOCK_NAME = "lock"
 # A server that was killed needs a moment to let go of the folder; one that runs does not let go.
 PATIENCE_SECONDS = 10.0
+
+
+class Holder(NamedTuple):
+    """Who holds the lock of a data folder, and its last word, counted."""
+
+    pid: int
+    reports: int
+    said: str
+
+
+def holder(path: Path) -> Holder | None:
+    """Return who uses a data folder now; None when nobody does. It can't be stale: a lock ends with its process."""
+    try:
+        descriptor = os.open(path / LOCK_NAME, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        found = _read(descriptor)
+        return found if found is not None and is_there(found.pid) else None
+    finally:
+        os.close(descriptor)
+    return None
+
+
+def _read(descriptor: int) -> Holder | None:
+    """What the lock file says; None in the moment before its holder has written into it."""
+    # What stands behind that is left of a longer text, which is about to be cut off.
+    found = re.match(r"(\d+)\n(\d+) (.*)\n", os.pread(descriptor, 4096, 0).decode("utf-8", "replace"))
+    return Holder(int(found[1]), int(found[2]), found[3]) if found else None
 
 
 class DataFolder:
@@ -29,6 +62,7 @@ class DataFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
+        self._reports = 0
         try:
             self._make_private()
             self.lock_fd = os.open(self.path / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -66,21 +100,21 @@ class DataFolder:
                 fcntl.flock(self.lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
-                holder = self._holder()
-                if time.monotonic() > deadline or (holder is not None and is_there(holder)):
+                found = _read(self.lock_fd)
+                if time.monotonic() > deadline or (found is not None and is_there(found.pid)):
                     raise StartError(
                         f"the data folder {self.path} is in use by another Trigger"
-                        + (f" (process {holder})" if holder is not None else "")
+                        + (f" (process {found.pid})" if found is not None else "")
                         + "; stop that one first, or set TRIGGER_DATA to another folder"
                     ) from None
                 time.sleep(0.02)
-        os.truncate(self.lock_fd, 0)
-        os.pwrite(self.lock_fd, f"{os.getpid()}\n".encode(), 0)
+        self.report("started")
 
-    def _holder(self) -> int | None:
-        """The process that wrote itself into the lock file; None in the moment before it has."""
-        text = os.pread(self.lock_fd, 32, 0).strip()
-        return int(text) if text.isdigit() else None
+    def report(self, said: str) -> None:
+        """Write into the lock file who holds it, and the last word of that process about itself."""
+        self._reports += 1
+        text = f"{os.getpid()}\n{self._reports} {said}\n".encode()
+        os.truncate(self.lock_fd, os.pwrite(self.lock_fd, text, 0))
 
     def close(self) -> None:
         """Unlock the folder, unless a child still holds `lock_fd`."""

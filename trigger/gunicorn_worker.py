@@ -39,8 +39,9 @@ HEAD_BYTES = 64 * 1024
 UNWANTED_BYTES = 64 * 1024
 # How often the main greenlet looks whether it is to stop.
 LOOK_SECONDS = 0.1
-# When we stop, a connection that was kept may bring one more request for this long.
-STOP_LINGER_SECONDS = 1.0
+# When we stop, connections are accepted, and kept ones may bring one more request, for this long: longer than a proxy
+# keeps one (4 s in deploy/nginx.conf), so that it finds none closed under a request that it has just sent.
+STOP_LINGER_SECONDS = 5.0
 # How long no connection is accepted when there is no file descriptor left for one.
 ACCEPT_PAUSE_SECONDS = 0.1
 
@@ -176,18 +177,25 @@ class Worker(GeventWorker):
         while self.alive:
             self.notify()
             gevent.sleep(LOOK_SECONDS)
+        stopped = time.monotonic()
+        self._linger()
         for server in servers:
             while accepted := server.do_read():  # the kernel has told their clients that they are connected
                 server.do_handle(*accepted)
             server.close()
-        self._finish()
+        self._finish(stopped)
 
-    def _finish(self) -> None:
-        """Let what has begun end, within gunicorn's graceful_timeout."""
+    def _linger(self) -> None:
+        """Go on as before, but close each connection with its next answer; until there is none, or time is over."""
         stopped = time.monotonic()
-        while self._open and (waited := time.monotonic() - stopped) < self.cfg.graceful_timeout:
-            if waited > STOP_LINGER_SECONDS:
-                self._open.cut_idle()
+        while self._open and time.monotonic() - stopped < STOP_LINGER_SECONDS:
+            self.notify()
+            gevent.sleep(LOOK_SECONDS)
+
+    def _finish(self, stopped: float) -> None:
+        """Let what has begun end, within gunicorn's graceful_timeout."""
+        while self._open and time.monotonic() - stopped < self.cfg.graceful_timeout:
+            self._open.cut_idle()
             self.notify()
             gevent.sleep(LOOK_SECONDS)
 

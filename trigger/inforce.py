@@ -6,34 +6,24 @@ is started anew while the file is broken, the text of the last good version is k
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
-import json
 import logging
-import os
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from trigger.config import Config, Settings, Watcher, load
-from trigger.config.code import Code, Source
-from trigger.config.files import stamp
+from trigger.config.code import Code
 from trigger.config.loading import CheckImports, RefusedError
 from trigger.errors import ConfigError, Mistake, StartError
 from trigger.inputs import Shape
 from trigger.redis_server import private_redis_url
 from trigger.startup import refuse_public_demo
-from trigger.workflows.importing import ImportCheck, modules_of, packed, unpacked
+from trigger.versions import REFUSED, Keeper, Said, Version
+from trigger.workflows.importing import ImportCheck
 
 logger = logging.getLogger("trigger.config")
 
-LAST_GOOD = "config.last-good.yaml"
-VERSIONS = "versions"
-KEPT = 20
-SAID = "config.said"
-REFUSED = "refused"
-REMEMBERED = 60.0  # seconds
+# Set by `up` for its programs when it has found mistakes in the file that they would not look for at their start.
+FROM_LAST_GOOD = "TRIGGER_FROM_LAST_GOOD"
 
 
 def redis_url(settings: Settings, config: Config) -> str:
@@ -60,24 +50,28 @@ def watch(settings: Settings, environ: Mapping[str, str]) -> Watcher:
 
     Imports are tried for workflows that an edit brings in, and for all when it is one of their code; those there at the
     start were checked by whoever started us, unless their code is another one than the last that was in force.
+    With FROM_LAST_GOOD in `environ` it is the last good version, and what the files say counts as an edit.
     Raises ConfigError when neither version can be used.
     """
     imports = ImportCheck(_folder(settings.config), lambda: watcher.meanwhile())
-    keeper = _Keeper(settings.data)
-    said = _Said(settings.data)
+    keeper = Keeper(settings)
+    said = Said(settings.data)
     kept = keeper.last_good()
     try:
-        config = _load(settings, environ, None)
-        if kept is not None and kept.code not in (None, config.code):
-            config = _load(settings, environ, ImportCheck(_folder(settings.config)))
-        keeper.keep(config)
+        if kept is not None and environ.get(FROM_LAST_GOOD):
+            config = _kept(settings, environ, kept)
+        else:
+            config = _load(settings, environ, None)
+            if kept is not None and kept.code != config.code:
+                config = _load(settings, environ, ImportCheck(_folder(settings.config)))
+            keeper.keep(config)
     except ConfigError as error:
         if kept is None:
             raise
         config = _kept(settings, environ, kept)
         _say_refused(said, error)
     _say_in_force(said, config, None)
-    imports.trust(_references(config), config.code)
+    imports.trust(config.references, config.code)
 
     def check(references: Sequence[str], code: Code) -> Mapping[str, str]:
         tried = keeper.last_good()  # by the process that was first to take an edit up
@@ -117,11 +111,6 @@ def watch(settings: Settings, environ: Mapping[str, str]) -> Watcher:
     return watcher
 
 
-def _references(config: Config) -> frozenset[str]:
-    """What all workflows call."""
-    return frozenset(called for workflow in config.workflows.values() for called in workflow.references)
-
-
 def _folder(config: Path) -> Path:
     return config.resolve().parent
 
@@ -149,11 +138,38 @@ def _check_inputs(config: Config) -> None:
         raise RefusedError(mistakes, config.stamps)
 
 
-def _kept(settings: Settings, environ: Mapping[str, str], version: _Version) -> Config:
+def _kept(settings: Settings, environ: Mapping[str, str], version: Version) -> Config:
     return load(settings.config, environ, text=version.text, code=version.code)
 
 
-def _say_refused(said: _Said, error: ConfigError) -> None:
+class InForce:
+    """Tells when another version has come into force, in whatever process has taken it up first."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._keeper = Keeper(settings)
+        self._seen = self._keeper.changed_at()
+
+    def changed(self, environ: Mapping[str, str]) -> Config | None:
+        """Return the config in force if it may be another one than at the last call."""
+        seen = self._keeper.changed_at()
+        if seen == self._seen:
+            return None
+        self._seen = seen
+        kept = self._keeper.last_good()
+        try:
+            return None if kept is None else _kept(self._settings, environ, kept)
+        except ConfigError as error:  # a secret in a file of its own has gone, for one
+            logger.warning("the config in force can't be read: %s", error)
+            return None
+
+
+def say_refused(settings: Settings, error: ConfigError) -> None:
+    """Log what is wrong with the config, and what is served in its place."""
+    _say_refused(Said(settings.data), error)
+
+
+def _say_refused(said: Said, error: ConfigError) -> None:
     states = error.stamps if isinstance(error, RefusedError) else {}
     if not said.first(f"{error} {sorted(states.items(), key=str)}".encode("utf-8", "replace"), of=REFUSED):
         return
@@ -162,7 +178,7 @@ def _say_refused(said: _Said, error: ConfigError) -> None:
         logger.error("%s", mistake)
 
 
-def _say_in_force(said: _Said, new: Config, before: Config | None) -> None:
+def _say_in_force(said: Said, new: Config, before: Config | None) -> None:
     """Says what of a version is new: its code, or the config itself, or both. Another process may have seen the two one
     after the other, so each is told for itself. At the start, when there is none before, it is no news."""
     others = [(path, at) for path, at in new.stamps.items() if path != new.files[0] and path not in new.code.stamps]
@@ -176,115 +192,3 @@ def _say_in_force(said: _Said, new: Config, before: Config | None) -> None:
         logger.info("the edited code is in force: %s, version %s", ", ".join(names), new.version)
     if is_config:
         logger.info("the edited config is in force: %d APIs, version %s", len(new.apis), new.version)
-
-
-class _Said:
-    """Sees to it that of all processes that share a data folder, and see the same edit, one tells of it.
-
-    The file has a line for each thing that was said: when, of what, and a digest of it.
-    """
-
-    def __init__(self, data: Path) -> None:
-        self._path = data / SAID
-
-    def first(self, what: bytes, *, of: str) -> bool:
-        """Whether this is not what was last said of that; now it is. Where that can't be known, it is said again,
-        and so it is after REMEMBERED if it is a refusal: then the service was started anew."""
-        digest, now = hashlib.sha256(what).hexdigest(), int(time.time())
-        try:
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            with os.fdopen(descriptor, "r+", encoding="ascii", errors="replace") as file:
-                fcntl.flock(file, fcntl.LOCK_EX)
-                lines = [words for words in map(str.split, file) if len(words) == 3 and words[0].isdecimal()]
-                kept = [words for words in lines if words[1] != REFUSED or now - int(words[0]) < REMEMBERED]
-                if [of, digest] in [words[1:] for words in kept]:
-                    return False
-                if of != REFUSED:
-                    kept = [words for words in kept if words[1] != of]
-                file.seek(0)
-                file.truncate()
-                file.writelines(" ".join(words) + "\n" for words in (*kept, [str(now), of, digest]))
-        except OSError:
-            pass
-        return True
-
-
-@dataclass(frozen=True, slots=True)
-class _Version:
-    """A version that was in force: the config's text, and the code of its workflows."""
-
-    text: bytes
-    code: Code | None = None  # None where an earlier release has kept it
-    references: frozenset[str] = frozenset()  # what its workflows call
-
-    def is_of(self, config: Config) -> bool:
-        return (self.text, self.code or config.code) == (config.content, config.code)
-
-
-class _Keeper:
-    """Keeps the last versions that were in force in the data folder, for its owner only: they may hold secrets."""
-
-    def __init__(self, data: Path) -> None:
-        self._data = data
-        self._versions = data / VERSIONS
-
-    def keep(self, config: Config) -> None:
-        try:
-            kept = self.last_good()
-            if kept is None or not kept.is_of(config) or not self._file(config.version).exists():
-                version = {
-                    "text": config.content.decode("latin-1"),
-                    "code": packed(modules_of(config.code)),
-                    "references": sorted(_references(config)),
-                }
-                self._write(self._file(config.version), json.dumps(version).encode())
-                self._write(self._data / LAST_GOOD, config.content)
-                self._forget()
-        except OSError as error:
-            logger.warning("the last good version can't be kept in %s: %s", self._data, error.strerror)
-
-    def _write(self, path: Path, content: bytes) -> None:
-        self._data.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path.parent.mkdir(mode=0o700, exist_ok=True)
-        temporary = path.with_name(f"{path.name}.{os.getpid()}")
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-        temporary.replace(path)
-
-    def _forget(self) -> None:
-        """Removes all but the last KEPT."""
-        for path in self._by_age()[:-KEPT]:
-            path.unlink(missing_ok=True)
-
-    def _by_age(self) -> list[Path]:
-        found = [(at.mtime_ns, path) for path in self._versions.glob("*.json") if (at := stamp(path)) is not None]
-        return [path for _, path in sorted(found)]
-
-    def _file(self, version: str) -> Path:
-        return self._versions / f"{version}.json"
-
-    def last_good(self) -> _Version | None:
-        """The last one; None when there is none."""
-        try:
-            text = (self._data / LAST_GOOD).read_bytes()
-        except OSError:
-            return None
-        newest = self._by_age()[-1:]
-        version = _read(newest[0]) if newest else None
-        return version if version is not None and version.text == text else _Version(text)
-
-    def earlier(self, version: str) -> _Version | None:
-        """That version; None when it is not kept (any more)."""
-        return _read(self._file(version)) if version.isalnum() else None
-
-
-def _read(path: Path) -> _Version | None:
-    try:
-        kept = json.loads(path.read_bytes())
-        found = unpacked(kept["code"])
-        code = Code({name: Source(Path(file), is_package, text) for name, (file, is_package, text) in found.items()})
-        return _Version(kept["text"].encode("latin-1"), code, frozenset(kept["references"]))
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        return None

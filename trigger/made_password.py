@@ -12,7 +12,7 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 
-from trigger.config import Config, Settings
+from trigger.config import Config, Settings, load
 from trigger.config.secret import Secret
 from trigger.errors import StartError
 from trigger.inforce import load_checked
@@ -23,16 +23,19 @@ FILE = "admin.password"
 _OURS = re.compile(r"[A-Za-z0-9_-]{32}")
 
 
-def load_with_password(settings: Settings, environ: Mapping[str, str]) -> tuple[Config, Secret | None]:
+def load_with_password(
+    settings: Settings, environ: Mapping[str, str], *, text: bytes | None = None
+) -> tuple[Config, Secret | None]:
     """The config as `load_checked` has it, and the password that was made up for it; None where there was no need to.
 
-    There is where VARIABLE is not set and the config names an operator by it and no other. Raises ConfigError.
+    There is where VARIABLE is not set and the config names an operator by it and no other. `text` is an earlier version
+    of the config, to be taken in place of the file's. Raises ConfigError.
     """
-    config = load_checked(settings, environ)
+    config = load_checked(settings, environ) if text is None else load(settings.config, environ, text=text)
     if config.operators or environ.get(VARIABLE):
         return config, None
     password = _kept(settings.data) or secrets.token_urlsafe(24)
-    with_it = load_checked(settings, {**environ, VARIABLE: password}, imports=False)
+    with_it = load(settings.config, {**environ, VARIABLE: password}, text=config.content)
     return (with_it, Secret(password)) if with_it.operators else (config, None)
 
 

@@ -7,6 +7,7 @@ import importlib.util
 import os
 import platform
 import re
+import shutil
 import socket
 import subprocess
 import tempfile
@@ -23,6 +24,8 @@ OLDEST = (6, 2)  # BLMOVE
 # A unix socket's address holds 108 bytes with the NUL at its end (unix(7)); Redis would cut a longer one silently.
 SOCKET_PATH_LIMIT = 107
 LOG_LIMIT = 1024 * 1024
+# With less room than this, in bytes, the disk is called full.
+FULL_DISK = 64 * 1024
 # How often a server that starts is looked at.
 LOOK_SECONDS = 0.005
 
@@ -138,11 +141,21 @@ class RedisServer:
         """
         if self.socket.parent != self.data:
             _make_socket_folder(self.socket.parent)
-        if self.log.exists() and self.log.stat().st_size > LOG_LIMIT:
-            self.log.replace(self.log.with_suffix(".log.1"))
+        self.put_log_aside()
         descriptor = os.open(self._config_path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with open(descriptor, "w", encoding="ascii") as file:
             file.writelines(f"{line}\n" for line in self._config_lines())
+
+    def put_log_aside(self) -> None:
+        """Put an overlong log aside, in place of the one that was put aside before.
+
+        A server that runs opens its log anew for each line.
+        """
+        try:
+            if self.log.stat().st_size > LOG_LIMIT:
+                self.log.replace(self.log.with_suffix(".log.1"))
+        except OSError:
+            pass  # there is none yet, or the disk has trouble of its own
 
     def _config_lines(self) -> list[str]:
         lines = [
@@ -180,15 +193,20 @@ class RedisServer:
             time.sleep(LOOK_SECONDS)
 
     def last_words(self) -> str:
-        """The last warning in the server's log, for whoever wonders why it stopped; empty if there is none."""
+        """Return why the server may have stopped: that the disk is full, else the last warning in its log.
+
+        The advice that it logs at each start, as about memory overcommit, is no reason.
+        """
         try:
+            if shutil.disk_usage(self.data).free < FULL_DISK:
+                return f"the disk of {self.data} is full"
             with self.log.open("rb") as file:
                 file.seek(max(0, self.log.stat().st_size - 4096))
                 tail = file.read().decode(errors="replace")
-        except FileNotFoundError:
+        except OSError:
             return ""
         # "8710:M 23 Nov 2026 21:53:35.200 # Server initialized": the sign is the level, # a warning.
-        warnings = re.findall(r"^\d+:\w \d+ \w+ \d+ [\d:.]+ # (.*)$", tail, re.MULTILINE)
+        warnings = re.findall(r"^\d+:\w \d+ \w+ \d+ [\d:.]+ # (?!WARNING\b)(.*)$", tail, re.MULTILINE)
         return str(warnings[-1]) if warnings else ""
 
 

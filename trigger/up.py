@@ -8,7 +8,6 @@ import logging
 import math
 import os
 import socket
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -22,17 +21,21 @@ from trigger.config.secret import Secret
 from trigger.config.settings import Settings
 from trigger.data_folder import DataFolder
 from trigger.greeting import announcement, console_lines, greeting
-from trigger.redis_server import RedisServer
+from trigger.inforce import FROM_LAST_GOOD, InForce
+from trigger.listening import Listeners
+from trigger.redis_server import RedisServer, private_redis_url
+from trigger.reloading import COMMAND, Reloader, Web
 from trigger.sessions import Sessions
-from trigger.startup import check_redis, refuse_public_demo, refuse_taken_address
-from trigger.supervisor import Program, run
+from trigger.startup import check_redis, refuse_public_demo
+from trigger.supervisor import Fleet, Program, run
 
 log = logging.getLogger("trigger.up")
 
 Command = Callable[[Sequence[str], Mapping[str, str]], object]
 
-# From SIGTERM to SIGKILL. gunicorn gives requests 10 seconds itself; a worker waits `stop_grace` for what it runs.
-WEB_STOP_SECONDS = 15
+# The order of the stop, from the highest: the web accepts calls until the workers are gone.
+WORKERS, WEB, REDIS = 3, 2, 1
+# From SIGTERM to SIGKILL; a worker waits `stop_grace` for what it runs.
 WORKER_STOP_MARGIN_SECONDS = 5
 REDIS_STOP_SECONDS = 30
 # A service that is not ready by then says what it waits for.
@@ -40,41 +43,83 @@ SLOW_SECONDS = 15.0
 ANSWER_SECONDS = 1.0
 # For so long our programs wait for the private Redis, which is started at the same time, before they look for it.
 REDIS_START_SECONDS = 2.0
+# How often the queues of the config and the log of Redis are looked at.
+LOOK_SECONDS = 1.0
 
 
-def up(settings: Settings, config: Config, command: Command, password: Secret | None = None) -> int:
+def up(
+    settings: Settings,
+    config: Config,
+    command: Command,
+    password: Secret | None = None,
+    *,
+    environ: Mapping[str, str],
+) -> int:
     """Run Redis (unless one is given), the web and the workers in the foreground until told to stop.
 
     Prints the address, a curl line for each kind of authentication, the way into the console and how to stop as soon as
-    the service is ready. `command` runs one of our commands, given by its arguments and environment, in a process that
-    was forked for it. `password` is that of the console if it was made up.
+    the service is ready. SIGHUP has it take up new code. `command` runs one of our commands, given by its arguments and
+    environment, in a process that was forked for it. `password` is that of the console if it was made up. `environ` is
+    this process's environment.
 
-    Returns: the exit status, 0 after SIGINT, SIGTERM or SIGHUP.
+    Returns: the exit status, 0 after SIGINT or SIGTERM.
 
     Raises:
         StartError: the service can't start here; the message says why.
     """
     started = time.monotonic()
     refuse_public_demo(settings, config)
-    with DataFolder(settings.data) as folder:
-        refuse_taken_address(settings)
+    with DataFolder(settings.data) as folder, Listeners(settings, environ) as listeners:
         if password is not None:
             made_password.keep(folder.path, password)
         given = settings.redis_url or config.redis
-        store = []
-        if given is None:
-            server = RedisServer(folder.path)
+        server = RedisServer(folder.path) if given is None else None
+        store: list[Program] = []
+        if server is not None:
             server.prepare()
-            url = server.url
-            store = [Program("redis", server.command, 1, REDIS_STOP_SECONDS, folder.lock_fd, server.last_words)]
+            words = server.last_words
+            store = [Program("redis", server.command, REDIS, REDIS_STOP_SECONDS, folder.lock_fd, last_words=words)]
             command = _once_listening(server, command)
-        else:
-            url = given.reveal()
-        herald = _Herald(settings, config, url, started, made=password is not None)
+        url = given.reveal() if given is not None else private_redis_url(folder.path)
+        ours = _environment(settings, url, password)
+        if FROM_LAST_GOOD in environ:
+            ours[FROM_LAST_GOOD] = environ[FROM_LAST_GOOD]
+        web = Web(1, WEB, listeners)
+        crew = Crew(settings, command, InForce(settings), {**environ, **ours})
+        reloader = Reloader(web, crew.names, folder.report)
+        herald = _Herald(settings, config, url, started, web, made=password is not None)
         if given is not None:
             herald.look_at_redis()  # before anything starts: a server that won't do is refused at once
-        all_programs = store + programs(settings, config, command)
-        return run(all_programs, folder.path, environment=_environment(settings, url, password), on_look=herald)
+
+        def look(fleet: Fleet) -> None:
+            herald()
+            crew.look(fleet)
+            reloader.look(fleet)
+            if server is not None:
+                server.put_log_aside()
+
+        return run(
+            # The web is started first: callers wait for it.
+            [*store, web.program, *crew.programs(config)],
+            environment=ours,
+            on_look=look,
+            on_hangup=reloader.ask,
+            on_stopping=listeners.close,
+        )
+
+
+def web_alone(settings: Settings, environ: Mapping[str, str]) -> int:
+    """Run the web processes in the foreground until told to stop. SIGHUP has them take up new code.
+
+    Returns: the exit status, 0 after SIGINT or SIGTERM.
+
+    Raises:
+        StartError: the address is taken.
+    """
+    with Listeners(settings, environ) as listeners:
+        web = Web(1, WEB, listeners)
+        reloader = Reloader(web)
+        return run([web.program], on_look=reloader.look, on_hangup=reloader.ask, on_stopping=listeners.close)
 
 
 def _once_listening(server: RedisServer, command: Command) -> Command:
@@ -87,23 +132,63 @@ def _once_listening(server: RedisServer, command: Command) -> Command:
     return begin
 
 
-_TRIGGER = [sys.executable, "-m", "trigger"]
+class Crew:
+    """The workers of each queue that a workflow names; "default" is always served.
+
+    Args:
+        settings: they may say how many workers a queue has.
+        command: runs one of our commands in a forked process.
+        last_good: knows the config in force later.
+        environ: what that config is read with.
+    """
+
+    def __init__(self, settings: Settings, command: Command, last_good: InForce, environ: Mapping[str, str]) -> None:
+        self._settings = settings
+        self._command = command
+        self._last_good = last_good
+        self._environ = environ
+        self._known: dict[str, Program] = {}
+        self._next_look = 0.0
+
+    def names(self) -> list[str]:
+        """Return the names of the workers' programs."""
+        return list(self._known)
+
+    def programs(self, config: Config) -> list[Program]:
+        """Return those that a config needs and that are not there yet; from now on they count as there."""
+        patience = _patience(config)
+        new = {}
+        for queue in config.queues:
+            for number in range(1, _workers(self._settings, config) + 1):
+                name, arguments = f"worker-{queue}-{number}", ["worker", "--queue", queue]
+                if name not in self._known:
+                    entry = partial(self._command, arguments)
+                    new[name] = Program(name, [*COMMAND, *arguments], WORKERS, patience, entry=entry)
+        self._known.update(new)
+        return list(new.values())
+
+    def look(self, fleet: Fleet) -> None:
+        """Have what an edit of the config brings: workers for new queues, and more for each, time to stop.
+
+        Workers of a queue that is not named any more stay until the next start: something may wait in it.
+        """
+        now = time.monotonic()
+        if now < self._next_look:
+            return
+        self._next_look = now + LOOK_SECONDS
+        config = self._last_good.changed(self._environ)
+        if config is None:
+            return
+        for program in self.programs(config):
+            log.info("starting %s", program.name)
+            fleet.add(program)
+        for name in self._known:
+            fleet.give_time(name, _patience(config))
 
 
-def programs(settings: Settings, config: Config, command: Command) -> list[Program]:
-    """The web, and the workers of each queue that a workflow names; "default" is always served."""
-    patience = math.ceil(config.stop_grace) + WORKER_STOP_MARGIN_SECONDS
-
-    def ours(name: str, arguments: Sequence[str], rank: int, stop_seconds: int) -> Program:
-        return Program(name, [*_TRIGGER, *arguments], rank, stop_seconds, entry=partial(command, arguments))
-
-    workers = [
-        ours(f"worker-{queue}-{number}", ["worker", "--queue", queue], 2, patience)
-        for queue in config.queues
-        for number in range(1, _workers(settings, config) + 1)
-    ]
-    # Not forked: gevent has to patch the web before it imports anything, and must leave the workers alone.
-    return [*workers, Program("web", [*_TRIGGER, "web", "--checked"], 3, WEB_STOP_SECONDS)]
+def _patience(config: Config) -> int:
+    """How many seconds a worker may take to stop."""
+    return math.ceil(config.stop_grace) + WORKER_STOP_MARGIN_SECONDS
 
 
 def _workers(settings: Settings, config: Config) -> int:
@@ -127,7 +212,8 @@ def _environment(settings: Settings, url: str, password: Secret | None) -> dict[
 class _Herald:
     """Looks at the service until it is ready, and then says so, once."""
 
-    def __init__(self, settings: Settings, config: Config, url: str, started: float, *, made: bool) -> None:
+    def __init__(self, settings: Settings, config: Config, url: str, started: float, web: Web, *, made: bool) -> None:
+        self._web = web
         self._settings = settings
         self._config = config
         self._redis = Redis.from_url(url, socket_timeout=ANSWER_SECONDS, socket_connect_timeout=ANSWER_SECONDS)
@@ -188,6 +274,8 @@ class _Herald:
         return None
 
     def _look_at_web(self) -> str | None:
+        if not self._web.accepts():  # or we would wait for its answer
+            return "the web processes have not started"
         connection = _LocalConnection(self._settings)
         try:
             host = self._config.server.host

@@ -18,7 +18,7 @@ from trigger import errors
 
 PAGE = (ROOT / "docs" / "http.md").read_text()
 LINES = re.findall(r"^(curl .*)\n# (\d+) (.*)$", PAGE, re.MULTILINE)
-ON_ONE = [line for line in LINES if "$UID" in line[0]]  # lines about one execution, in their order
+ON_ONE = [line for line in LINES if "$EXECUTION" in line[0]]  # lines about one execution, in their order
 UID = re.compile(r'(?<="uid":")\d{25}(?=")')
 
 
@@ -35,7 +35,7 @@ def shipped(redis_server: OwnRedis, tmp_path_factory: pytest.TempPathFactory) ->
 
 def check(shipped: Gunicorn, line: str, status: str, body: str, uid: str = "") -> None:
     """Runs a line, and compares what it is answered: uids may differ, and "…" stands for anything."""
-    for name, value in (("$TRIGGER_ADMIN_PASSWORD", OPERATOR), ("$UID", uid), (":8080", f":{shipped.port}")):
+    for name, value in (("$TRIGGER_ADMIN_PASSWORD", OPERATOR), ("$EXECUTION", uid), (":8080", f":{shipped.port}")):
         line = line.replace(name, value)
     command = shlex.split(line)
     command[0] = needs_program("curl")

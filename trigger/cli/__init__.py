@@ -16,17 +16,20 @@ from redis.exceptions import RedisError
 
 from trigger import __version__, executions, logs
 from trigger.cli import acting, reading
+from trigger.cli.backup import backup
 from trigger.cli.common import as_json, complain, config_in_force, parts_of, to_check, to_look_at, to_start
 from trigger.cli.instance import Instance
 from trigger.cli.refused import refused
+from trigger.cli.reload import reload
 from trigger.cli.terminal import show_record, table
 from trigger.config import Api, Config, hash_secret, json_schema, set_enabled
 from trigger.config.model import MISSING, Workflow
 from trigger.errors import ConfigError, RequestError, StartError, UsageError
-from trigger.inforce import load_checked, redis_url, watch
+from trigger.inforce import FROM_LAST_GOOD, load_checked, redis_url, say_refused, watch
 from trigger.inputs import parse_json
 from trigger.invocation import ours
 from trigger.made_password import load_with_password
+from trigger.versions import Keeper
 
 # How long `debug` waits for its execution to end, in seconds.
 DEBUG_PATIENCE = 60.0
@@ -92,8 +95,17 @@ def up() -> None:
 
     settings = to_start().settings
     logs.configure(settings.log)
-    config, password = load_with_password(settings, os.environ)
-    sys.exit(service.up(settings, config, _run_forked, password))
+    environ = dict(os.environ)
+    try:
+        config, password = load_with_password(settings, environ)
+    except ConfigError as error:
+        kept = Keeper(settings).last_good()
+        if kept is None:
+            raise
+        say_refused(settings, error)
+        config, password = load_with_password(settings, environ, text=kept.text)
+        environ[FROM_LAST_GOOD] = "yes"
+    sys.exit(service.up(settings, config, _run_forked, password, environ=environ))
 
 
 def _run_forked(arguments: Sequence[str], environ: Mapping[str, str]) -> NoReturn:
@@ -104,12 +116,16 @@ def _run_forked(arguments: Sequence[str], environ: Mapping[str, str]) -> NoRetur
 
 
 @cli.command()
-@click.option("--checked", is_flag=True, hidden=True, help="The config has been checked by who starts this.")
+@click.option("--checked", is_flag=True, hidden=True, help="Serve: who starts this has checked the config.")
 def web(checked: bool) -> None:
-    """Run the web processes (gunicorn)."""
+    """Run the web processes (gunicorn). SIGHUP has them take up new code."""
     settings = to_start().settings
     if not checked:
+        from trigger.up import web_alone  # the process runner
+
+        logs.configure(settings.log)
         watch(settings, os.environ)  # says now, in one line each, what would stop every gunicorn worker
+        sys.exit(web_alone(settings, os.environ))
     root = Path(__file__).resolve().parents[2]
     sys.argv = ["gunicorn", "-c", str(root / "gunicorn.conf.py")]  # which is where gunicorn looks
     from gunicorn.app import wsgiapp
@@ -120,7 +136,7 @@ def web(checked: bool) -> None:
 @cli.command()
 @click.option("--queue", default="default", show_default=True, help="The queue to serve.")
 def worker(queue: str) -> None:
-    """Run one worker process."""
+    """Run one worker process. SIGHUP has it take up new code, when it has ended what it runs."""
     from trigger import worker as workers  # imports RQ, which takes a while
     from trigger.queueing import connect
 
@@ -132,7 +148,8 @@ def worker(queue: str) -> None:
     def client(reply_timeout: float) -> Redis:
         return connect(url, reply_timeout=reply_timeout)
 
-    workers.run(queue, watcher, client, environ=os.environ)
+    if workers.run(queue, watcher, client, environ=os.environ):
+        os.execv(sys.executable, [sys.executable, "-m", "trigger", "worker", "--queue", queue])
 
 
 @cli.command()
@@ -280,7 +297,7 @@ def debug(api: str, data: str | None, machine: bool) -> None:
     sys.exit(0 if record.status is executions.Status.SUCCEEDED else 1)
 
 
-for _command in (*reading.COMMANDS, *acting.COMMANDS, refused):
+for _command in (*reading.COMMANDS, *acting.COMMANDS, refused, reload, backup):
     cli.add_command(_command)
 
 

@@ -32,9 +32,9 @@ from trigger.config import Config, Settings, load
 from trigger.config.loading import declared_redis
 from trigger.config.secret import Secret
 from trigger.errors import ConfigError, StartError
-from trigger.inforce import LAST_GOOD
 from trigger.invocation import ours, typed
 from trigger.redis_server import private_redis_url, socket_path
+from trigger.versions import Keeper
 
 SYSTEM = Path("/etc/trigger")
 SYSTEM_DATA = Path("/var/lib/trigger")
@@ -106,10 +106,8 @@ class Instance:
         return False
 
     def _last_good(self) -> bytes | None:
-        try:
-            return (self.settings.data / LAST_GOOD).read_bytes()
-        except OSError:
-            return None
+        kept = Keeper(self.settings).last_good()
+        return None if kept is None else kept.text
 
     def _declared_redis(self) -> Secret | None:
         try:

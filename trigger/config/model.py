@@ -312,6 +312,11 @@ class Config:
     code: Code = field(default_factory=Code, repr=False)
 
     @property
+    def references(self) -> frozenset[str]:
+        """What all of its workflows call, as "package.module:callable"."""
+        return frozenset(called for workflow in self.workflows.values() for called in workflow.references)
+
+    @property
     def version(self) -> str:
         """The beginning of the digest, which tells versions apart well enough: it is what people see."""
         return self.digest[:12]

@@ -47,6 +47,7 @@ CALLS = "trigger:figures:calls"  # hash: totals of what web processes have count
 SENDER = "trigger:figures:sender:"  # and a web process' name: the number of the last batch it has added
 REFUSED = "trigger:refused"  # list: the last refused calls, newest first
 WRONG = "trigger:figures:wrong:"  # and an API or "operator", and a network: how many wrong credentials came lately
+SAID = "trigger:figures:said:"  # and a short name: there while a process has warned of that in the log
 
 SPENT = "trigger:spent:"  # and a number that may be used once, and was
 SIGNING = "trigger:signing"  # string: the key that the console's sessions and sign-in links are signed with

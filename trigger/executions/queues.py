@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from redis import Redis
 
-from trigger.executions.keys import LATER, QUEUE, RUNNING, WORKERS, leased_key, waiting_key
+from trigger.executions.keys import LATER, QUEUE, RUNNING, SAID, WORKERS, leased_key, waiting_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +63,15 @@ def queues(redis: Redis, names: Sequence[str]) -> list[Queue]:
             names, per_queue, strict=True
         )
     ]
+
+
+def is_first_to_say(redis: Redis, what: str, seconds: int = 60) -> bool:
+    """Return whether nobody has said this in the last `seconds`, in which it counts as said from now on."""
+    key = SAID + what
+    if redis.set(key, 1, ex=seconds, nx=True):
+        return True
+    redis.expire(key, seconds)
+    return False
 
 
 def names_of(keys: Iterable[bytes]) -> frozenset[str]:

@@ -221,7 +221,7 @@ def _readyz() -> dict[str, Any]:
         "config": {"digest": "0123456789ab", "apis": 4},
         "redis": {"status": "ok", "durability": "always"},
         "workers": {"default": 2},
-        "queues": {"default": {"waiting": 0, "running": 0, "oldest_without_owner_s": 0.0}},
+        "queues": {"default": {"waiting": 0, "running": 0, "oldest_waiting_s": 0.0, "oldest_without_owner_s": 0.0}},
     }
     message = "Redis can't be reached"
     down = {

@@ -137,7 +137,12 @@ class Worker(RqWorker):
     # --- the loop ---
 
     def work(self, *args: Any, **kwargs: Any) -> bool:
-        """Works until SIGTERM or SIGINT. A second one does not wait for the running execution but puts it back."""
+        """Works until SIGTERM or SIGINT. A second one does not wait for the running execution but puts it back.
+
+        SIGHUP ends it, too, but waits for the running execution however long it takes. True after that.
+        """
+        signal.signal(signal.SIGHUP, self._on_hangup)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGHUP])
         for signum in (signal.SIGTERM, signal.SIGINT):
             signal.signal(signum, self._on_signal)
         signal.signal(signal.SIGCHLD, lambda signum, frame: self._pool.note_child())
@@ -158,7 +163,17 @@ class Worker(RqWorker):
         self._say_now()
         self._pool.discard_idle()
         self._say_goodbye()
-        return True
+        return self._renews
+
+    def _on_hangup(self, signum: int, frame: object) -> None:
+        if self._stop_at is None:
+            logger.info("starting anew, when the running execution has ended")
+            self._stop_at = math.inf
+
+    @property
+    def _renews(self) -> bool:
+        """Whether the stop is for a new start."""
+        return self._stop_at == math.inf
 
     def _renew(self) -> None:
         """Has what runs from now on run with the config in force by now."""
@@ -183,7 +198,7 @@ class Worker(RqWorker):
 
     def _on_signal(self, signum: int, frame: object) -> None:
         now = time.monotonic()
-        if self._stop_at is None:
+        if self._stop_at is None or self._renews:
             grace = self._watcher.current.stop_grace
             logger.info("stopping; waiting up to %.0f s for the running execution", grace)
             self._stopping_since, self._stop_at = now, now + grace
@@ -222,7 +237,7 @@ class Worker(RqWorker):
                 self._send_beat()
             if now >= self._next_reap:
                 self._next_reap = now + (min(self._timing.reap, LOOK_UNKNOWN) if self._unknown else self._timing.reap)
-                if self._stop_at is None:
+                if self._stop_at is None or self._renews:
                     self._reap()
             self._subscribe()
         except RedisError as error:
@@ -546,6 +561,12 @@ def _redis_clock(job: Job) -> Callable[[], int]:
     return lambda: int((time.monotonic() + offset) * 1000)
 
 
-def run(queue: str, watcher: Watcher, connect: Callable[[float], Redis], **options: Any) -> None:
-    """Runs a worker for `queue` until it is told to stop."""
-    Worker(queue, watcher, connect, **options).work()
+def run(queue: str, watcher: Watcher, connect: Callable[[float], Redis], **options: Any) -> bool:
+    """Runs a worker for `queue` until it is told to stop; whether by SIGHUP, for a new start.
+
+    Then SIGHUP is blocked: one that comes before the new start is complete is for the new worker.
+    """
+    renews = Worker(queue, watcher, connect, **options).work()
+    if renews:
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])
+    return renews
