@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from trigger.backup import write_backup
-from trigger.cli.common import complain
+from trigger.cli.common import complain, to_look_at
 from trigger.errors import StartError
 
 
