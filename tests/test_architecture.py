@@ -34,6 +34,7 @@ LAYERS = [
     },
     {"executions", "curl"},
     {"workflows", "queueing", "failures", "answers"},
+    {"versions"},
     {"inforce", "listening", "watermark", "tally", "supervisor", "gunicorn_worker", "acts", "sessions", "auth"},
     {"service", "openapi", "readiness", "flask_app", "request_body", "made_password", "reloading"},
     {"metrics", "admission", "attendance"},
