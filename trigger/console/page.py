@@ -6,7 +6,7 @@ import hashlib
 import json
 import mimetypes
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import resources
 from typing import Any
 
@@ -33,23 +33,21 @@ _HEADERS = {
 
 # The pages that the head of each page names, by their path.
 SECTIONS = {
+    "": "Overview",
     "apis": "APIs",
     "workflows": "Workflows",
     "executions": "Executions",
-    "refused": "Refused calls",
+    "refused": "Refused",
     "system": "System",
 }
 
 # What a page may say about the change that led to it, by the word in its query (?said=…): never a caller's own text.
 SAID = {
-    "enabled": "The API is enabled: within two seconds it takes calls.",
-    "disabled": "The API is disabled: within two seconds it takes no calls.",
-    "unchanged": "Nothing had to be changed.",
     "cancelled": "The execution is cancelled.",
-    "told": "The execution is told to end.",
+    "told": "Cancelling…",
     "rerun": "This is the new execution.",
     "repeated": "This form was sent before: this is the execution that it started.",
-    "resumed": "This is the new execution: it goes on after the steps that are done.",
+    "resumed": "This is the new execution: it continues after the steps that are done.",
 }
 
 
@@ -82,9 +80,11 @@ class Assets:
 
 
 class Pages:
-    """Renders the templates of the console."""
+    """Renders the templates of the console. `failures` tells how many executions failed in the last 24 hours; None
+    while that is not known."""
 
-    def __init__(self, assets: Assets) -> None:
+    def __init__(self, assets: Assets, failures: Callable[[], int | None]) -> None:
+        self._failures = failures
         self._environment = Environment(
             loader=PackageLoader("trigger.console"),
             autoescape=True,
@@ -100,11 +100,14 @@ class Pages:
         self, template: str, /, status: int = 200, headers: Mapping[str, str] | None = None, **context: Any
     ) -> Response:
         """A page. `context` are the template's variables, beside those that each has: the section's key, the operator
-        who is signed in or None, the time, what is wrong with the last edit of the config, and what was just done."""
+        who is signed in or None, the time, how many executions failed lately, what is wrong with the last edit of the
+        config, and what was just done."""
+        operator = g.get("operator")
         text = self._environment.get_template(template).render(
             section=request.path.removeprefix("/console/").partition("/")[0],
-            operator=g.get("operator"),
+            operator=operator,
             now=time.time(),
+            failures=self._failures() if operator else None,
             refused_edit=g.get("refused_edit"),
             said=SAID.get(request.args.get("said", "")),
             **context,

@@ -1,9 +1,10 @@
 """Figures of APIs, of workflows and of the whole service, as Lua scripts write them; `counters` reads them.
 
-Each API and each workflow has a hash, and so have all executions together. Figures of an hour have a name that ends in "@" and the number of that hour since
-1970, those of a day (and how long executions took) that of its first hour; all others are totals that only grow. When
-something begins in a hash, an hour most often, what is too old is taken out of it. A hash in which nothing has begun
-for LIFE goes, and its name leaves the index: an API that vanishes leaves nothing for ever.
+Each API and each workflow has a hash, and so have all executions together. Figures of an hour have a name that ends in
+"@" and the number of that hour since 1970, those of a day (and how long executions took) that of its first hour; all
+others are totals that only grow. When something begins in a hash, an hour most often, what is too old is taken out of
+it. A hash in which nothing has begun for LIFE goes, and its name leaves the index: an API that vanishes leaves nothing
+for ever.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ COUNTING = f"""
 local FIGURES, LIFE, HOURS, DAYS = '{FIGURES}', {LIFE}, {HOURS}, {DAYS}
 """
 COUNTING += """
--- Adds to a figure of the API, workflow or service (`kind`) `name`; `hour` is the present one. A figure that can't be written
--- must keep nothing from being accepted or ended: so all of this is pcall.
+-- Adds to a figure of the API, workflow or service (`kind`) `name`; `hour` is the present one. A figure that can't be
+-- written must keep nothing from being accepted or ended: so all of this is pcall.
 local function count(kind, name, field, by, hour)
   local key = FIGURES .. kind .. ':' .. name
   if redis.pcall('HINCRBY', key, field, by) ~= by then

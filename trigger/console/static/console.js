@@ -183,8 +183,9 @@ function prepare(root) {
 // What was just done is said once: not again when the page is loaded anew.
 function forget() {
   const here = new URL(location.href);
-  if (!here.searchParams.has("said")) return;
-  here.searchParams.delete("said");
+  const said = here.searchParams.has("switched") ? ["switched", "api"] : ["said"];
+  if (!here.searchParams.has(said[0])) return;
+  said.forEach((name) => here.searchParams.delete(name));
   history.replaceState(null, "", here);
 }
 
