@@ -13,7 +13,8 @@
     GET       /console/workflows/<name>          what one does, drawn; what starts it; how it fares
     GET       /console/executions                the list, filtered, a page at a time
     GET       /console/executions/<uid>          what has become of one, and what can be done about it
-    GET         …/record.json, /log, /log.txt    all of its record; the lines of its log for our script, and as text
+    GET         …/record.json, /output           all of its record, and of its output, as files
+    GET         …/log, /log.txt                  the lines of its log for our script, and as text
     POST        …/cancel, /rerun, /resume
 
     GET       /console/refused                   the last calls that were refused
@@ -85,6 +86,7 @@ def blueprint(service: Service) -> Blueprint:
     route("/executions", endpoint="executions")(gate.page(ExecutionsPage(service, pages)))
     route("/executions/<uid>", endpoint="execution")(gate.page(execution))
     route("/executions/<uid>/record.json", endpoint="record")(gate.page(execution.record))
+    route("/executions/<uid>/output", endpoint="output")(gate.page(execution.output))
     route("/executions/<uid>/log", endpoint="log")(gate.page(log.lines))
     route("/executions/<uid>/log.txt", endpoint="log_text")(gate.page(log.text))
     for act in (acts.cancel, acts.rerun, acts.resume):

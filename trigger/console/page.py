@@ -127,9 +127,9 @@ def data(content: Any, status: int = 200, headers: Mapping[str, str] | None = No
     return _shown(text, "application/json", status, headers)
 
 
-def plain(text: str) -> Response:
+def plain(text: str, headers: Mapping[str, str] | None = None) -> Response:
     """Text that a browser shows as it is."""
-    return _shown(text, "text/plain; charset=utf-8")
+    return _shown(text, "text/plain; charset=utf-8", headers=headers)
 
 
 def _shown(text: str, content_type: str, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

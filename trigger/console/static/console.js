@@ -63,7 +63,7 @@ function showStale() {
   if (!notice) {
     notice = document.createElement("p");
     notice.id = "stale";
-    notice.className = "notice stays old";
+    notice.className = "notice stays warn";
     notice.setAttribute("role", "status");
     document.querySelector("main").prepend(notice);
   }
