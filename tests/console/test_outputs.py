@@ -86,12 +86,13 @@ def test_the_output_is_downloaded(shop: Shop) -> None:
 
 def test_an_output_that_was_too_large_is_said_to_be_and_its_beginning_can_be_read(shop: Shop) -> None:
     uid = shop.call("plain")
-    shop.bench.run(outcome.succeeded({"rows": ['says "no"', "ü<b>"] * 100_000}))
+    shop.bench.run(outcome.succeeded({"rows": ['says "no"', "ü<b>", "\\u00e4\x00𝄞"] * 100_000}))
     page = shop.page(uid)
     (notice,) = [notice for notice in page.main.all(of="notice") if "warn" in notice["class"]]
     assert re.match(r"The output has [0-9.]+ MiB\. That is too large to be kept", notice.text)
     beginning = raw(page.main.one(id="output-text"))
-    assert beginning.startswith('{"rows": ["says \\"no\\"", ')  # as JSON, and not as JSON in JSON
+    assert beginning.startswith('{"rows": ["says \\"no\\"", "ü<b>"')  # as JSON, and not as JSON in JSON
+    assert '"\\\\u00e4\\u0000𝄞"' in beginning  # what is no character, or can't be seen, stays
     answer = shop.browser.open(page.main.one("a", text="Download")["href"])
     assert answer.headers["Content-Disposition"] == f'attachment; filename="{uid}-output.txt"'
     assert answer.data.decode().startswith('{"rows": ["says')

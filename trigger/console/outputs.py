@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
 from trigger.console.room import Piece, Room
+
+
+# A character of a JSON text that is written as its number, or several; and the backslashes before it.
+_NUMBERED = re.compile(r"(?<!\\)((?:\\\\)*)((?:\\u[0-9a-f]{4})+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,4 +47,10 @@ class Output:
         found = truncated(output)
         if found is None:
             return cls(room.json(output, most), None)
-        return cls(room.beginning(found.beginning, most), found.size)
+        return cls(room.beginning(_NUMBERED.sub(_written_out, found.beginning), most), found.size)
+
+
+def _written_out(numbered: re.Match[str]) -> str:
+    """The characters themselves, where they can be seen."""
+    text: str = json.loads(f'"{numbered[2]}"')
+    return numbered[1] + text if text.isprintable() else numbered[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import mimetypes
@@ -31,6 +32,14 @@ _HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
 }
 
+# A page is compressed if the browser accepts that: a sixth of the bytes, for a millisecond. What is larger, a whole
+# record or log, is not: it would keep others waiting for too long.
+#
+# A secret in a compressed answer can be found by its length by whoever makes a browser ask again and again with guesses
+# in the answer (https://www.breachattack.com). Nobody can do that here: a page has no token and no secret in it, and a
+# browser sends no session along with what another site makes it ask (SameSite=Strict).
+LEVEL, MAX_COMPRESSED = 1, 128 * 1024
+
 # The pages that the head of each page names, by their path.
 SECTIONS = {
     "": "Overview",
@@ -55,13 +64,14 @@ class Assets:
     """The static files, each with a name that changes when the file does, so that browsers may keep it for ever."""
 
     def __init__(self) -> None:
-        self._files: dict[str, tuple[bytes, str]] = {}
+        self._files: dict[str, tuple[bytes, bytes, str]] = {}  # as it is, compressed, its type
         self.names: dict[str, str] = {}
         for entry in resources.files("trigger.console").joinpath("static").iterdir():
             content = entry.read_bytes()
             stem, _, suffix = entry.name.rpartition(".")
             name = f"{stem}.{hashlib.sha256(content).hexdigest()[:12]}.{suffix}"
-            self._files[name] = content, mimetypes.guess_type(entry.name)[0] or "application/octet-stream"
+            kind = mimetypes.guess_type(entry.name)[0] or "application/octet-stream"
+            self._files[name] = content, gzip.compress(content, mtime=0), kind
             self.names[entry.name] = f"/console/static/{name}"
 
     def answer(self, name: str) -> Response | None:
@@ -69,8 +79,13 @@ class Assets:
         found = self._files.get(name)
         if found is None:
             return None
-        content, kind = found
+        content, compressed, kind = found
+        encoding = {}
+        if request.accept_encodings["gzip"]:
+            content, encoding = compressed, {"Content-Encoding": "gzip"}
         headers = {
+            **encoding,
+            "Vary": "Accept-Encoding",
             "Content-Type": f"{kind}; charset=utf-8",
             "Cache-Control": "public, max-age=31536000, immutable",
             "X-Content-Type-Options": "nosniff",
@@ -133,4 +148,8 @@ def plain(text: str, headers: Mapping[str, str] | None = None) -> Response:
 
 
 def _shown(text: str, content_type: str, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    return whole(text.encode("utf-8", "replace"), content_type, status, {**_HEADERS, **(headers or {})})
+    body = text.encode("utf-8", "replace")
+    more = {**_HEADERS, "Vary": "Accept-Encoding", **(headers or {})}
+    if len(body) <= MAX_COMPRESSED and request.accept_encodings["gzip"]:
+        body, more["Content-Encoding"] = gzip.compress(body, LEVEL, mtime=0), "gzip"
+    return whole(body, content_type, status, more)
