@@ -9,9 +9,8 @@ from typing import Any
 
 from trigger.console.room import Piece, Room
 
-
-# A character of a JSON text that is written as its number, or several; and the backslashes before it.
-_NUMBERED = re.compile(r"(?<!\\)((?:\\\\)*)((?:\\u[0-9a-f]{4})+)")
+# A character that a JSON text has as its number, one or two of them; and the backslashes before it.
+_NUMBERED = re.compile(r"(?<!\\)((?:\\\\)*)(\\ud[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2}|\\u[0-9a-f]{4})")
 
 
 @dataclass(frozen=True, slots=True)
