@@ -224,6 +224,7 @@ function prepare(root) {
   const all = (selector) => [...(root.matches?.(selector) ? [root] : []), ...root.querySelectorAll(selector)];
   all("[data-copy]").forEach(copies);
   all("ol.log").forEach((list) => { list.scrollTop = list.scrollHeight; });
+  all(".drawn").forEach((box) => { box.scrollLeft = (box.scrollWidth - box.clientWidth) / 2; }); // its sides may be empty
   all("[data-log]").forEach(followLog);
   all("[data-confirm]").forEach(asks);
   all("[data-submit]").forEach(sends);
