@@ -114,7 +114,9 @@ def take(browser: Browser, site: Service, uids: dict[str, str], suffix: str, siz
     page.screenshot(path=IMAGES / f"console-sign-in{suffix}.png")
     sign_in(context, site)
     for name, path in PAGES.items():
-        page.goto(site.address + path.format(**uids), wait_until="networkidle" if name == "docs" else "load")
+        page.goto(site.address + path.format(**uids))
+        if name == "docs":
+            page.locator(".opblock").first.wait_for()
         page.screenshot(path=IMAGES / f"console-{name}{suffix}.png")
     context.close()
 

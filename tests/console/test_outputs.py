@@ -6,7 +6,6 @@ import json
 import re
 from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from markupsafe import escape
@@ -15,7 +14,6 @@ from tests.console.site import Element, read
 from tests.console.test_execution import Shop, shop, shop_site
 from tests.executions.conftest import SUCCEEDED
 from trigger.console.folding import AROUND, MAX_FOLDS, SHORT, folded
-from trigger.console.outputs import truncated
 from trigger.console.shown import as_json
 from trigger.worker import outcome
 
@@ -98,9 +96,9 @@ def test_an_output_that_was_too_large_is_said_to_be_and_its_beginning_can_be_rea
     assert answer.data.decode().startswith('{"rows": ["says')
 
 
-@pytest.mark.parametrize(
-    "output",
-    [None, [], "x", {"truncated": False, "bytes": 1}, {"truncated": True}, {"truncated": True, "bytes": 1, "more": 2}],
-)
-def test_what_a_workflow_put_out_itself_is_no_mark(output: Any) -> None:
-    assert truncated(output) is None
+def test_what_a_workflow_put_out_itself_is_no_mark(shop: Shop) -> None:
+    uid = shop.call("plain")
+    shop.bench.run(outcome.succeeded({"truncated": True, "bytes": 5_000_000, "beginning": "{"}))
+    page = shop.page(uid)
+    assert page.notices() == []
+    assert json.loads(raw(page.main.one(id="output-text")))["beginning"] == "{"

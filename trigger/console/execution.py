@@ -19,7 +19,7 @@ from trigger.console.execution_log import Tail, tail
 from trigger.console.execution_ways import Fix, Ways
 from trigger.console.folding import AROUND, MAX_FOLDS, folded
 from trigger.console.lists import MAX_SEARCH, Part, part
-from trigger.console.outputs import Output, truncated
+from trigger.console.outputs import Output, beginning
 from trigger.console.page import Pages, data, plain
 from trigger.console.room import Piece, Room
 from trigger.console.shown import between
@@ -139,7 +139,7 @@ class ExecutionPage:
         boxes = len(drawing.boxes) if drawing else 0
         room = Room(TEXTS - log.size - STEP * min(STEPS, len(record.steps)) - BOX * boxes)
         failure = Failure.of(record, log, room)
-        output = Output.of(record.output, room, OUTPUT)
+        output = Output.of(record, room, OUTPUT)
         given = room.json(record.input, INPUT)
         form = room.json(record.input, FORM)
         timing = Timing.of(record, now)
@@ -174,12 +174,11 @@ class ExecutionPage:
 
     def output(self, uid: str) -> Response:
         """GET /console/executions/<uid>/output: all of its output that is kept, as a file."""
-        value = self.read(uid).output
-        kept = truncated(value)
-        name = f'attachment; filename="{uid}-output.{"txt" if kept else "json"}"'
-        if kept:
-            return plain(kept.beginning, {"Content-Disposition": name})
-        return data(value, headers={"Content-Disposition": name})
+        record = self.read(uid)
+        name = f'attachment; filename="{uid}-output.{"txt" if record.truncated else "json"}"'
+        if record.truncated:
+            return plain(beginning(record), {"Content-Disposition": name})
+        return data(record.output, headers={"Content-Disposition": name})
 
     def read(self, uid: str) -> Record:
         """Raises ExecutionNotFound and QueueUnavailable."""
@@ -207,7 +206,7 @@ def _row(number: int, step: StepRecord, timing: Timing | None, room: Room, *, is
         bar=timing.of_step(step) if timing else None,
         error=room.beginning(f"{error.get('class')}: {error.get('message')}", PART) if error and not is_told else None,
         traceback=room.end(step.traceback.rstrip(), PART) if step.traceback and not is_told else None,
-        output=Output.of(step.output, room, PART),
+        output=Output.of(step, room, PART),
         input=room.json(step.input, PART) if step.input is not None and not is_told else None,
     )
 
