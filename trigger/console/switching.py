@@ -40,8 +40,8 @@ class NotSwitched:
 
 @dataclass(frozen=True, slots=True)
 class Switched:
-    """What a switch has come to, for the page after it: `enabled` as it was asked for; `unchanged` where the file said so
-    before; whether that is in force."""
+    """What a switch has come to, for the page after it: `enabled` as it was asked for; `unchanged` where the file said
+    so before; whether that is in force."""
 
     api: Api
     enabled: bool
