@@ -128,10 +128,17 @@ def debug(parts: Parts, api: Api, body: Any, query: Mapping[str, Any], *, reques
 
 
 def rerun(
-    parts: Parts, uid: str, *, edited: Any = MISSING, key: str | None = None, request: str | None = None
+    parts: Parts,
+    uid: str,
+    *,
+    edited: Any = MISSING,
+    operator: str | None = None,
+    key: str | None = None,
+    request: str | None = None,
 ) -> Accepted:
-    """Starts a new execution with the input of another, or with an edited one, in which a secret that is still masked
-    keeps its value. `key` is an Idempotency-Key; `request` the id from outside of the request that asks for it.
+    """Starts for `operator` a new execution with the input of another, or with an edited one, in which a secret that is
+    still masked keeps its value. `key` is an Idempotency-Key; `request` the id from outside of the request that asks
+    for it.
 
     Raises ExecutionNotFound, ApiNotAvailable, InvalidParams for an input that the API does not accept, and what
     Submitter.submit raises.
@@ -143,13 +150,15 @@ def rerun(
     if edited is not MISSING:
         value = shape.apply(unmask(edited, value, (*origin.secrets, *shape.secrets)), {})
     call = _call(api, origin, value, shape, f"rerun\n{uid}\n{key}" if key is not None else None)
-    return parts.submitter.submit(replace(call, rerun_of=uid, request=request), parts.config)
+    return parts.submitter.submit(replace(call, rerun_of=uid, operator=operator, request=request), parts.config)
 
 
-def resume(parts: Parts, uid: str, *, key: str | None = None, request: str | None = None) -> Accepted:
-    """Starts a new execution that goes on where a failed or cancelled one of a workflow with steps has ended: with its
-    input, and with what its finished steps have put out. `key` is an Idempotency-Key; `request` the id from outside of
-    the request that asks for it.
+def resume(
+    parts: Parts, uid: str, *, operator: str | None = None, key: str | None = None, request: str | None = None
+) -> Accepted:
+    """Starts for `operator` a new execution that goes on where a failed or cancelled one of a workflow with steps has
+    ended: with its input, and with what its finished steps have put out. `key` is an Idempotency-Key; `request` the id
+    from outside of the request that asks for it.
 
     Raises ExecutionNotFound, ExecutionNotEnded, ExecutionEnded when it has succeeded, ApiNotAvailable, NotResumable for
     a workflow without steps, WorkflowChanged when a finished step is another one now, and what Submitter.submit raises.
@@ -177,7 +186,7 @@ def resume(parts: Parts, uid: str, *, key: str | None = None, request: str | Non
     )
     shape = parts.shape_of(api)
     call = _call(api, origin, origin.input, shape, f"resume\n{uid}\n{key}" if key is not None else None)
-    return parts.submitter.submit(replace(call, resumed=resumed, request=request), parts.config)
+    return parts.submitter.submit(replace(call, resumed=resumed, operator=operator, request=request), parts.config)
 
 
 def unknown() -> ExecutionNotFound:

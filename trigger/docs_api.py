@@ -31,6 +31,7 @@ from trigger.openapi import pieces
 _OURS = files("trigger.openapi") / "page"
 _THEIRS = files("flask_swagger_ui") / "dist"
 _PAGE = _OURS / "index.html"
+_CONSOLE = b'<a href="/console/">Console</a>'  # in the head of the page, where there is a console
 
 # All that is served under /docs/, and where it is.
 ASSETS: Mapping[str, tuple[Traversable, str]] = {
@@ -38,7 +39,7 @@ ASSETS: Mapping[str, tuple[Traversable, str]] = {
     "page.css": (_OURS, "text/css; charset=utf-8"),
     "swagger-ui-bundle.js": (_THEIRS, "text/javascript; charset=utf-8"),
     "swagger-ui.css": (_THEIRS, "text/css; charset=utf-8"),
-    "favicon-32x32.png": (_THEIRS, "image/png"),
+    "icon.svg": (_OURS, "image/svg+xml; charset=utf-8"),
 }
 
 # From this size on, what is kept is decompressed away from the loop.
@@ -78,7 +79,7 @@ class DocsViews:
     def __init__(self, operator: Callable[[], str]) -> None:
         self._operator = operator
         self._document: tuple[str, _Kept] | None = None  # of the config with that digest
-        self._assets: dict[str, _Kept] = {}
+        self._kept: dict[str, _Kept] = {}
         self._making = threading.Lock()
 
     def openapi(self) -> Response:
@@ -91,8 +92,13 @@ class DocsViews:
 
     def page(self) -> Response:
         """GET /docs"""
-        self._admit()
-        return _answer(self._asset(_PAGE, "text/html; charset=utf-8"), {"Content-Security-Policy": POLICY})
+        config = self._admit()
+        name = "index.html, with a console" if config.operators else "index.html"
+        kept = self._kept.get(name)
+        if kept is None:
+            text = _PAGE.read_bytes().replace(b"<!-- console -->", _CONSOLE if config.operators else b"")
+            kept = self._kept[name] = _Kept.of([text], "text/html; charset=utf-8")
+        return _answer(kept, {"Content-Security-Policy": POLICY})
 
     def asset(self, name: str) -> Response:
         """GET /docs/<name>"""
@@ -117,9 +123,9 @@ class DocsViews:
             return kept
 
     def _asset(self, file: Traversable, media_type: str) -> _Kept:
-        kept = self._assets.get(file.name)
+        kept = self._kept.get(file.name)
         if kept is None:
-            kept = self._assets[file.name] = offload(_Kept.of, [file.read_bytes()], media_type)
+            kept = self._kept[file.name] = offload(_Kept.of, [file.read_bytes()], media_type)
         return kept
 
 

@@ -92,17 +92,20 @@ class Views:
 
     def rerun(self, uid: str) -> Response:
         """POST /v1/executions/<uid>/rerun"""
-        self._act(uid)
+        operator = self._act(uid)
         edited = self._edited()
         with self.service.breaker.reading():
-            new = acts.rerun(self.service.parts(g.config), uid, edited=edited, key=self.key(), request=g.request_id)
+            parts = self.service.parts(g.config)
+            new = acts.rerun(parts, uid, edited=edited, operator=operator, key=self.key(), request=g.request_id)
         return accepted(g, new.uid, replayed=new.replayed)
 
     def resume(self, uid: str) -> Response:
         """POST /v1/executions/<uid>/resume"""
-        self._act(uid)
+        operator = self._act(uid)
         with self.service.breaker.reading():
-            new = acts.resume(self.service.parts(g.config), uid, key=self.key(), request=g.request_id)
+            new = acts.resume(
+                self.service.parts(g.config), uid, operator=operator, key=self.key(), request=g.request_id
+            )
         return accepted(g, new.uid, replayed=new.replayed)
 
     def _act(self, uid: str) -> str:

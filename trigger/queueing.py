@@ -130,7 +130,7 @@ class Call:
 
     `secrets` are the paths of its input's secret fields; `key` is the caller's Idempotency-Key;
     `rerun_of` the uid of the execution that an operator repeats; `resumed` what is taken over from the one that an
-    operator goes on with; `request` the id that the proxy in front has given the request.
+    operator goes on with; `operator` who does so; `request` the id that the proxy in front has given the request.
     """
 
     api: Api
@@ -141,6 +141,7 @@ class Call:
     key: str | None = None
     rerun_of: str | None = None
     resumed: Resumed | None = None
+    operator: str | None = None
     request: str | None = None
 
 
@@ -247,7 +248,7 @@ class _Form:
 
     def meta(self, call: Call) -> bytes:
         """The packed meta of a call's job."""
-        usual = not (call.debug or call.rerun_of or call.resumed or call.request)
+        usual = not (call.debug or call.rerun_of or call.resumed or call.operator or call.request)
         packed = self._metas.get(call.caller) if usual else None
         if packed is None:
             packed = pack(json.dumps(_meta(call, self._version)).encode())
@@ -275,6 +276,8 @@ def _meta(call: Call, version: str) -> dict[str, Any]:
         meta["rerun_of"] = call.rerun_of
     if call.resumed is not None:
         meta["resumed_from"] = call.resumed.uid
+    if call.operator:
+        meta["operator"] = call.operator
     if call.request:
         meta["request"] = call.request
     return meta

@@ -186,5 +186,5 @@ def sign_in(context: BrowserContext, site: Service) -> None:
     page.get_by_label("User").fill("admin")
     page.get_by_label("Password").fill(site.password)
     page.get_by_role("button", name="Sign in").click()
-    page.wait_for_url("**/console/apis*")
+    page.wait_for_url("**/console/")
     page.close()

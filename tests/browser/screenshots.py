@@ -22,7 +22,7 @@ from tests.browser.running import Service, service, sign_in
 from tests.chromium import chromium
 from tests.programs import free_port
 from tests.support import ROOT
-from trigger.executions.keys import FIGURES
+from trigger.executions.keys import FAILING, FIGURES
 
 IMAGES = ROOT / "docs/images"
 TOKEN = {"token": "123456"}
@@ -31,6 +31,7 @@ TOKEN = {"token": "123456"}
 LOOKS = (("", (1280, 800), "light"), ("-dark", (1280, 800), "dark"), ("-phone", (390, 844), "light"))
 
 PAGES = {
+    "overview": "/console/",
     "apis": "/console/apis",
     "api": "/console/apis/shop/restock",
     "workflows": "/console/workflows",
@@ -92,7 +93,11 @@ def earlier(site: Service) -> None:
                 made = dice.randrange(busy // 4, busy)
                 redis.hset(f"{FIGURES}api:{api}", f"calls@{hour}", str(made))
                 if dice.random() < 0.2:
-                    redis.hset(f"{FIGURES}api:{api}", f"failed@{hour}", str(dice.randrange(1, 2 + made // 4)))
+                    failed = dice.randrange(1, 2 + made // 4)
+                    redis.hset(f"{FIGURES}api:{api}", f"failed@{hour}", str(failed))
+                    redis.hincrby(f"{FIGURES}service:all", f"failed@{hour}", failed)
+                    redis.zadd(FAILING, {api: hour})
+                redis.hincrby(f"{FIGURES}service:all", f"succeeded@{hour}", made)
         today = present // 24 * 24
         for workflow, usual in (("restock", 40), ("nightly-report", 36), ("deploy", 55)):
             for day in range(today - 6 * 24, today, 24):
@@ -109,7 +114,9 @@ def take(browser: Browser, site: Service, uids: dict[str, str], suffix: str, siz
     page.screenshot(path=IMAGES / f"console-sign-in{suffix}.png")
     sign_in(context, site)
     for name, path in PAGES.items():
-        page.goto(site.address + path.format(**uids), wait_until="networkidle" if name == "docs" else "load")
+        page.goto(site.address + path.format(**uids))
+        if name == "docs":
+            page.locator(".opblock").first.wait_for()
         page.screenshot(path=IMAGES / f"console-{name}{suffix}.png")
     context.close()
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pytest
+import requests
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.running import CONFIG, Service, Watched, service, sign_in
@@ -85,4 +87,50 @@ def test_the_list_follows_but_not_under_the_pointer(page: Page, site: Service) -
     page.mouse.move(0, 0)
     page.clock.run_for(2_000)
     expect(page.locator(f"#e{third}")).to_be_visible()
+    watched.is_well()
+
+
+def test_a_page_that_is_cut_off_says_since_when_and_counts_no_further(page: Page, site: Service) -> None:
+    watched = Watched(page)
+    uid = site.call("shop/slow", {})
+    site.becomes(uid, "running")
+    page.goto(f"{site.address}/console/executions/{uid}")
+    took = page.locator(".whole .number").first
+    expect(took).not_to_have_text(took.inner_text())
+    page.context.set_offline(True)
+    notice = page.locator("#stale")
+    expect(notice).to_have_text(re.compile(r"Not updated since \d\d:\d\d:\d\d; trying again\."))
+    said, shown = notice.inner_text(), took.inner_text()
+    before = len(watched.complaints)
+    eventually_more(page, watched, before)  # has looked again, in vain
+    assert (notice.inner_text(), took.inner_text()) == (said, shown)
+    watched.complaints.clear()  # of the network
+    watched.is_well()
+    page.context.set_offline(False)
+    expect(notice).to_have_count(0)
+    expect(took).not_to_have_text(shown)
+    requests.post(f"{site.address}/v1/executions/{uid}/cancel", auth=("admin", site.password), timeout=20)
+
+
+def eventually_more(page: Page, watched: Watched, before: int) -> None:
+    for _ in range(100):
+        if len(watched.complaints) >= before + 2:
+            return
+        page.wait_for_timeout(100)
+    raise AssertionError("the page looks no more")
+
+
+def test_the_overview_and_the_title_follow(page: Page, site: Service) -> None:
+    watched = Watched(page)
+    page.clock.install()  # the page's time goes on when we say so
+    page.goto(f"{site.address}/console/")
+    before = page.title()
+    uid = site.call("shop/fails", {})
+    site.becomes(uid, "failed")
+    page.clock.run_for(5_000)
+    expect(page).not_to_have_title(before)
+    expect(page).to_have_title(re.compile(r"\(\d+\) Overview · Trigger"))
+    expect(page.locator("#sections .count")).to_have_text(re.compile(r"\d+ failed"))
+    expect(page.locator("#overview .notice")).to_contain_text("failed in the last 24 hours")
+    page.clock.resume()
     watched.is_well()

@@ -32,7 +32,7 @@ def test_from_the_printed_link_to_the_resumed_execution(fresh: Service, browser:
 
     # signs in by the printed link, which counts once
     page.goto(fresh.link)
-    expect(page.get_by_role("heading", name="APIs")).to_be_visible()
+    expect(page.get_by_role("heading", name="Overview")).to_be_visible()
     other = browser.new_context().new_page()
     answer = other.goto(fresh.link)
     assert answer is not None
@@ -40,12 +40,13 @@ def test_from_the_printed_link_to_the_resumed_execution(fresh: Service, browser:
     other.context.close()
 
     # finds the API and enables it
+    page.get_by_role("link", name="APIs", exact=True).click()
     page.get_by_label("Search").fill("article")
     page.get_by_role("button", name="Search").click()
     switch = page.get_by_role("switch", name="shop/restock enabled")
     expect(switch).to_have_attribute("aria-checked", "false")
     switch.click()
-    expect(page.get_by_role("status")).to_contain_text("The API is enabled")
+    expect(page.get_by_role("status")).to_contain_text("Enabled shop/restock")
     expect(page.get_by_role("switch", name="shop/restock enabled")).to_have_attribute("aria-checked", "true")
     text = fresh.config.read_text()
     assert "# Comments stay." in text
@@ -67,11 +68,11 @@ def test_from_the_printed_link_to_the_resumed_execution(fresh: Service, browser:
     expect(page.get_by_role("region", name="Log")).to_contain_text("the warehouse says no", timeout=SOON)
     watched.is_well()
 
-    # mends the YAML, resumes
+    # fixes the YAML, resumes
     fresh.config.write_text(fresh.config.read_text().replace("echo the warehouse says no >&2; exit 3", "echo ordered"))
     page.wait_for_timeout(2_000)  # in which an edit is in force, as the page says
     page.get_by_role("button", name="Resume").click()
-    expect(page.get_by_role("status")).to_contain_text("it goes on after the steps that are done")
+    expect(page.get_by_role("status")).to_contain_text("it continues after the steps that are done")
     status_of(page, "succeeded")
     assert page.url.partition("?")[0] != failed
     expect(page.get_by_role("region", name="Log")).to_contain_text("told", timeout=SOON)
@@ -118,8 +119,9 @@ def test_the_console_is_used_without_scripts(fresh: Service, browser: Browser) -
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
     page.goto(fresh.link)
+    page.get_by_role("link", name="APIs", exact=True).click()
     page.get_by_role("switch", name="shop/restock enabled").click()
-    expect(page.get_by_role("status")).to_contain_text("The API is enabled")
+    expect(page.get_by_role("status")).to_contain_text("Enabled shop/restock")
     page.get_by_role("link", name="restock").first.click()
     page.get_by_role("button", name="Send as POST").click()
     page.wait_for_url("**/console/executions/*")

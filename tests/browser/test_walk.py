@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, BrowserContext
 
 from tests.browser.running import Service, Watched, sign_in
 
-WIDTHS = {"phone": (390, 844), "desk": (1280, 800)}
+WIDTHS = {"phone": (390, 844), "tablet": (768, 1024), "desk": (1280, 800), "wide": (1920, 1080)}
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +37,7 @@ def context(request: Any, browser: Browser, site: Service) -> Iterator[BrowserCo
 
 
 PAGES = {
+    "overview": "/console/",
     "apis": "/console/apis",
     "found": "/console/apis?q=stock",
     "api": "/console/apis/shop/restock",
@@ -50,6 +51,7 @@ PAGES = {
     "failed": "/console/executions/{failed}",
     "running": "/console/executions/{running}",
     "refused": "/console/refused",
+    "each refused": "/console/refused?view=each",
     "system": "/console/system",
 }
 
@@ -64,6 +66,38 @@ def test_a_page_is_well(context: BrowserContext, site: Service, uids: dict[str, 
     assert page.locator("h1").count() == 1
     watched.is_well()
     page.close()
+
+
+def test_nothing_that_one_looks_for_is_off_the_screen(browser: Browser, site: Service, uids: dict[str, str]) -> None:
+    """At 768 pixels, what failed in a list is seen without scrolling; on a phone, why one has failed."""
+    for width, path, where in (
+        (768, "/console/executions?status=failed", ".error"),
+        (390, "/console/executions/{failed}", "#failure pre"),
+    ):
+        context = browser.new_context(viewport={"width": width, "height": 844})
+        sign_in(context, site)
+        page = context.new_page()
+        page.goto(site.address + path.format(**uids))
+        box = page.locator(where).first.bounding_box()
+        assert box is not None
+        assert box["x"] + box["width"] <= width
+        assert box["y"] + box["height"] <= 600
+        context.close()
+
+
+def test_a_uid_in_a_list_is_short_and_copied_whole(browser: Browser, site: Service, uids: dict[str, str]) -> None:
+    context = browser.new_context(viewport={"width": 1280, "height": 844})
+    sign_in(context, site)
+    page = context.new_page()
+    page.goto(f"{site.address}/console/executions?status=failed")
+    link = page.locator("a.uid").first
+    assert link.get_attribute("title") == uids["failed"]
+    box = link.bounding_box()
+    assert box is not None
+    assert box["width"] < 90
+    page.evaluate("getSelection().selectAllChildren(document.querySelector('a.uid'))")
+    assert page.evaluate("getSelection().toString()") == uids["failed"]
+    context.close()
 
 
 def test_the_page_where_one_signs_in_is_well(browser: Browser, site: Service) -> None:

@@ -70,7 +70,7 @@ def test_fields_are_rows_with_those_inside_them(signed_in: Browser) -> None:
     assert (rows["pin"]["Default"], rows["pin"]["Rules"]) == ("***", "one of 2 values")
     assert (rows["tags"]["Type"], rows["tags"]["Rules"]) == ("list of string", "at most 3 items")
     assert rows["each item"]["Rules"] == "at most 5 characters"
-    assert rows["address"]["Rules"] == "Others are left out"
+    assert rows["address"]["Rules"] == "Unknown fields are dropped"
     inside = next(cell for cell in fields.all("th") if cell.text == "city")
     assert (inside["class"], inside["title"]) == ("in-1", "address.city")
 
@@ -272,7 +272,7 @@ def test_without_redis_the_pages_say_so_and_the_switch_works(make_site: MakeSite
         assert "The queue can't take the call now" in mistakes
         assert (
             browser.post(*clicked(browser.get("/console/apis", 503), "shop/off"))
-            == "/console/apis?q=&page=1&said=enabled"
+            == "/console/apis?q=&page=1&switched=enabled&api=shop/off#shop/off"
         )
         server.start()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from typing import Any
 
 import pytest
@@ -23,9 +24,11 @@ from tests.console.api_site import (
     switch,
 )
 from tests.console.site import Browser, sign_in
+from tests.console.site import page as page_of_answer
 from tests.support import eventually
 from tests.web.conftest import MakeSite
 from tests.web.site import OPERATOR, TOKEN, Site, accepted, refusal
+from trigger import executions
 from trigger.console import switching
 from trigger.console.lists import ROWS
 
@@ -160,26 +163,91 @@ def test_a_page_that_is_none_is_the_first(signed_in: Browser, number: str) -> No
 def test_the_switch_edits_that_one_value_and_the_next_page_shows_it(own: Browser) -> None:
     text = own.site.config.read_text()
     location = flip(own, "/console/apis?q=shop", "shop/off")
-    assert location == "/console/apis?q=shop&page=1&said=enabled"
+    assert location == "/console/apis?q=shop&page=1&switched=enabled&api=shop/off#shop/off"
     after = own.get(location)
-    assert after.notices() == ["The API is enabled: within two seconds it takes calls."]
+    assert after.notices() == ["Enabled shop/off Undo"]
+    assert after.main.one(id="shop/off") is row(after, "shop/off")  # where the browser goes to
     assert switch(after, "shop/off")["aria-checked"] == "true"
     assert accepted(own.site.call("shop/off"))
     edited = own.site.config.read_text()
     assert edited == text.replace("      off:\n        auth", "      off:\n        enabled: true\n        auth")
-    assert flip(own, "/console/apis/shop/off", "shop/off") == "/console/apis/shop/off?said=disabled"
+    path, form = clicked(own.get("/console/apis/shop/off"), "shop/off")
+    location = own.post(path, {**form, "sure": "1"})
+    assert location == "/console/apis/shop/off?switched=disabled&api=shop/off"
     assert own.site.config.read_text() == edited.replace("off:\n        enabled: true", "off:\n        enabled: false")
-    after = own.get("/console/apis/shop/off?said=disabled")
+    after = own.get(location)
+    assert after.notices() == ["Disabled shop/off Undo"]
     assert switch(after, "shop/off")["aria-checked"] == "false"
     assert after.main.one(of="heading").one(of="status").text == "disabled"
     assert refusal(own.site.call("shop/off")).code == "requestError.apiNotEnabled"
 
 
+@pytest.mark.parametrize("where", ["/console/apis?q=order&page=1", ORDER])
+def test_a_switch_is_undone_with_one_click(own: Browser, where: str) -> None:
+    text = own.site.config.read_text()
+    accepted(own.site.call("shop/order", json={"sku": "A1"}))  # in use: undoing asks nothing
+    for _ in range(2):
+        path, form = clicked(own.get(where), "shop/order")
+        after = own.get(own.post(path, {**form, "sure": "1"}))
+        undo = after.main.one("form", of="notice")
+        button = undo.one("button", text="Undo")
+        back = own.get(own.post(undo["action"], {**undo.form(), button["name"]: button["value"]}))
+        assert back.notices() == ["Enabled shop/order Undo"]
+        assert back.heading == after.heading
+        assert own.site.config.read_text() == text
+
+
+@pytest.mark.parametrize("where", ["/console/apis?q=order&page=1", ORDER])
+def test_an_api_that_is_in_use_is_disabled_only_after_a_question(own: Browser, where: str) -> None:
+    text = own.site.config.read_text()
+    for _ in range(3):
+        accepted(own.site.call("shop/order", json={"sku": "A1"}))
+    path, form = clicked(own.get(where), "shop/order")
+    question = page_of_answer(own.send(path, form))
+    assert question.heading == "Disable shop/order?"
+    assert "It was called 3 times in the last hour." in question.text
+    assert own.site.config.read_text() == text
+    back = own.get(question.main.one("a", text="Keep it enabled")["href"])
+    assert switch(back, "shop/order")["aria-checked"] == "true"
+    assert back.notices() == []
+    sure = question.main.one("form")
+    button = sure.one("button")
+    after = own.get(own.post(sure["action"], {**sure.form(), button["name"]: button["value"]}))
+    assert after.notices() == ["Disabled shop/order Undo"]
+    assert after.heading == back.heading
+
+
+def test_an_api_that_was_called_longer_ago_is_disabled_at_once(own: Browser, redis: Redis) -> None:
+    uid = accepted(own.site.call("shop/order", json={"sku": "A1"}))
+    redis.zadd(executions.api_index_key("shop", "order"), {uid: (time.time() - 3700) * 1000})
+    assert own.get(flip(own, ORDER, "shop/order")).notices() == ["Disabled shop/order Undo"]
+
+
 def test_what_the_file_says_already_is_left(own: Browser) -> None:
     before = own.site.config.stat()
     location = own.post(f"{ORDER}/switch", {"enabled": "true"})
-    assert own.get(location).notices() == ["Nothing had to be changed."]
+    assert own.get(location).notices() == ["shop/order was enabled already."]
     assert own.site.config.stat() == before
+
+
+def test_a_switch_that_is_not_in_force_is_not_called_so(own: Browser) -> None:
+    """As when the file gets a mistake elsewhere before the page that the switch leads to is made (found.md 22)."""
+    location = flip(own, ORDER, "shop/order")
+    text = own.site.config.read_text()
+    own.site.config.write_text(text.replace("enabled: false", "enabled: true", 1))
+    eventually(lambda: own.site.watcher.poll() or own.site.watcher.current.apis["shop", "order"].enabled)
+    own.site.config.write_text(text.replace("workflow: hello", "workflow: hullo", 1))
+    eventually(lambda: own.site.watcher.poll() or own.site.watcher.refused)
+    _, notice = own.get(location).notices()
+    assert notice.startswith("shop/order is enabled: that it was disabled is not in force.")
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["switched=enabled", "switched=enabled&api=no/such", "switched=x&api=shop/order", f"switched={XSS}&api={XSS}"],
+)
+def test_nothing_is_said_of_what_was_not_switched(signed_in: Browser, query: str) -> None:
+    assert signed_in.get(f"/console/apis?{query}").notices() == []
 
 
 def test_a_page_that_comes_from_another_process_waits_for_the_edit(
@@ -188,7 +256,7 @@ def test_a_page_that_comes_from_another_process_waits_for_the_edit(
     monkeypatch.setattr(switching, "PATIENCE", 30.0)
     text = own.site.config.read_text()
     own.site.config.write_text(text.replace("      off:\n", "      off:\n        enabled: true\n"))
-    assert switch(own.get("/console/apis?said=enabled"), "shop/off")["aria-checked"] == "true"
+    assert switch(own.get("/console/apis?switched=enabled&api=shop/off"), "shop/off")["aria-checked"] == "true"
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 
 import pytest
 
-from tests.console.site import SIGN_IN, Browser, Page, page
-from tests.web.site import Site
+from tests.console.site import SIGN_IN, SYSTEM, Browser, Page, page
+from tests.web.site import Site, accepted
+from trigger.console import page as page_module
 
 # Files
 
@@ -35,6 +37,29 @@ def test_files_are_kept_by_browsers_under_a_name_of_their_content(site: Site) ->
         "js": "text/javascript; charset=utf-8",
         "svg": "image/svg+xml; charset=utf-8",
     }
+
+
+@pytest.mark.parametrize("encodings", ["gzip", "br, gzip;q=0.8"])
+def test_files_and_pages_are_compressed_for_browsers_that_accept_that(signed_in: Browser, encodings: str) -> None:
+    for path in (*assets(signed_in.site), SYSTEM):
+        plain, packed = signed_in.open(path), signed_in.open(path, headers={"Accept-Encoding": encodings})
+        assert packed.headers["Content-Encoding"] == "gzip"
+        assert packed.headers["Vary"] == plain.headers["Vary"] == "Accept-Encoding"
+        assert int(packed.headers["Content-Length"]) == len(packed.data) < len(plain.data)
+        if path != SYSTEM:  # whose figures go on
+            assert gzip.decompress(packed.data) == plain.data
+        assert b"Config in force" in gzip.decompress(packed.data) or path != SYSTEM
+        assert "Content-Encoding" not in signed_in.open(path, headers={"Accept-Encoding": "gzip;q=0"}).headers
+
+
+def test_what_is_large_is_sent_as_it_is(signed_in: Browser) -> None:
+    uid = accepted(signed_in.site.call("open/any", json={"text": "x" * 3_000}))
+    path = f"/console/executions/{uid}/record.json"
+    for most, packed in ((10_000, True), (1_000, False)):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(page_module, "MAX_COMPRESSED", most)
+            answer = signed_in.open(path, headers={"Accept-Encoding": "gzip"})
+            assert ("Content-Encoding" in answer.headers) is packed
 
 
 @pytest.mark.parametrize(

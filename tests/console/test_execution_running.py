@@ -103,20 +103,20 @@ def test_it_fails_is_mended_and_gone_on_with(shop: Shop) -> None:
     assert failure.one("h2").text == "Failed in step order"
     assert "the warehouse says no" in failure.one("ol", of="log").text
     line = CONFIG.splitlines().index("      - name: order") + 1
-    assert f"stands at line {line} of config.yaml" in failure.text
+    assert f"is declared in line {line} of config.yaml" in failure.text
     shop.site.edit("echo the warehouse says no >&2; exit 3", "echo ordered")
     worker = shop.site.config.parent / "worker.log"
     eventually(lambda: "the edited config is in force" in worker.read_text())
     resumed = shop.press(page, "resume")
-    assert resumed.notices() == ["This is the new execution: it goes on after the steps that are done."]
-    assert resumed.main.facts()["Resumes"] == uid
+    assert resumed.notices() == ["This is the new execution: it continues after the steps that are done."]
+    assert resumed.main.facts()["Resumes"] == f"{uid} by admin"
     done = shop.ended(uid_of(resumed))
     assert steps(done) == [("quote", "succeeded"), ("order", "succeeded"), ("tell", "succeeded")]
     assert json.loads(done.main.one(id="output-text").raw) == "told"
     assert (shop.site.config.parent / "quotes").read_text() == "quoted A1\n"
 
     again = shop.press(done, "rerun", input=json.dumps({"sku": "B2", "card": "***"}))
-    assert again.main.facts()["Rerun of"] == uid_of(resumed)
+    assert again.main.facts()["Rerun of"] == f"{uid_of(resumed)} by admin"
     shop.ended(uid_of(again))
     assert (shop.site.config.parent / "quotes").read_text() == "quoted A1\nquoted B2\n"
     for shown in (page, done, again):
@@ -135,7 +135,7 @@ def test_what_runs_is_followed_and_cancelled(shop: Shop) -> None:
     assert steps(page) == [("first", "succeeded"), ("sleep", "running")]
     listed = page.main.one("ol", of="log")
     told = shop.press(page, "cancel")
-    assert told.notices() == ["The execution is told to end."]
+    assert told.notices() == ["Cancelling…"]
     done = shop.ended(uid)
     assert steps(done) == [("first", "succeeded"), ("sleep", "cancelled")]
     assert done.main.one(id="failure").one("h2").text == "Cancelled"

@@ -195,8 +195,8 @@ def test_nothing_is_changed_or_shown_without_a_session(site: Site) -> None:
             continue
         for verb in allowed & {"GET", "POST"}:
             response = site.call(path, verb, headers=SAME_ORIGIN)
-            if path in ("/console", "/console/"):
-                assert response.location == "/console/apis"
+            if path == "/console":
+                assert response.location == "/console/"
             else:
                 assert urlsplit(response.location or "").path == SIGN_IN, (verb, path)
 
@@ -339,7 +339,7 @@ def test_what_is_not_there_is_said_on_a_page(signed_in: Browser, path: str) -> N
 
 
 def test_the_console_is_found_without_its_slash(signed_in: Browser) -> None:
-    assert signed_in.open("/console").location == "/console/apis"
+    assert signed_in.open("/console").location == "/console/"
 
 
 def test_a_host_that_is_not_served_is_refused_on_a_page(make_site: MakeSite) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import quote
@@ -18,6 +19,7 @@ from trigger.executions.keys import REFUSED
 from trigger.executions.refused import KEPT, MAX_CLIENT, MAX_MESSAGE, MAX_METHOD, MAX_PATH, Refused
 
 PATH = "/console/refused"
+EACH = f"{PATH}?view=each"
 
 
 def at(seconds: float) -> str:
@@ -88,13 +90,13 @@ def test_a_refused_call_is_shown_with_who_what_and_why(signed_in: Browser) -> No
 def test_it_follows_by_itself_on_the_first_page(signed_in: Browser, redis: Redis) -> None:
     store(redis, *map(refused, range(150)))
     assert signed_in.get(PATH).main.one(id="refused")["data-live"] == "5"
-    assert signed_in.get(f"{PATH}?page=2").main.one(id="refused").get("data-live") is None
+    assert signed_in.get(f"{EACH}&page=2").main.one(id="refused").get("data-live") is None
 
 
 @pytest.mark.usefixtures("keep")
 def test_a_thousand_are_paged_by_a_hundred_the_newest_first(signed_in: Browser, redis: Redis) -> None:
     store(redis, *map(refused, range(KEPT)))
-    page, seen = signed_in.get(PATH), []
+    page, seen = signed_in.get(EACH), []
     for number in range(10):
         rows = calls(page)
         assert len(rows) == 100
@@ -117,15 +119,15 @@ def test_filters_hold_from_page_to_page(signed_in: Browser, redis: Redis) -> Non
         *(refused(300 + number, api="shop/restock", reason="requestError.apiNotEnabled") for number in range(3)),
         refused(400, api="", path="/v1/api/shop/nowhere/async"),
     )
-    first = signed_in.get(f"{PATH}?api=Shop&reason=requestError.unauthorized")
+    first = signed_in.get(f"{EACH}&api=Shop&reason=requestError.unauthorized")
     assert "151 calls" in first.text
     assert {row["Call"].split()[0] for row in calls(first)} == {"shop/restock"}
     form = first.main.one("form").form()
-    assert form == {"api": "Shop", "reason": "requestError.unauthorized"}
+    assert form == {"api": "Shop", "reason": "requestError.unauthorized", "view": "each"}
     second = signed_in.get(first.main.one("a", text="Older")["href"])
     assert len(calls(second)) == 51
     assert second.main.one("form").form() == form
-    assert len(calls(signed_in.get(f"{PATH}?reason=requestError.apiNotEnabled"))) == 3
+    assert len(calls(signed_in.get(f"{EACH}&reason=requestError.apiNotEnabled"))) == 3
     assert len(calls(signed_in.get(f"{PATH}?api=nowhere"))) == 1
     assert second.main.one("a", text="Show all")["href"] == PATH
 
@@ -134,7 +136,7 @@ def test_filters_hold_from_page_to_page(signed_in: Browser, redis: Redis) -> Non
 @pytest.mark.parametrize("number", ["0", "-1", "x", "", "11", "999", "9" * 5000, "²", "1.5"])
 def test_a_page_that_is_none_does_no_harm(signed_in: Browser, redis: Redis, number: str) -> None:
     store(redis, *map(refused, range(5)))
-    page = signed_in.get(f"{PATH}?page={quote(number)}")
+    page = signed_in.get(f"{EACH}&page={quote(number)}")
     assert len(calls(page)) == 5
 
 
@@ -168,7 +170,29 @@ def test_it_stays_small_whatever_was_called(signed_in: Browser, redis: Redis) ->
             for number in range(100)
         ),
     )
-    assert len(calls(signed_in.get(PATH))) == 100
+    assert len(calls(signed_in.get(EACH))) == 100
+
+
+@pytest.mark.usefixtures("keep")
+def test_alike_ones_are_shown_together(signed_in: Browser, redis: Redis) -> None:
+    store(
+        redis,
+        *(refused(10 + number, client=f"192.0.2.{number % 5}", path="/v1/api/keyed/one/async") for number in range(20)),
+        *(refused(40 + number, api="", reason="requestError.apiNotFound", path=f"/{number}") for number in range(7)),
+        refused(60, message="Token is required", reason="requestError.invalidParams"),
+    )
+    page = signed_in.get(PATH)
+    wrong, unknown, missing = calls(page)
+    assert "28 calls" in page.text
+    assert wrong["Call"] == "20 times keyed/one POST /v1/api/keyed/one/async"
+    assert wrong["From"] == "192.0.2.0, 192.0.2.1, 192.0.2.2 and 2 more"
+    assert re.fullmatch(r"1\d s ago ?first [23]\d s ago", wrong["When"])
+    assert unknown["Call"] == "7 times POST /0 and 6 other paths"
+    assert "times" not in missing["Call"]
+    each = signed_in.get(page.main.one("a", text="20 times")["href"])
+    assert len(calls(each)) == 20
+    assert len(calls(signed_in.get(each.main.one("a", text="Show alike ones together")["href"]))) == 1
+    assert len(calls(signed_in.get(page.main.one("a", text="Show each")["href"]))) == 28
 
 
 @pytest.mark.usefixtures("keep")

@@ -18,7 +18,7 @@ from tests.web.conftest import MakeSite
 from tests.web.site import CONFIG, OPERATOR, Site, accepted, basic
 from trigger import __version__, executions
 
-TAKEN = "Calls are taken."
+TAKEN = "Accepting calls."
 
 
 @pytest.fixture
@@ -124,7 +124,7 @@ def test_redis_says_how_durable_it_is_and_how_full(signed_in: Browser, redis: Re
     assert int(facts["Clients"]) >= 1
     assert "Free on its disk" not in facts  # it is not our private one
     meter = page.main.one("svg", of="meter")
-    assert re.fullmatch(r"Memory: [0-9.]+ % of that up to which calls are taken", meter["aria-label"])
+    assert re.fullmatch(r"Memory: [0-9.]+ % of that up to which calls are accepted", meter["aria-label"])
 
 
 @pytest.fixture
@@ -138,7 +138,7 @@ def test_why_calls_are_refused_is_shown(make_site: MakeSite, own_redis: OwnRedis
     browser = sign_in(site)
     with Redis.from_url(own_redis.url) as redis:
         redis.config_set("maxmemory", redis.info("memory")["used_memory"] + 100_000)
-        refused = "No calls are taken: Redis' memory is nearly used up."
+        refused = "No calls are accepted: Redis' memory is nearly used up."
         eventually(lambda: refused in browser.get(SYSTEM).notices())
         redis.config_set("maxmemory", 0)
         redis.config_set("appendonly", "no")
@@ -152,7 +152,7 @@ def test_it_works_with_redis_away(make_site: MakeSite, own_redis: OwnRedis) -> N
     browser = sign_in(site)
     own_redis.kill()
     page = browser.get(SYSTEM)
-    assert page.notices() == ["No calls are taken: Redis can't be reached."]
+    assert page.notices() == ["No calls are accepted: Redis can't be reached."]
     assert card(page, "Config in force")["File"] == "config.yaml"
     assert card(page, "Versions")["Trigger"] == __version__
     assert not page.main.all(aria_label="Queues")
@@ -266,10 +266,14 @@ def test_records_and_the_reaper_are_counted(signed_in: Browser, bench: Bench) ->
     assert re.fullmatch(r"just now|\d+ s ago", facts.pop("Oldest"))
     assert facts == {
         "Kept": "4",
-        "Failed or cancelled": "1",
-        "Taken back from dead workers": "1",
-        "Put aside as unreadable": "1",
+        "Failed or cancelled": "1: failed, cancelled",
+        "Recovered from dead workers": "1",
+        "Unreadable (dead letters)": "1",
     }
+    for status in ("failed", "cancelled"):  # which are counted together, and listed apart
+        link = page.main.one("a", text=status)["href"]
+        assert link == f"/console/executions?status={status}"
+        assert len(signed_in.get(link).main.all("tr", of="")) == (2 if status == "failed" else 0)
     (entry,) = page.main.one("ul", of="plain").all("li")
     assert entry.one("code").text == "<img src=x onerror=alert(1)>"
 

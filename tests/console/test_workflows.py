@@ -296,6 +296,25 @@ def test_steps_are_told_with_what_they_call_and_when(signed_in: Browser) -> None
     assert page.main.one("h3").text == "Only after a failure"
 
 
+def test_of_many_steps_those_are_found_that_one_looks_for(make_site: MakeSite, signed_in: Browser) -> None:
+    declared = "".join(
+        f"      - {{name: {'Load' if n % 2 else 'store'}_{n:03d}, python: 'examples.hello:greet'}}\n"
+        for n in range(120)
+    )
+    text = f"operators: {{admin: {OPERATOR}}}\nworkflows:\n  long:\n    steps:\n{declared}modules: {{}}\n"
+    browser = sign_in(make_site(text))
+    page = browser.get("/console/workflows/long")
+    assert page.main.one("form", role="search").form() == {"q": ""}
+    found = browser.get("/console/workflows/long?q=load")
+    assert list(steps(found))[:2] == ["Load_001", "Load_003"]
+    assert next(iter(steps(browser.get(found.main.one("a", text="Next")["href"])))) == "Load_101"
+    assert list(steps(browser.get("/console/workflows/long?q=GREET+store_11"))) == [
+        f"store_{n}" for n in range(110, 120, 2)
+    ]
+    assert "No step has all of these words" in browser.get("/console/workflows/long?q=nothing").text
+    assert not signed_in.get("/console/workflows/order").main.all("form", role="search")  # of few none is looked for
+
+
 def test_nothing_that_a_reference_gave_is_shown(signed_in: Browser) -> None:
     for path in ("/console/workflows", "/console/workflows?q=keyed", "/console/workflows/keyed"):
         html = signed_in.get(path).html

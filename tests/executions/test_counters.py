@@ -18,15 +18,16 @@ from trigger import acts, executions
 from trigger.config.model import Api, Workflow
 from trigger.errors import TooManyRequests
 from trigger.executions import counters, retention
-from trigger.executions.counters import ApiTotals, Hours, Outcomes
+from trigger.executions.counters import ApiTotals, Hours, Lately, Outcomes
 from trigger.executions.counting import EDGES, LIFE
-from trigger.executions.keys import FIGURES
+from trigger.executions.keys import FAILING, FIGURES
 from trigger.queueing import Call, Submitter
 from trigger.worker.exchange import Ended, Exchange
 
 SHOP = ("shop", "restock")
 OF_SHOP = FIGURES + "api:shop/restock"
 OF_PLAIN = FIGURES + "workflow:plain"
+OF_ALL = FIGURES + "service:all"
 
 
 def hours(redis: Redis, of: tuple[str, str] = SHOP) -> Hours:
@@ -43,6 +44,12 @@ def totals(redis: Redis) -> ApiTotals:
 
 def week(redis: Redis, workflow: str = "plain") -> Outcomes:
     (found,) = counters.outcomes(redis, [workflow], time.time())
+    return found
+
+
+def lately(redis: Redis, most: int = 10) -> Lately:
+    found = counters.lately(redis, time.time(), most)
+    assert {len(hours) for hours in found.by_status.values()} == {24}
     return found
 
 
@@ -281,8 +288,48 @@ def test_a_job_that_is_not_ours_has_no_figures(bench: Bench, redis: Redis) -> No
     assert totals(redis).ended == {"failed": 1}  # which has an API and no workflow
     assert week(redis).failed == 1  # which has a workflow and no API
     assert set(redis.scan_iter(FIGURES + "*")) == {
-        key.encode() for key in (OF_SHOP, OF_PLAIN, FIGURES + "apis", FIGURES + "workflows")
+        key.encode()
+        for key in (
+            OF_SHOP,
+            OF_PLAIN,
+            OF_ALL,
+            FAILING,
+            *(FIGURES + index for index in ("apis", "workflows", "services")),
+        )
     }
+    assert lately(redis).count("failed") == 2
+
+
+# --- the whole service ---
+
+
+def test_all_that_ends_is_counted_together_with_the_apis_that_fail(bench: Bench, redis: Redis) -> None:
+    assert lately(redis) == Lately(dict.fromkeys(("succeeded", "failed", "cancelled"), (0,) * 24), (), 0)
+    bench.accept(api("mail", "report"))
+    bench.run(SUCCEEDED)
+    for number in range(4):
+        bench.accept(api("shop", f"api{number}"))
+        bench.run(FAILED)
+    bench.accept(api("shop", "api9"))
+    acts.cancel(redis, bench.accept(api("shop", "api8")), "ada")
+    found = lately(redis, 3)
+    assert {status: found.count(status) for status in found.by_status} == {"succeeded": 1, "failed": 4, "cancelled": 1}
+    assert len(found.failing) == 3
+    assert {module for module, _ in found.failing} == {"shop"}
+    assert found.more == 1
+    assert counters.failed(redis, time.time()) == 4
+
+
+def test_an_api_that_failed_yesterday_is_not_failing(bench: Bench, redis: Redis) -> None:
+    hour = this_hour(redis)
+    redis.hset(OF_ALL, mapping={f"failed@{hour - 24}": 7, f"failed@{hour - 23}": 1})
+    redis.zadd(FAILING, {"shop/old": hour - 24, "shop/late": hour - 23})
+    found = counters.lately(redis, hour * 3600.0, 10)
+    assert (found.count("failed"), found.failing, found.more) == (1, (("shop", "late"),), 0)
+    bench.accept()
+    bench.run(FAILED)
+    assert not redis.hexists(OF_ALL, f"failed@{hour - 24}")
+    assert redis.zscore(FAILING, "shop/old") is None
 
 
 # --- durations ---
@@ -373,22 +420,24 @@ def test_one_that_ends_after_its_figures_went_leaves_nothing_for_ever(bench: Ben
     assert totals(redis).ended == {"succeeded": 1}
 
 
-@pytest.mark.parametrize("broken", [OF_SHOP, OF_PLAIN, FIGURES + "apis", FIGURES + "workflows"])
-def test_figures_that_can_not_be_written_stop_nothing(bench: Bench, redis: Redis, broken: str) -> None:
+@pytest.mark.parametrize("broken", [OF_SHOP, OF_PLAIN, OF_ALL, FAILING, FIGURES + "apis", FIGURES + "workflows"])
+@pytest.mark.parametrize("result", [SUCCEEDED, FAILED], ids=["succeeded", "failed"])
+def test_figures_that_can_not_be_written_stop_nothing(bench: Bench, redis: Redis, broken: str, result: Any) -> None:
     redis.set(broken, "somebody else's")
     uid = bench.accept()
-    bench.run(SUCCEEDED)
-    assert bench.record(uid).status == "succeeded"
+    bench.run(result)
+    assert bench.record(uid).status in ("succeeded", "failed")
     assert redis.get(broken) == b"somebody else's"
 
 
 def test_figures_that_can_not_be_read_are_0(bench: Bench, redis: Redis) -> None:
     bench.accept()
     bench.run(SUCCEEDED)
-    for broken in (OF_SHOP, OF_PLAIN):
+    for broken in (OF_SHOP, OF_PLAIN, OF_ALL, FAILING):
         redis.delete(broken)
         redis.set(broken, "somebody else's")
     assert hours(redis) == Hours((0,) * 24, (0,) * 24)
     assert week(redis) == Outcomes(0, 0, 0, None, None)
     assert totals(redis) == ApiTotals("shop", "restock", {}, {}, {})
     assert list(counters.workflow_totals(redis)) == []
+    assert lately(redis) == Lately(dict.fromkeys(("succeeded", "failed", "cancelled"), (0,) * 24), (), 0)

@@ -317,6 +317,9 @@ def test_a_rerun_is_answered_like_a_call(site: Site, redis: Redis) -> None:
     new = accepted(act(site, uid, "rerun"))
     shown = record(site, new)
     assert (shown["rerun_of"], shown["input"]) == (uid, {"sku": "A1", "count": 1, "card": "***"})
+    assert shown["operator"] == "admin"
+    assert "operator" not in record(site, uid)
+    assert "operator" not in site.call(f"/v1/executions/{new}", "GET").get_json()["response"]  # who calls the API
     edited = accepted(act(site, uid, "rerun", json={"input": {"sku": "B2", "count": "5", "card": "***"}}))
     assert record(site, edited)["input"] == {"sku": "B2", "count": 5, "card": "***"}
     origin = executions.origin(redis, edited)

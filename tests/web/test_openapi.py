@@ -406,9 +406,9 @@ def test_the_page_is_made_of_what_is_served_here_and_nothing_in_it_is_inline(des
     answer = described.call("/docs", "GET")
     assert answer.content_type == "text/html; charset=utf-8"
     links = [part.partition('"')[0] for mark in ('src="', 'href="') for part in answer.text.split(mark)[1:]]
-    assert len(links) == 7
+    assert len(links) == 11
     for link in links:
-        assert described.call(link, "GET").status_code == 200, link
+        assert described.call(link, "GET").status_code == (303 if link == "/console/" else 200), link
     assert "<script>" not in answer.text
     assert "<style" not in answer.text
     policy = answer.headers["Content-Security-Policy"]
@@ -423,8 +423,17 @@ def test_the_page_is_made_of_what_is_served_here_and_nothing_in_it_is_inline(des
         ("start.js", "text/javascript; charset=utf-8"),
         ("swagger-ui-bundle.js", "text/javascript; charset=utf-8"),
         ("page.css", "text/css; charset=utf-8"),
-        ("favicon-32x32.png", "image/png"),
+        ("icon.svg", "image/svg+xml; charset=utf-8"),
     ],
 )
 def test_an_asset_says_what_it_is(described: Site, name: str, media_type: str) -> None:
     assert described.call(f"/docs/{name}", "GET").content_type == media_type
+
+
+@pytest.mark.parametrize(("operators", "is_there"), [("operators: {ada: 0perator-of-the-tests}\n", True), ("", False)])
+def test_the_page_leads_back_to_the_console_where_there_is_one(
+    make_site: MakeSite, redis: Redis, operators: str, is_there: bool
+) -> None:
+    site = make_site(f"docs: public\n{operators}modules: {{}}\n")
+    page = site.call("/docs", "GET").text
+    assert ('<a href="/console/">Console</a>' in page) is is_there

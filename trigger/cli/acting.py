@@ -81,7 +81,7 @@ def rerun(
     edited = MISSING if data is None else parse_json(data.encode("utf-8", "surrogateescape"))
 
     def act(parts: acts.Parts, uid: str) -> Accepted:
-        return acts.rerun(parts, uid, edited=edited)
+        return acts.rerun(parts, uid, edited=edited, operator=OPERATOR)
 
     _start_anew(act, "rerun", "rerun_of", uids, options, yes=yes, rate=rate, machine=machine)
 
@@ -96,7 +96,10 @@ def resume(uids: tuple[str, ...], yes: bool, rate: float | None, machine: bool, 
     """
     from trigger import acts
 
-    _start_anew(acts.resume, "resume", "resumed_from", uids, options, yes=yes, rate=rate, machine=machine)
+    def act(parts: acts.Parts, uid: str) -> Accepted:
+        return acts.resume(parts, uid, operator=OPERATOR)
+
+    _start_anew(act, "resume", "resumed_from", uids, options, yes=yes, rate=rate, machine=machine)
 
 
 def _start_anew(

@@ -1,6 +1,6 @@
 """The console: pages for operators at /console/. All routes in one glance:
 
-    GET       /console/                          the first page: the APIs
+    GET       /console/                          the overview: is all well?
     GET|POST  /console/sign-in                   the form, or a link that signs in once; what the form sends
     POST      /console/sign-out
     GET       /console/static/<name>             styles and scripts
@@ -13,7 +13,8 @@
     GET       /console/workflows/<name>          what one does, drawn; what starts it; how it fares
     GET       /console/executions                the list, filtered, a page at a time
     GET       /console/executions/<uid>          what has become of one, and what can be done about it
-    GET         …/record.json, /log, /log.txt    all of its record; the lines of its log for our script, and as text
+    GET         …/record.json, /output           all of its record, and of its output, as files
+    GET         …/log, /log.txt                  the lines of its log for our script, and as text
     POST        …/cancel, /rerun, /resume
 
     GET       /console/refused                   the last calls that were refused
@@ -26,6 +27,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import time
 
 from flask import Blueprint, Response, g
 from redis.exceptions import RedisError
@@ -41,12 +43,14 @@ from trigger.console.execution_log import LogViews
 from trigger.console.executions import ExecutionsPage
 from trigger.console.gate import Gate
 from trigger.console.lists import PerConfig
+from trigger.console.overview import OverviewPage
 from trigger.console.page import Assets, Pages, see_other
 from trigger.console.refused import RefusedPage
 from trigger.console.switching import Switch
 from trigger.console.system import SystemPage
 from trigger.console.workflows import WorkflowPage, WorkflowsPage
 from trigger.errors import BadRequest, PathNotFound, QueueUnavailable, RequestError
+from trigger.executions import counters
 from trigger.service import Service
 
 logger = logging.getLogger("trigger.console")
@@ -57,14 +61,14 @@ def blueprint(service: Service) -> Blueprint:
     routes = Blueprint("console", __name__, url_prefix="/console")
     route = functools.partial(routes.route, provide_automatic_options=False)
     assets = Assets()
-    pages = Pages(assets)
+    pages = Pages(assets, lambda: _failures(service))
     gate = Gate(service, pages)
 
     route("/sign-in", endpoint="sign_in")(gate.sign_in)
     route("/sign-out", endpoint="sign_out")(gate.sign_out)
     one_api = ApiPage(service, pages)
     all_apis = ApisPage(service, pages, PerConfig(api_index.listed))
-    switch = Switch(service, all_apis.show, one_api.show)
+    switch = Switch(service, pages, all_apis.show, one_api.show)
     route("/apis", endpoint="apis")(gate.page(all_apis))
     route("/apis/<module>/<method>", endpoint="api")(gate.page(one_api))
     route("/apis/<module>/<method>/switch", endpoint="switch")(gate.change(switch))
@@ -82,16 +86,18 @@ def blueprint(service: Service) -> Blueprint:
     route("/executions", endpoint="executions")(gate.page(ExecutionsPage(service, pages)))
     route("/executions/<uid>", endpoint="execution")(gate.page(execution))
     route("/executions/<uid>/record.json", endpoint="record")(gate.page(execution.record))
+    route("/executions/<uid>/output", endpoint="output")(gate.page(execution.output))
     route("/executions/<uid>/log", endpoint="log")(gate.page(log.lines))
     route("/executions/<uid>/log.txt", endpoint="log_text")(gate.page(log.text))
     for act in (acts.cancel, acts.rerun, acts.resume):
         route(f"/executions/<uid>/{act.__name__}", endpoint=act.__name__)(gate.change(act))
 
+    route("/", endpoint="overview")(gate.page(OverviewPage(service, pages)))
+
     @route("")
-    @route("/")
     def first() -> Response:
         only("GET")
-        return see_other("/console/apis")
+        return see_other("/console/")
 
     @route("/static/<name>")
     def static(name: str) -> Response:
@@ -128,3 +134,12 @@ def blueprint(service: Service) -> Blueprint:
         return refused(internal_error(error, logger))
 
     return routes
+
+
+def _failures(service: Service) -> int | None:
+    """How many executions failed in the last 24 hours; None while Redis can't say."""
+    try:
+        with service.breaker.reading():
+            return counters.failed(service.redis, time.time())
+    except QueueUnavailable:
+        return None

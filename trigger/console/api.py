@@ -18,7 +18,7 @@ from trigger.console.answers_shown import refusals
 from trigger.console.bars import Day, days
 from trigger.console.fields import MAX_ROWS, UNKNOWN, rows
 from trigger.console.page import Pages, see_other
-from trigger.console.switching import NotSwitched, find_api, follow_edit
+from trigger.console.switching import NotSwitched, find_api, follow_edit, switched
 from trigger.errors import BadRequest, BodyTooLarge, RequestError
 from trigger.executions import Query, Summary
 from trigger.inputs import as_query, parse_json, parse_query, secrets_of_debug, unmask
@@ -89,6 +89,7 @@ class ApiPage:
             sample=sample,
             masked=sample != api.debug and api.debug is not MISSING,
             refused=refused,
+            switched=switched(),
             typed=typed,
         )
 

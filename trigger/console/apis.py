@@ -14,7 +14,7 @@ from trigger.console.api_index import Listed
 from trigger.console.bars import days
 from trigger.console.lists import MAX_SEARCH, PerConfig, part
 from trigger.console.page import Pages
-from trigger.console.switching import NotSwitched, follow_edit
+from trigger.console.switching import NotSwitched, follow_edit, switched
 from trigger.service import Service
 
 
@@ -48,4 +48,5 @@ class ApisPage:
             listed=listed,
             away=figures is None,
             refused=refused,
+            switched=switched(),
         )

@@ -27,10 +27,12 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """The last 24 hours of an API; `end` is the number of the present hour since 1970."""
+    """The last 24 hours of an API, or of all; `end` is the number of the present hour since 1970, and `noun` says what
+    `hours.calls` counts."""
 
     hours: Hours
     end: int
+    noun: str = "call"
 
     @property
     def calls(self) -> int:
@@ -48,7 +50,7 @@ class Day:
     @property
     def words(self) -> str:
         """The totals."""
-        return f"{plural(self.calls, 'call')}, {self.failures:,} failed"
+        return f"{plural(self.calls, self.noun)}, {self.failures:,} failed"
 
     @property
     def path(self) -> str:
@@ -75,7 +77,7 @@ class Day:
                 x=_middle(number),
                 calls=_height(calls, most),
                 failures=_height(failures, most),
-                words=f"from {begin} UTC: {plural(calls, 'call')}, {failures:,} failed",
+                words=f"from {begin} UTC: {plural(calls, self.noun)}, {failures:,} failed",
             )
             for number, (begin, calls, failures) in enumerate(
                 zip(self.begins, self.hours.calls, self.hours.failures, strict=True)

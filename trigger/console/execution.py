@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from urllib.parse import urlencode
 
 from flask import Response, g, request
 
@@ -15,9 +16,11 @@ from trigger.acts import unknown
 from trigger.config.model import Config
 from trigger.console.drawing import Drawing, draw
 from trigger.console.execution_log import Tail, tail
-from trigger.console.execution_ways import Mend, Ways
-from trigger.console.lists import Part, part
-from trigger.console.page import Pages, data
+from trigger.console.execution_ways import Fix, Ways
+from trigger.console.folding import AROUND, MAX_FOLDS, folded
+from trigger.console.lists import MAX_SEARCH, Part, part
+from trigger.console.outputs import Output, beginning
+from trigger.console.page import Pages, data, plain
 from trigger.console.room import Piece, Room
 from trigger.console.shown import between
 from trigger.console.timing import Bar, Timing, spans
@@ -30,7 +33,7 @@ LINES, LINE = 5, 500
 # How many steps a page shows; and in bytes, what one takes there and in the drawing, what all of a page's texts may
 # take, and the most of each of them. An input that is longer than its form holds can't be edited here.
 STEPS, STEP, BOX = 25, 1_500, 500
-TEXTS = 82_000
+TEXTS = 82_000 - 2 * MAX_FOLDS * AROUND
 MESSAGE, TRACEBACK, GIVEN, OUTPUT, INPUT, FORM, PART = 4_000, 10_000, 3_000, 8_000, 6_000, 16_000, 1_500
 
 
@@ -74,26 +77,45 @@ class Row:
     bar: Bar | None
     error: Piece | None
     traceback: Piece | None
-    output: Piece | None
+    output: Output | None
     input: Piece | None
 
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """Those of one page; `counts` says how many there are of each status in all."""
+    """Those of one page. `counts` says how many there are of each status in all; `search` and `only` are what of their
+    names, and which status, is asked for."""
 
     rows: tuple[Row, ...]
     counts: Mapping[str, int]
-    part: Part[StepRecord]
+    part: Part[tuple[int, StepRecord]]
+    search: str
+    only: str
 
     @classmethod
     def of(cls, record: Record, timing: Timing | None, room: Room) -> Steps:
-        shown = part(record.steps, request.args.get("steps") or str(_page_of(_telling(record))), STEPS)
+        search, only = (request.args.get(name, "").strip()[:MAX_SEARCH] for name in ("step", "only"))
+        found = [
+            (number, step)
+            for number, step in enumerate(record.steps, 1)
+            if search.casefold() in step.name.casefold() and (not only or step.status == only)
+        ]
+        telling = 1 if search or only else _page_of(_telling(record))
+        shown = part(found, request.args.get("steps") or str(telling), STEPS)
         rows = tuple(
-            _row(number, step, timing, room, is_told=step is record.failed_step)
-            for number, step in enumerate(shown.rows, (shown.number - 1) * STEPS + 1)
+            _row(number, step, timing, room, is_told=step is record.failed_step) for number, step in shown.rows
         )
-        return cls(rows, Counter(step.status for step in record.steps), shown)
+        return cls(rows, Counter(step.status for step in record.steps), shown, search, only)
+
+    @property
+    def has_filter(self) -> bool:
+        """Whether there are so many that one looks for some."""
+        return sum(self.counts.values()) > STEPS
+
+    def query(self, **other: str) -> str:
+        """The query of a link to those asked for, but for what is `other`."""
+        asked = {"step": self.search, "only": self.only, **other}
+        return urlencode({name: value for name, value in asked.items() if value})
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +139,7 @@ class ExecutionPage:
         boxes = len(drawing.boxes) if drawing else 0
         room = Room(TEXTS - log.size - STEP * min(STEPS, len(record.steps)) - BOX * boxes)
         failure = Failure.of(record, log, room)
-        output = None if record.output is None else room.json(record.output, OUTPUT)
+        output = Output.of(record, room, OUTPUT)
         given = room.json(record.input, INPUT)
         form = room.json(record.input, FORM)
         timing = Timing.of(record, now)
@@ -127,7 +149,7 @@ class ExecutionPage:
             problem.headers if problem else None,
             record=record,
             ways=Ways.of(record, config),
-            mend=Mend.of(record, config),
+            fix=Fix.of(record, config),
             problem=problem,
             failure=failure,
             timing=timing,
@@ -138,6 +160,7 @@ class ExecutionPage:
             statuses={step.name: step.status for step in record.steps},
             output=output,
             input=given,
+            folded=folded,
             edited=edited if edited is not None else None if form.is_cut else form.text,
             once=secrets.token_urlsafe(12),
             log=log,
@@ -148,6 +171,14 @@ class ExecutionPage:
         """GET /console/executions/<uid>/record.json: all of it, as a file."""
         whole = self.read(uid).as_json(operator=True)
         return data(whole, headers={"Content-Disposition": f'attachment; filename="{uid}.json"'})
+
+    def output(self, uid: str) -> Response:
+        """GET /console/executions/<uid>/output: all of its output that is kept, as a file."""
+        record = self.read(uid)
+        name = f'attachment; filename="{uid}-output.{"txt" if record.truncated else "json"}"'
+        if record.truncated:
+            return plain(beginning(record), {"Content-Disposition": name})
+        return data(record.output, headers={"Content-Disposition": name})
 
     def read(self, uid: str) -> Record:
         """Raises ExecutionNotFound and QueueUnavailable."""
@@ -175,7 +206,7 @@ def _row(number: int, step: StepRecord, timing: Timing | None, room: Room, *, is
         bar=timing.of_step(step) if timing else None,
         error=room.beginning(f"{error.get('class')}: {error.get('message')}", PART) if error and not is_told else None,
         traceback=room.end(step.traceback.rstrip(), PART) if step.traceback and not is_told else None,
-        output=room.json(step.output, PART) if step.output is not None else None,
+        output=Output.of(step, room, PART),
         input=room.json(step.input, PART) if step.input is not None and not is_told else None,
     )
 

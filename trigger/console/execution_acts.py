@@ -46,16 +46,21 @@ class ExecutionActs:
 
         def act() -> str:
             edited = MISSING if text is None else self._edited(text, self.page.read(uid))
+            key = _key(text or "")
             return _new(
-                acts.rerun(self._parts(), uid, edited=edited, key=_key(text or ""), request=g.request_id), "rerun"
+                acts.rerun(self._parts(), uid, edited=edited, operator=g.operator, key=key, request=g.request_id),
+                "rerun",
             )
 
         return self._done(uid, act, text)
 
     def resume(self, uid: str) -> Response:
-        return self._done(
-            uid, lambda: _new(acts.resume(self._parts(), uid, key=_key(), request=g.request_id), "resumed")
-        )
+        def act() -> str:
+            return _new(
+                acts.resume(self._parts(), uid, operator=g.operator, key=_key(), request=g.request_id), "resumed"
+            )
+
+        return self._done(uid, act)
 
     def _done(self, uid: str, act: Callable[[], str], edited: str | None = None) -> Response:
         if not executions.is_uid(uid):

@@ -1,4 +1,4 @@
-"""What can be done about an execution: cancel it, run it again, go on with it, and where to mend what has failed."""
+"""What can be done about an execution: cancel it, run it again, go on with it, and where to fix what has failed."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from trigger.executions import FINAL, Record, Status
 
 @dataclass(frozen=True, slots=True)
 class Ways:
-    """What can be done now; `why_not` says why it can't be started again. `kept` are the steps that resuming skips."""
+    """What can be done now; `why_not` says why it can't be started again. `kept` are the steps that resuming skips, and
+    `next` is the first of the others."""
 
     cancel: bool
     rerun: bool
     resume: bool
     why_not: str
     kept: tuple[str, ...]
+    next: str
 
     @classmethod
     def of(cls, record: Record, config: Config) -> Ways:
@@ -28,18 +30,20 @@ class Ways:
         elif not api.enabled and not record.debug:
             why_not = "The API is not enabled, so it can't be started again."
         has_steps = api is not None and bool(api.workflow.steps)
+        steps = [step for step in record.steps if not step.on_failure]
         is_left = record.status in (Status.FAILED, Status.CANCELLED)
         return cls(
             cancel=record.status not in FINAL,
             rerun=not why_not,
             resume=not why_not and has_steps and is_left,
             why_not=why_not,
-            kept=tuple(step.name for step in record.steps if step.status == "succeeded" and not step.on_failure),
+            kept=tuple(step.name for step in steps if step.status == "succeeded"),
+            next=next((step.name for step in steps if step.status not in ("succeeded", "skipped")), ""),
         )
 
 
 @dataclass(frozen=True, slots=True)
-class Mend:
+class Fix:
     """Where the config declares what has failed: a line of it, counted from 1; what it calls, as the file has it."""
 
     file: str
@@ -48,7 +52,7 @@ class Mend:
     calls: str
 
     @classmethod
-    def of(cls, record: Record, config: Config) -> Mend | None:
+    def of(cls, record: Record, config: Config) -> Fix | None:
         """None when nothing has failed, or the config in force does not declare it any more."""
         workflow = config.workflows.get(record.workflow)
         if workflow is None or record.status is not Status.FAILED:

@@ -83,9 +83,9 @@ def _rules(field: Field, secret: bool) -> Iterator[str]:
 
 # What is done with fields that are not declared.
 UNKNOWN = {
-    "reject": "Others are refused",
-    "drop": "Others are left out",
-    "keep": "Others are taken as they are",
+    "reject": "Unknown fields are rejected",
+    "drop": "Unknown fields are dropped",
+    "keep": "Unknown fields are kept",
 }
 
 

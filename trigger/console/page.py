@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import mimetypes
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import resources
 from typing import Any
 
@@ -31,25 +32,31 @@ _HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
 }
 
+# A page is compressed if the browser accepts that: a sixth of the bytes, for a millisecond. What is larger, a whole
+# record or log, is not: it would keep others waiting for too long.
+#
+# A secret in a compressed answer can be found by its length by whoever makes a browser ask again and again with guesses
+# in the answer (https://www.breachattack.com). Nobody can do that here: a page has no token and no secret in it, and a
+# browser sends no session along with what another site makes it ask (SameSite=Strict).
+LEVEL, MAX_COMPRESSED = 1, 128 * 1024
+
 # The pages that the head of each page names, by their path.
 SECTIONS = {
+    "": "Overview",
     "apis": "APIs",
     "workflows": "Workflows",
     "executions": "Executions",
-    "refused": "Refused calls",
+    "refused": "Refused",
     "system": "System",
 }
 
 # What a page may say about the change that led to it, by the word in its query (?said=…): never a caller's own text.
 SAID = {
-    "enabled": "The API is enabled: within two seconds it takes calls.",
-    "disabled": "The API is disabled: within two seconds it takes no calls.",
-    "unchanged": "Nothing had to be changed.",
     "cancelled": "The execution is cancelled.",
-    "told": "The execution is told to end.",
+    "told": "Cancelling…",
     "rerun": "This is the new execution.",
     "repeated": "This form was sent before: this is the execution that it started.",
-    "resumed": "This is the new execution: it goes on after the steps that are done.",
+    "resumed": "This is the new execution: it continues after the steps that are done.",
 }
 
 
@@ -57,13 +64,14 @@ class Assets:
     """The static files, each with a name that changes when the file does, so that browsers may keep it for ever."""
 
     def __init__(self) -> None:
-        self._files: dict[str, tuple[bytes, str]] = {}
+        self._files: dict[str, tuple[bytes, bytes, str]] = {}  # as it is, compressed, its type
         self.names: dict[str, str] = {}
         for entry in resources.files("trigger.console").joinpath("static").iterdir():
             content = entry.read_bytes()
             stem, _, suffix = entry.name.rpartition(".")
             name = f"{stem}.{hashlib.sha256(content).hexdigest()[:12]}.{suffix}"
-            self._files[name] = content, mimetypes.guess_type(entry.name)[0] or "application/octet-stream"
+            kind = mimetypes.guess_type(entry.name)[0] or "application/octet-stream"
+            self._files[name] = content, gzip.compress(content, mtime=0), kind
             self.names[entry.name] = f"/console/static/{name}"
 
     def answer(self, name: str) -> Response | None:
@@ -71,8 +79,13 @@ class Assets:
         found = self._files.get(name)
         if found is None:
             return None
-        content, kind = found
+        content, compressed, kind = found
+        encoding = {}
+        if request.accept_encodings["gzip"]:
+            content, encoding = compressed, {"Content-Encoding": "gzip"}
         headers = {
+            **encoding,
+            "Vary": "Accept-Encoding",
             "Content-Type": f"{kind}; charset=utf-8",
             "Cache-Control": "public, max-age=31536000, immutable",
             "X-Content-Type-Options": "nosniff",
@@ -82,9 +95,11 @@ class Assets:
 
 
 class Pages:
-    """Renders the templates of the console."""
+    """Renders the templates of the console. `failures` tells how many executions failed in the last 24 hours; None
+    while that is not known."""
 
-    def __init__(self, assets: Assets) -> None:
+    def __init__(self, assets: Assets, failures: Callable[[], int | None]) -> None:
+        self._failures = failures
         self._environment = Environment(
             loader=PackageLoader("trigger.console"),
             autoescape=True,
@@ -100,11 +115,14 @@ class Pages:
         self, template: str, /, status: int = 200, headers: Mapping[str, str] | None = None, **context: Any
     ) -> Response:
         """A page. `context` are the template's variables, beside those that each has: the section's key, the operator
-        who is signed in or None, the time, what is wrong with the last edit of the config, and what was just done."""
+        who is signed in or None, the time, how many executions failed lately, what is wrong with the last edit of the
+        config, and what was just done."""
+        operator = g.get("operator")
         text = self._environment.get_template(template).render(
             section=request.path.removeprefix("/console/").partition("/")[0],
-            operator=g.get("operator"),
+            operator=operator,
             now=time.time(),
+            failures=self._failures() if operator else None,
             refused_edit=g.get("refused_edit"),
             said=SAID.get(request.args.get("said", "")),
             **context,
@@ -124,10 +142,14 @@ def data(content: Any, status: int = 200, headers: Mapping[str, str] | None = No
     return _shown(text, "application/json", status, headers)
 
 
-def plain(text: str) -> Response:
+def plain(text: str, headers: Mapping[str, str] | None = None) -> Response:
     """Text that a browser shows as it is."""
-    return _shown(text, "text/plain; charset=utf-8")
+    return _shown(text, "text/plain; charset=utf-8", headers=headers)
 
 
 def _shown(text: str, content_type: str, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    return whole(text.encode("utf-8", "replace"), content_type, status, {**_HEADERS, **(headers or {})})
+    body = text.encode("utf-8", "replace")
+    more = {**_HEADERS, "Vary": "Accept-Encoding", **(headers or {})}
+    if len(body) <= MAX_COMPRESSED and request.accept_encodings["gzip"]:
+        body, more["Content-Encoding"] = gzip.compress(body, LEVEL, mtime=0), "gzip"
+    return whole(body, content_type, status, more)

@@ -1,7 +1,8 @@
-"""The page of refused calls: who called what from where, and why it was not accepted."""
+"""The page of refused calls: who called what from where, and why it was not accepted; alike ones together, or each."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
@@ -9,21 +10,62 @@ from flask import Response, request
 
 from trigger.console.lists import MAX_SEARCH, part
 from trigger.console.page import Pages
-from trigger.executions.refused import KEPT, recent_refusals
+from trigger.executions.refused import KEPT, Refused, recent_refusals
 from trigger.service import Service
 
-PAGE = 100  # calls on a page
+PAGE = 100  # calls, or groups of them, on a page
+FEW = 3  # addresses that are named of a group
+EACH = "each"  # the view that shows the calls one by one
+
+
+@dataclass(frozen=True, slots=True)
+class Alike:
+    """Calls for one API, or for none, that were refused for one reason: the newest first."""
+
+    calls: Sequence[Refused]
+
+    @property
+    def newest(self) -> Refused:
+        return self.calls[0]
+
+    @property
+    def oldest(self) -> Refused:
+        return self.calls[-1]
+
+    @property
+    def paths(self) -> int:
+        """How many different ones were called."""
+        return len({(call.method, call.path) for call in self.calls})
+
+    @property
+    def clients(self) -> Sequence[str]:
+        """The addresses they came from, the last one first."""
+        return list(dict.fromkeys(call.client for call in self.calls))
+
+    @property
+    def query(self) -> str:
+        """That of the page with each of them."""
+        asked = {"api": self.newest.api, "reason": self.newest.reason, "view": EACH}
+        return urlencode({name: value for name, value in asked.items() if value})
+
+
+def alike(calls: Sequence[Refused]) -> list[Alike]:
+    """The calls, the newest first, put together."""
+    groups: dict[tuple[object, ...], list[Refused]] = {}
+    for call in calls:
+        groups.setdefault((call.api, call.status, call.reason, call.message), []).append(call)
+    return [Alike(group) for group in groups.values()]
 
 
 @dataclass(frozen=True, slots=True)
 class RefusedPage:
-    """GET /console/refused?api=&reason=&page="""
+    """GET /console/refused?api=&reason=&view=&page="""
 
     service: Service
     pages: Pages
 
     def __call__(self) -> Response:
-        asked = {name: request.args.get(name, "").strip()[:MAX_SEARCH] for name in ("api", "reason")}
+        asked = {name: request.args.get(name, "").strip()[:MAX_SEARCH] for name in ("api", "reason", "view")}
         everything = recent_refusals(self.service.redis, KEPT)
         wanted = asked["api"].lower()
         found = [
@@ -32,11 +74,19 @@ class RefusedPage:
             if (wanted in call.api.lower() or wanted in call.path.lower())
             and (not asked["reason"] or call.reason == asked["reason"])
         ]
+        groups = [Alike([call]) for call in found] if asked["view"] == EACH else alike(found)
         return self.pages(
             "refused.html",
-            part=part(found, request.args.get("page", ""), PAGE),
+            part=part(groups, request.args.get("page", ""), PAGE),
+            count=len(found),
+            few=FEW,
             asked=asked,
             reasons=sorted({call.reason for call in everything} | ({asked["reason"]} - {""})),
-            query=urlencode({name: value for name, value in asked.items() if value}),
+            query=_query(asked),
+            other=_query({**asked, "view": "" if asked["view"] == EACH else EACH}),
             most=KEPT,
         )
+
+
+def _query(asked: dict[str, str]) -> str:
+    return urlencode({name: value for name, value in asked.items() if value})

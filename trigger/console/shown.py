@@ -81,6 +81,11 @@ def size(count: float) -> str:
     raise AssertionError  # the last unit has no end
 
 
+def percent(part: int, whole: int) -> str:
+    """The share in percent, rounded down: only what never fails is 100 %."""
+    return f"{part * 1000 // whole / 10:g} %" if whole else NOTHING
+
+
 def as_json(value: Any) -> str:
     """A value as JSON, indented."""
     return json.dumps(value, ensure_ascii=False, indent=2)
@@ -108,6 +113,7 @@ FILTERS = {
     "moment": moment,
     "at": at,
     "size": size,
+    "percent": percent,
     "json": as_json,
     "cut": cut,
     "plural": plural,

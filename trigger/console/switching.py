@@ -1,18 +1,23 @@
-"""The switch of an API: it edits the one value in the file, and waits until what the file says is in force."""
+"""The switch of an API: it edits the one value in the file, and waits until what the file says is in force.
+
+An API that was called within the last hour is disabled only after a question. The page that follows names the API, says
+what is in force, and has a button that undoes it."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
 from flask import Response, g, request
 
+from trigger import executions
 from trigger.config import set_enabled
 from trigger.config.model import Api, Config
 from trigger.console.lists import MAX_SEARCH
-from trigger.console.page import see_other
+from trigger.console.page import Pages, see_other
 from trigger.errors import BadRequest, ConfigError, Conflict, PathNotFound, UsageError
 from trigger.service import Service
 
@@ -22,6 +27,8 @@ logger = logging.getLogger("trigger.console")
 # two.
 PATIENCE = 5.0
 
+HOUR = 3600  # seconds in which a call makes an API one that is in use
+
 
 @dataclass(frozen=True, slots=True)
 class NotSwitched:
@@ -29,6 +36,29 @@ class NotSwitched:
 
     title: str
     reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Switched:
+    """What a switch has come to, for the page after it: `enabled` as it was asked for; `unchanged` where the file said
+    so before; whether that is in force."""
+
+    api: Api
+    enabled: bool
+    unchanged: bool
+    in_force: bool
+
+
+def switched() -> Switched | None:
+    """What the query says was just switched, as far as that is so; None for another page."""
+    config: Config = g.config
+    word, _, was = request.args.get("switched", "").partition("-")
+    module, _, method = request.args.get("api", "").partition("/")
+    api = config.apis.get((module, method))
+    if api is None or word not in _WORDS.values():
+        return None
+    enabled = word == _WORDS[True]
+    return Switched(api, enabled, was == "already", api.enabled is enabled)
 
 
 def find_api(module: str, method: str) -> Api:
@@ -42,7 +72,7 @@ def find_api(module: str, method: str) -> Api:
 
 def follow_edit(service: Service) -> None:
     """Has the page that a switch leads to show what the file says: its own process may not have seen the edit yet."""
-    if "said" in request.args:
+    if "switched" in request.args:
         _settle(service)
 
 
@@ -54,6 +84,7 @@ class Switch:
     """
 
     service: Service
+    pages: Pages
     show_list: Callable[[str, str, NotSwitched], Response]
     show_api: Callable[[Api, NotSwitched], Response]
 
@@ -62,20 +93,26 @@ class Switch:
         if g.form.get("enabled") not in ("true", "false"):
             raise BadRequest("A switch is to be enabled or not: true or false")
         enabled = g.form["enabled"] == "true"
-        listed = "list" in g.form
-        search, number = g.form.get("q", "")[:MAX_SEARCH], g.form.get("page", "")[:MAX_SEARCH]
+        place = _Place.of_form(api)
+        if not enabled and api.enabled and "sure" not in g.form and (calls := self._calls(api)):
+            return self.pages("switch_question.html", api=api, calls=calls, place=place)
         try:
-            said = _word(enabled) if self._set(api, enabled) else "unchanged"
+            changed = self._set(api, enabled)
         except (ConfigError, UsageError) as error:
-            refused = NotSwitched(f"{module}/{method} was not {_word(enabled)}", _reasons(error))
+            refused = NotSwitched(f"{module}/{method} was not {_WORDS[enabled]}", _reasons(error))
             g.refused = Conflict(refused.title)
-            if listed:
-                return self.show_list(search, number, refused)
+            if place.is_list:
+                return self.show_list(place.search, place.number, refused)
             return self.show_api(find_api(module, method), refused)
-        logger.info("%s/%s: %s by %s", module, method, said, g.operator)
-        query = {"q": search, "page": number} if listed else {}
-        path = "/console/apis" if listed else f"/console/apis/{module}/{method}"
-        return see_other(f"{path}?{urlencode({**query, 'said': said})}")
+        logger.info("%s/%s: %s by %s", module, method, _WORDS[enabled] if changed else "unchanged", g.operator)
+        return see_other(place.after(f"{_WORDS[enabled]}{'' if changed else '-already'}"))
+
+    def _calls(self, api: Api) -> int | None:
+        """How often it was called within the last hour; None while Redis can't say, and nobody can call it."""
+        since = int((time.time() - HOUR) * 1000)
+        return executions.unless_away(
+            lambda: executions.accepted_since(self.service.redis, api.module, api.method, since)
+        )
 
     def _set(self, api: Api, enabled: bool) -> bool:
         """Has the file say so; whether it did not.
@@ -110,5 +147,36 @@ def _reasons(error: ConfigError | UsageError) -> tuple[str, ...]:
     return tuple(map(str, error.mistakes)) if isinstance(error, ConfigError) else (str(error),)
 
 
-def _word(enabled: bool) -> str:
-    return "enabled" if enabled else "disabled"
+_WORDS = {True: "enabled", False: "disabled"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a switch was used: on the API's page, or on a page of a list."""
+
+    api: Api
+    is_list: bool
+    search: str
+    number: str
+
+    @classmethod
+    def of_form(cls, api: Api) -> _Place:
+        return cls(api, "list" in g.form, g.form.get("q", "")[:MAX_SEARCH], g.form.get("page", "")[:MAX_SEARCH])
+
+    def after(self, switched: str) -> str:
+        """The page that says what was switched, at the row of the API."""
+        return self._path({"switched": switched, "api": self._name})
+
+    @property
+    def path(self) -> str:
+        """The same, with nothing switched."""
+        return self._path({})
+
+    @property
+    def _name(self) -> str:
+        return f"{self.api.module}/{self.api.method}"
+
+    def _path(self, said: Mapping[str, str]) -> str:
+        path = "/console/apis" if self.is_list else f"/console/apis/{self._name}"
+        query = urlencode({**({"q": self.search, "page": self.number} if self.is_list else {}), **said}, safe="/")
+        return f"{path}{'?' if query else ''}{query}{f'#{self._name}' if self.is_list else ''}"

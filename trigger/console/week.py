@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from redis import Redis
 
-from trigger.console.shown import NOTHING
+from trigger.console.shown import percent
 from trigger.executions.counters import Outcomes, outcomes
 
 WIDTH = 100  # of the bar
@@ -36,7 +36,7 @@ class Week:
     @classmethod
     def of(cls, figures: Outcomes) -> Week:
         counts = (("succeeded", figures.succeeded), ("failed", figures.failed), ("cancelled", figures.cancelled))
-        rate = _percent(figures.succeeded, figures.succeeded + figures.failed)
+        rate = percent(figures.succeeded, figures.succeeded + figures.failed)
         return cls(counts, sum(count for _, count in counts), rate, figures.p50, figures.p95)
 
     @property
@@ -62,8 +62,3 @@ class Week:
 def weeks(redis: Redis, workflows: Sequence[str], now: float) -> list[Week]:
     """The last seven days of each workflow, in that order. `now` is the time in seconds since 1970."""
     return [Week.of(figures) for figures in outcomes(redis, workflows, now)]
-
-
-def _percent(part: int, whole: int) -> str:
-    """The share in percent, rounded down: only what never fails is 100 %."""
-    return f"{part * 1000 // whole / 10:g} %" if whole else NOTHING

@@ -11,7 +11,7 @@ from flask import Response, g, request
 from trigger import executions
 from trigger.config.model import Api, Config, Workflow
 from trigger.console.drawing import draw, marks_of
-from trigger.console.lists import MAX_SEARCH, PerConfig, part
+from trigger.console.lists import MAX_SEARCH, PerConfig, found, part
 from trigger.console.page import Pages
 from trigger.console.week import Week, weeks
 from trigger.console.workflow_index import Listed
@@ -20,6 +20,7 @@ from trigger.executions import Plan, Summary
 from trigger.service import Service
 
 RECENT = 10  # executions that the page of a workflow shows
+MANY = 25  # steps; one looks for some where there are more
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,9 @@ class WorkflowPage:
         starters = self.index.of(config).starters[name]
         late = frozenset(step.name for step in workflow.on_failure)
         activity = executions.unless_away(lambda: self._activity(workflow, starters))
+        steps = (*workflow.steps, *workflow.on_failure)
+        search = request.args.get("q", "")[:MAX_SEARCH]
+        texts = [f"{step.name}\n{step.calls}\n{step.action.kind}".casefold() for step in steps]
         return self.pages(
             "workflow.html",
             200 if activity else 503,
@@ -78,7 +82,9 @@ class WorkflowPage:
             workflow=workflow,
             starters=starters,
             late=late,
-            steps=part((*workflow.steps, *workflow.on_failure), request.args.get("page", "")),
+            steps=part(found(steps, texts, search), request.args.get("page", "")),
+            search=search,
+            is_long=len(steps) > MANY,
             drawing=draw(Plan.of(workflow), marks_of(workflow)),
             activity=activity,
         )

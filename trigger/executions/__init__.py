@@ -28,7 +28,7 @@ from trigger.executions.keys import (
     told_key,
     waiting_key,
 )
-from trigger.executions.listing import Page, collect, every, page, recent
+from trigger.executions.listing import Page, accepted_since, collect, every, page, recent
 from trigger.executions.lua import CANCELLED_ERROR, CLOCK, ENDING, FINAL_WORDS
 from trigger.executions.query import LIMIT, MAX_LIMIT, Query
 from trigger.executions.reading import Breaker, unless_away
@@ -78,6 +78,7 @@ __all__ = [
     "StepRecord",
     "Summary",
     "accepted_ms",
+    "accepted_since",
     "api_index_key",
     "api_of",
     "collect",

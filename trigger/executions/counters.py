@@ -13,9 +13,10 @@ from itertools import accumulate
 from typing import cast
 
 from redis import Redis
+from redis.exceptions import ResponseError
 
 from trigger.executions.counting import CLASSES, DAYS, EDGES, GROWTH, HOURS, SHORTEST
-from trigger.executions.keys import FIGURES
+from trigger.executions.keys import FAILING, FIGURES
 
 SLICE = 100  # hashes read in one call, during which Redis serves nobody else
 
@@ -31,6 +32,8 @@ return texts
 """
 
 ENDS = ("succeeded", "failed", "cancelled")
+
+_SERVICE = f"{FIGURES}service:all"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,23 @@ class Outcomes:
     cancelled: int
     p50: float | None
     p95: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Lately:
+    """All executions that ended in the last 24 hours: how many by final status, for each hour, the oldest first.
+
+    `failing` are the APIs (module, method) of which an execution failed then, the last ones first, and `more` is how
+    many of these were left out.
+    """
+
+    by_status: Mapping[str, tuple[int, ...]]
+    failing: tuple[tuple[str, str], ...]
+    more: int
+
+    def count(self, status: str) -> int:
+        """How many ended so."""
+        return sum(self.by_status[status])
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +110,38 @@ class WorkflowTotals:
 
 def hours(redis: Redis, apis: Sequence[tuple[str, str]], now: float) -> list[Hours]:
     """The last 24 hours of each API (module, method), in that order. `now` is the time in seconds since 1970."""
-    present = int(now // 3600)
-    wanted = range(present - HOURS + 1, present + 1)
-    names = [(f"calls@{hour}", f"failed@{hour}") for hour in wanted]
+    names = [(f"calls@{hour}", f"failed@{hour}") for hour in _hours_until(now)]
     return [
         Hours(tuple(int(of.get(calls, 0)) for calls, _ in names), tuple(int(of.get(failed, 0)) for _, failed in names))
         for of in _read(redis, "api", [f"{module}/{method}" for module, method in apis])
     ]
+
+
+def lately(redis: Redis, now: float, most: int) -> Lately:
+    """How executions ended lately, with at most so many failing APIs, in one round trip. `now` is the time in seconds
+    since 1970."""
+    wanted = _hours_until(now)
+    pipeline = redis.pipeline(transaction=False)
+    for status in ENDS:
+        pipeline.hmget(_SERVICE, [f"{status}@{hour}" for hour in wanted])
+    pipeline.zrevrangebyscore(FAILING, "+inf", wanted[0], 0, most)
+    pipeline.zcount(FAILING, wanted[0], "+inf")
+    answers = pipeline.execute(raise_on_error=False)
+    # A key of another type holds no figures.
+    *counts, names, failing = (() if isinstance(answer, ResponseError) else answer for answer in answers)
+    apis = [name.decode().partition("/") for name in names]
+    nothing = (None,) * len(wanted)
+    return Lately(
+        by_status={status: tuple(map(_number, found or nothing)) for status, found in zip(ENDS, counts, strict=True)},
+        failing=tuple((module, method) for module, _, method in apis),
+        more=(failing or 0) - len(apis),
+    )
+
+
+def failed(redis: Redis, now: float) -> int:
+    """How many executions failed in the last 24 hours. `now` is the time in seconds since 1970."""
+    found = redis.hmget(_SERVICE, [f"failed@{hour}" for hour in _hours_until(now)])
+    return sum(map(_number, cast(list[bytes | None], found)))
 
 
 def outcomes(redis: Redis, workflows: Sequence[str], now: float) -> list[Outcomes]:
@@ -129,6 +174,16 @@ def workflow_totals(redis: Redis) -> Iterator[WorkflowTotals]:
             counts = (int(figures.get(f"upto{number}", 0)) for number in range(1, len(EDGES) + 2))
             up_to = zip((*EDGES, math.inf), accumulate(counts), strict=True)
             yield WorkflowTotals(name, tuple(up_to), int(figures["us"]) / 1e6)
+
+
+def _hours_until(now: float) -> range:
+    """The numbers of the last 24 hours since 1970, the present one last."""
+    present = int(now // 3600)
+    return range(present - HOURS + 1, present + 1)
+
+
+def _number(stored: bytes | None) -> int:
+    return int(stored or 0)
 
 
 def _outcomes(figures: Mapping[str, str], days: set[str]) -> Outcomes:

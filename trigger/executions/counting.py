@@ -1,16 +1,17 @@
-"""Figures of APIs and workflows, as Lua scripts write them; `counters` reads them.
+"""Figures of APIs, of workflows and of the whole service, as Lua scripts write them; `counters` reads them.
 
-Each API and each workflow has a hash. Figures of an hour have a name that ends in "@" and the number of that hour since
-1970, those of a day (and how long executions took) that of its first hour; all others are totals that only grow. When
-something begins in a hash, an hour most often, what is too old is taken out of it. A hash in which nothing has begun
-for LIFE goes, and its name leaves the index: an API that vanishes leaves nothing for ever.
+Each API and each workflow has a hash, and so have all executions together. Figures of an hour have a name that ends in
+"@" and the number of that hour since 1970, those of a day (and how long executions took) that of its first hour; all
+others are totals that only grow. When something begins in a hash, an hour most often, what is too old is taken out of
+it. A hash in which nothing has begun for LIFE goes, and its name leaves the index: an API that vanishes leaves nothing
+for ever.
 """
 
 from __future__ import annotations
 
 import math
 
-from trigger.executions.keys import FIGURES, JOB
+from trigger.executions.keys import FAILING, FIGURES, JOB
 
 LIFE = 30 * 86_400  # seconds
 
@@ -27,14 +28,14 @@ COUNTING = f"""
 local FIGURES, LIFE, HOURS, DAYS = '{FIGURES}', {LIFE}, {HOURS}, {DAYS}
 """
 COUNTING += """
--- Adds to a figure of the API or workflow (`kind`) `name`; `hour` is the present one. A figure that can't be written
--- must keep nothing from being accepted or ended: so all of this is pcall.
+-- Adds to a figure of the API, workflow or service (`kind`) `name`; `hour` is the present one. A figure that can't be
+-- written must keep nothing from being accepted or ended: so all of this is pcall.
 local function count(kind, name, field, by, hour)
   local key = FIGURES .. kind .. ':' .. name
   if redis.pcall('HINCRBY', key, field, by) ~= by then
     return
   end
-  local old = hour - (kind == 'api' and HOURS or DAYS * 24)
+  local old = hour - (kind == 'workflow' and DAYS * 24 or HOURS)
   for _, other in ipairs(redis.pcall('HKEYS', key)) do
     local since = string.match(other, '@(%d+)')
     if since and tonumber(since) <= old then
@@ -51,7 +52,7 @@ end
 
 # Needs `count`, and `seconds` of CLOCK.
 COUNTING_ENDS = f"""
-local JOB = '{JOB}'
+local JOB, FAILING = '{JOB}', '{FAILING}'
 local SHORTEST, STEP, LAST = {SHORTEST}, {math.log(GROWTH)}, {CLASSES - 1}
 local EDGES = {{{", ".join(map(str, EDGES))}}}
 """
@@ -70,10 +71,16 @@ end
 -- may have done before a run began (`early`).
 local function count_end(uid, status, took, early)
   local api, workflow, hour = counted_as(uid)
+  if api or workflow then
+    count('service', 'all', status .. '@' .. hour, 1, hour)
+  end
   if api then
     count('api', api, early and status .. '-early' or status, 1, hour)
     if status == 'failed' then
       count('api', api, 'failed@' .. hour, 1, hour)
+      redis.pcall('ZADD', FAILING, hour, api)
+      redis.pcall('ZREMRANGEBYSCORE', FAILING, '-inf', hour - HOURS)
+      redis.pcall('EXPIRE', FAILING, LIFE)
     end
   end
   if not workflow then

@@ -41,8 +41,9 @@ LOG = "trigger:log:"  # and a uid: stream, a line of its log each
 APIS = "trigger:apis"  # sorted set, all scores 0: the names (module/method) of the APIs that API_INDEX has keys for
 API_INDEX = "trigger:executions:api:"  # and module/method: as INDEX, of one API
 FAILED_INDEX = "trigger:executions:failed"  # as INDEX, of those that have failed or were cancelled
-FIGURES = "trigger:figures:"  # and "api:" or "workflow:" and a name: hash, see counting; and "apis" or "workflows":
-# sorted set, the names by the hour in which something last began
+FIGURES = "trigger:figures:"  # and "api:", "workflow:" or "service:" and a name: hash, see counting; and "apis",
+# "workflows" or "services": sorted set, the names by the hour in which something last began
+FAILING = "trigger:figures:failing"  # sorted set: the APIs that failed lately, by the hour in which they last did
 CALLS = "trigger:figures:calls"  # hash: totals of what web processes have counted, see calls
 SENDER = "trigger:figures:sender:"  # and a web process' name: the number of the last batch it has added
 REFUSED = "trigger:refused"  # list: the last refused calls, newest first

@@ -173,6 +173,12 @@ def recent(redis: Redis, workflow: str, apis: Collection[tuple[str, str]], limit
     return of_rows(rows)
 
 
+def accepted_since(redis: Redis, module: str, method: str, since: int) -> int:
+    """How many executions of an API that are kept were accepted since a moment, in milliseconds since 1970."""
+    found: int = redis.zcount(api_index_key(module, method), since, "+inf")
+    return found
+
+
 def _walk(redis: Redis, query: Query) -> tuple[list[Summary], str | None]:
     """What a page holds, and the uid after which the list goes on; None where it ends."""
     source = _source(redis, query)

@@ -58,6 +58,7 @@ class Record:
     debug: bool
     rerun_of: str | None  # the uid of the execution that this one repeats
     resumed_from: str | None  # the uid of the execution that this one goes on with
+    operator: str | None  # who started it from another one
     steps: tuple[StepRecord, ...]
     timeline: tuple[Span, ...]
     truncated: bool = False  # the output was too large: `output` has its size and its beginning
@@ -71,7 +72,8 @@ class Record:
         return max(failed, key=lambda step: step.ended_at or "") if failed else None
 
     def as_json(self, *, operator: bool) -> dict[str, Any]:
-        """The record as the HTTP answer and the CLI show it; the traceback is for operators only."""
+        """The record as the HTTP answer and the CLI show it; the traceback, and which operator started it, are for
+        operators only."""
         error = dict(self.error) if self.error else None
         if error is not None and operator and self.traceback:
             error["traceback"] = self.traceback
@@ -97,6 +99,7 @@ class Record:
             **({"debug": True} if self.debug else {}),
             **({"rerun_of": self.rerun_of} if self.rerun_of else {}),
             **({"resumed_from": self.resumed_from} if self.resumed_from else {}),
+            **({"operator": self.operator} if operator and self.operator else {}),
         }
 
 
@@ -225,6 +228,7 @@ def _record(
         debug=bool(meta.get("debug")),
         rerun_of=known_uid(meta.get("rerun_of")),
         resumed_from=resumed_from,
+        operator=None if (who := meta.get("operator")) is None else str(who),
         steps=shown,
         timeline=timeline(created_at, ended_at, _runs(fields.get(b"runs"), started_at, ended_at), shown),
     )

@@ -302,7 +302,7 @@ _RECORD = _object(
         "steps": {"type": "array", "items": _STEP},
         "timeline": {"type": "array", "items": _SPAN},
     },
-    {"truncated": {"type": "boolean"}, "debug": {"type": "boolean"}, **_ORIGINS},
+    {"truncated": {"type": "boolean"}, "debug": {"type": "boolean"}, **_ORIGINS, "operator": _TEXT},
 )
 
 

@@ -13,18 +13,63 @@ async function follow() {
     const due = regions.filter((region) => !region.hasAttribute("data-hold") || !isHeld(region));
     if (document.hidden || !due.length) continue;
     try {
-      const answer = await fetch(regions[0].dataset.from || location.href, { headers: { "X-Live": "1" } });
-      if (answer.redirected) return location.reload(); // signed out meanwhile
-      if (!answer.ok) continue;
+      const answer = await ask(regions[0].dataset.from || location.href, { headers: { "X-Live": "1" } });
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-      for (const region of due) {
+      for (const region of [...due, document.getElementById("sections")]) {
         const found = page.getElementById(region.id);
         if (found && region.isConnected) become(region, found);
       }
+      document.title = page.title;
+      isFresh("page");
     } catch {
-      // The service is away: the next look may find it.
+      isStale("page"); // the next look may find the service
     }
   }
+}
+
+// An answer of the service within a while; anything else is an error. Whoever was signed out meanwhile signs in again.
+const PATIENCE = 10_000; // milliseconds
+
+async function ask(url, options = {}) {
+  const answer = await fetch(url, { ...options, signal: AbortSignal.timeout(PATIENCE) });
+  if (answer.redirected) location.reload();
+  if (answer.redirected || !answer.ok) throw new Error(answer.status);
+  return answer;
+}
+
+// When what follows by itself, the page or its log, was up to date last, and which of them is not now. As long as one is
+// not, the page says since when, and has no colours: its "running, 3.34 s" is of that moment.
+const upToDate = { page: new Date(), log: new Date() };
+const stale = new Set();
+
+function isFresh(what) {
+  upToDate[what] = new Date();
+  stale.delete(what);
+  showStale();
+}
+
+function isStale(what) {
+  stale.add(what);
+  showStale();
+}
+
+function showStale() {
+  document.body.classList.toggle("stale", stale.size > 0);
+  let notice = document.getElementById("stale");
+  if (!stale.size) {
+    notice?.remove();
+    return;
+  }
+  if (!notice) {
+    notice = document.createElement("p");
+    notice.id = "stale";
+    notice.className = "notice stays warn";
+    notice.setAttribute("role", "status");
+    document.querySelector("main").prepend(notice);
+  }
+  const since = Math.min(...[...stale].map((what) => upToDate[what].getTime()));
+  const text = `Not updated since ${new Date(since).toTimeString().slice(0, 8)}; trying again.`;
+  if (notice.textContent !== text) notice.textContent = text; // else it would be read out again
 }
 
 function isHeld(region) {
@@ -74,8 +119,12 @@ function become(now, next) {
   }
 }
 
+// Waits that long, or until the reader comes back to the page.
 function pause(milliseconds) {
-  return new Promise((done) => { setTimeout(done, milliseconds); });
+  return new Promise((done) => {
+    setTimeout(done, milliseconds);
+    document.addEventListener("visibilitychange", done, { once: true, signal: AbortSignal.timeout(milliseconds) });
+  });
 }
 
 // <button data-copy="ID"> copies the text of the element with that id.
@@ -126,14 +175,14 @@ async function followLog(list) {
 // What the log has after what is known of it; null when that can't be had now.
 async function moreOf(list) {
   try {
-    const answer = await fetch(`${list.dataset.log}?after=${encodeURIComponent(list.dataset.after)}`);
-    if (answer.redirected) location.reload(); // signed out meanwhile
-    if (!answer.ok) return null;
+    const answer = await ask(`${list.dataset.log}?after=${encodeURIComponent(list.dataset.after)}`);
     const page = await answer.json();
     list.dataset.after = page.next;
+    isFresh("log");
     return page;
   } catch {
-    return null; // the service is away: the next look may find it
+    isStale("log"); // the next look may find the service
+    return null;
   }
 }
 
@@ -175,6 +224,7 @@ function prepare(root) {
   const all = (selector) => [...(root.matches?.(selector) ? [root] : []), ...root.querySelectorAll(selector)];
   all("[data-copy]").forEach(copies);
   all("ol.log").forEach((list) => { list.scrollTop = list.scrollHeight; });
+  all(".drawn").forEach((box) => { box.scrollLeft = (box.scrollWidth - box.clientWidth) / 2; }); // its sides may be empty
   all("[data-log]").forEach(followLog);
   all("[data-confirm]").forEach(asks);
   all("[data-submit]").forEach(sends);
@@ -183,8 +233,9 @@ function prepare(root) {
 // What was just done is said once: not again when the page is loaded anew.
 function forget() {
   const here = new URL(location.href);
-  if (!here.searchParams.has("said")) return;
-  here.searchParams.delete("said");
+  const said = here.searchParams.has("switched") ? ["switched", "api"] : ["said"];
+  if (!here.searchParams.has(said[0])) return;
+  said.forEach((name) => here.searchParams.delete(name));
   history.replaceState(null, "", here);
 }
 

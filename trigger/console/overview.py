@@ -1,0 +1,131 @@
+"""The first page: is all well? What is wrong comes first, each with a link to the page that shows it."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from flask import Response, g
+from redis import Redis
+
+from trigger import executions, readiness
+from trigger.config import Config
+from trigger.console.bars import Day, days
+from trigger.console.page import Pages
+from trigger.console.seen import Seen
+from trigger.console.shown import coarse, plural
+from trigger.executions import counters
+from trigger.executions.counters import Hours, Lately
+from trigger.executions.refused import KEPT, recent_refusals
+from trigger.readiness import Readiness
+from trigger.service import Service
+
+MAX_APIS = 10  # failing ones that are shown
+LONG = 60.0  # seconds that an execution may wait in a queue before the page calls that a problem
+
+FAILED = "/console/executions?status=failed&since=24h"
+QUEUED = "/console/executions?status=queued"
+SYSTEM = "/console/system"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong, and the page that shows it."""
+
+    text: str
+    path: str
+    link: str
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """What came of calls in the last 24 hours, and what is there now.
+
+    `failing` are the APIs that failed, with their day; `refused` says how many calls were refused, by reason, the most
+    frequent first, of the last ones, which are kept. `is_all`: no others were refused in that time.
+    """
+
+    seen: Seen
+    lately: Lately
+    day: Day
+    failing: Sequence[tuple[tuple[str, str], Day]]
+    refused: Sequence[tuple[str, int]]
+    is_all: bool
+
+    @classmethod
+    def of(cls, redis: Redis, config: Config, now: float) -> Activity:
+        """`now` is the time in seconds since 1970. Raises RedisError."""
+        lately = counters.lately(redis, now, MAX_APIS)
+        ended = tuple(map(sum, zip(*lately.by_status.values(), strict=True)))
+        calls = recent_refusals(redis, KEPT)
+        since = datetime.fromtimestamp(now - 86_400, UTC).isoformat()
+        reasons = Counter(call.reason for call in calls if call.time >= since)
+        return cls(
+            seen=Seen.of(redis, config),
+            lately=lately,
+            day=Day(Hours(ended, lately.by_status["failed"]), int(now // 3600), "execution"),
+            failing=list(zip(lately.failing, days(redis, lately.failing, now), strict=True)),
+            refused=reasons.most_common(),
+            is_all=reasons.total() < KEPT,
+        )
+
+    @property
+    def waiting(self) -> int:
+        return sum(queue.waiting for queue in self.seen.queues)
+
+    @property
+    def oldest(self) -> float:
+        """For how many seconds the one waits that has waited longest."""
+        return max((queue.oldest_waiting for queue in self.seen.queues), default=0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class OverviewPage:
+    """GET /console/"""
+
+    service: Service
+    pages: Pages
+
+    def __call__(self) -> Response:
+        service = self.service
+        config: Config = g.config
+        state = readiness.state(service.redis, service.watcher, service.watermark)
+        activity = None
+        if state.redis["status"] != "unreachable":  # a second look would wait for the same again
+            activity = executions.unless_away(lambda: Activity.of(service.redis, config, time.time()))
+        return self.pages(
+            "overview.html",
+            200 if activity else 503,
+            state=state,
+            activity=activity,
+            problems=list(_problems(state, activity, config)),
+            config=config,
+            since=service.watcher.since,
+            mistakes=g.refused_edit.mistakes if g.refused_edit else (),
+            failed_path=FAILED,
+            queued_path=QUEUED,
+        )
+
+
+def _problems(state: Readiness, activity: Activity | None, config: Config) -> Iterator[Problem]:
+    """What is wrong, the worst first."""
+    for problem in state.problems:
+        yield Problem(f"No calls are accepted: {problem}.", SYSTEM, "System")
+    if g.refused_edit:
+        yield Problem(
+            f"The last edit of {config.path.name} was refused and is not in force.", f"{SYSTEM}#config", "its mistakes"
+        )
+    if activity is None:
+        return
+    for concern in activity.seen.concerns(config.queues):
+        yield Problem(concern, SYSTEM, "System")
+    if activity.oldest > LONG:
+        waiting = plural(activity.waiting, "waiting execution")
+        yield Problem(f"The oldest of {waiting} has waited for {coarse(activity.oldest)}.", QUEUED, "what waits")
+    if failed := activity.lately.count("failed"):
+        yield Problem(f"{plural(failed, 'execution')} failed in the last 24 hours.", FAILED, "show them")
+    for warning in state.durability.warnings if state.durability else ():
+        yield Problem(f"{warning}.", SYSTEM, "System")
