@@ -5,20 +5,21 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from trigger import api, console, logs
-from trigger.attendance import Attendance
-from trigger.auth import Guard
+from trigger import console, logs
 from trigger.config import Settings
-from trigger.executions import Breaker
-from trigger.failures import REPLY_TIMEOUT, Failures
-from trigger.flask_app import App
 from trigger.inforce import private_data, redis_url, watch
-from trigger.passwords import Hashes
-from trigger.queueing import Submitter, connect
-from trigger.service import Service, Shapes
-from trigger.sessions import Sessions
-from trigger.tally import Tally
-from trigger.watermark import Watermark
+from trigger.store import Breaker
+from trigger.store.queueing import Submitter, connect
+from trigger.store.watermark import Watermark
+from trigger.web import routes
+from trigger.web.attendance import Attendance
+from trigger.web.auth import Guard
+from trigger.web.failures import REPLY_TIMEOUT, Failures
+from trigger.web.flask_app import App
+from trigger.web.passwords import Hashes
+from trigger.web.service import Service, Shapes
+from trigger.web.sessions import Sessions
+from trigger.web.tally import Tally
 
 
 def create_app(environ: Mapping[str, str] | None = None) -> App:
@@ -54,7 +55,7 @@ def create_app(environ: Mapping[str, str] | None = None) -> App:
     )
     app = App("trigger")
     app.closing.append(tally.flush)
-    app.register_blueprint(api.blueprint(service))
+    app.register_blueprint(routes.blueprint(service))
     app.register_blueprint(console.blueprint(service))
-    api.register_errors(app)
+    routes.register_errors(app)
     return app

@@ -21,10 +21,10 @@ from typing import Any
 import app  # noqa: F401  what the web processes share is loaded once, here, before they are forked
 from trigger import logs
 from trigger.config import Settings
-from trigger.flask_app import App
-from trigger.gunicorn_worker import ErrorLog, Worker
 from trigger.lifeline import die_with
-from trigger.listening import READY_FD, WEB_PROCESSES
+from trigger.web.flask_app import App
+from trigger.web.listening import READY_FD, WEB_PROCESSES
+from trigger.web.server import ErrorLog, Worker
 
 _settings = Settings.from_environ(os.environ)
 logs.configure(_settings.log)

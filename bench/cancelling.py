@@ -21,10 +21,11 @@ from typing import Any
 from bench.reaper import CONFIG
 from bench.stacks import BY_NAME
 from bench.stage import Stage
-from trigger import acts, executions
+from trigger import store
 from trigger.config.model import Api, NoAuth, Workflow
 from trigger.errors import ExecutionEnded
-from trigger.queueing import Call, Submitter
+from trigger.store import acts
+from trigger.store.queueing import Call, Submitter
 
 PATIENCE = 30.0
 # What the processes that steps start are known by: how long they would sleep.
@@ -101,15 +102,15 @@ def one(stage: Stage, name: str, moment: float) -> tuple[str, float, list[str]]:
     cancel(stage, uid)
     if second:
         second.join()
-    record = executions.read(stage.redis, uid)
-    while record is None or record.status not in executions.FINAL:
+    record = store.read(stage.redis, uid)
+    while record is None or record.status not in store.FINAL:
         if time.monotonic() - began > PATIENCE:
             return "none", PATIENCE, [f"{uid} has no final status"]
         time.sleep(0.005)
-        record = executions.read(stage.redis, uid)
+        record = store.read(stage.redis, uid)
     took = time.monotonic() - began
     wrong = [f"{uid} has left the process {pid}" for pid in left()]
-    if record.status not in (executions.Status.SUCCEEDED, executions.Status.CANCELLED):
+    if record.status not in (store.Status.SUCCEEDED, store.Status.CANCELLED):
         wrong.append(f"{uid} is {record.status}: {record.error}")
     return str(record.status), took, wrong
 
@@ -133,15 +134,13 @@ def main() -> None:
                 ends[end] += 1
                 slowest = max(slowest, took)
                 wrong += found
-            for uid in (member.decode() for member in stage.redis.zrange(executions.INDEX, 0, -1)):  # type: ignore[union-attr]
-                finals[uid] = executions.read(stage.redis, uid)
-                if stage.redis.xlen(executions.RESULTS + uid) > 1:
+            for uid in (member.decode() for member in stage.redis.zrange(store.INDEX, 0, -1)):  # type: ignore[union-attr]
+                finals[uid] = store.read(stage.redis, uid)
+                if stage.redis.xlen(store.RESULTS + uid) > 1:
                     wrong.append(f"{uid} has ended more than once")
             time.sleep(2)
-            wrong += [
-                f"{uid} has changed" for uid, final in finals.items() if executions.read(stage.redis, uid) != final
-            ]
-            ledger = stage.redis.zcard(executions.leased_key("default"))
+            wrong += [f"{uid} has changed" for uid, final in finals.items() if store.read(stage.redis, uid) != final]
+            ledger = stage.redis.zcard(store.leased_key("default"))
             wrong += ["the ledger is not empty"] if ledger else []
     sys.stdout.write(f"{times} executions: {dict(ends)}; the slowest ended {slowest:.2f} s after it was cancelled\n")
     sys.stdout.writelines(f"  {line}\n" for line in wrong)

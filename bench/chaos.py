@@ -43,7 +43,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from bench.processes import children, command, descendants, is_alive
-from trigger import executions
+from trigger import store
 from trigger.redis_server import private_redis_url
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -234,13 +234,13 @@ class Service:
     def is_drained(self) -> bool:
         """Whether no execution waits or runs."""
         try:
-            return not self.redis.exists(executions.waiting_key("default"), executions.leased_key("default"))
+            return not self.redis.exists(store.waiting_key("default"), store.leased_key("default"))
         except RedisError:
             return False
 
-    def records(self, uids: Iterable[str]) -> dict[str, executions.Record]:
+    def records(self, uids: Iterable[str]) -> dict[str, store.Record]:
         """The records of executions, of those that have one."""
-        records = ((uid, executions.read(self.redis, uid)) for uid in uids)
+        records = ((uid, store.read(self.redis, uid)) for uid in uids)
         return {uid: record for uid, record in records if record}
 
     def stop(self) -> tuple[int, list[str]]:
@@ -459,13 +459,11 @@ def _judge(report: Report, service: Service, folder: Path) -> None:
     uids = [uid for number in range(CALLERS + 1) for uid in (folder / f"journal-{number}").read_text().split()]
     began, ended = read_evidence(service.evidence)
     records = service.records(uids)
-    over = {uid for uid, record in records.items() if record.status in executions.FINAL}
+    over = {uid for uid, record in records.items() if record.status in store.FINAL}
     report.accepted = len(uids)
-    report.cancelled = sum(record.status is executions.Status.CANCELLED for record in records.values())
-    report.failed = {
-        uid: f"{record.error}" for uid, record in records.items() if record.status is executions.Status.FAILED
-    }
-    said = {uid for uid in over if ended[uid] or records[uid].status is not executions.Status.SUCCEEDED}
+    report.cancelled = sum(record.status is store.Status.CANCELLED for record in records.values())
+    report.failed = {uid: f"{record.error}" for uid, record in records.items() if record.status is store.Status.FAILED}
+    said = {uid for uid in over if ended[uid] or records[uid].status is not store.Status.SUCCEEDED}
     report.lost = sorted(set(uids) - said)
     report.duplicates = sum(ended[uid] > 1 for uid in uids)
     report.unasked = len(began.keys() - set(uids))

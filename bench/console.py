@@ -31,18 +31,18 @@ from bench import reaper
 from bench.listing import API, INPUT, ended, fill
 from bench.processes import running_redis
 from bench.tables import number, table
-from trigger import executions
+from trigger import store
 from trigger.config import Config, Settings, load
 from trigger.config.secret import Secret
-from trigger.executions.counting import DAYS, HOURS
-from trigger.executions.keys import FIGURES, REFUSED, WORKER, WORKERS
-from trigger.executions.log import Log
-from trigger.executions.refused import KEPT, Refused
-from trigger.queueing import Call, Submitter, connect
 from trigger.redis_server import RedisServer
-from trigger.sessions import Sessions
-from trigger.worker import outcome
-from trigger.worker.exchange import Ended, Exchange
+from trigger.store import outcome
+from trigger.store.counting import DAYS, HOURS
+from trigger.store.exchange import Ended, Exchange
+from trigger.store.keys import FIGURES, REFUSED, WORKER, WORKERS
+from trigger.store.log import Log
+from trigger.store.queueing import Call, Submitter, connect
+from trigger.store.refused import KEPT, Refused
+from trigger.web.sessions import Sessions
 
 MAX_BYTES = 100_000
 MAX_MS = 50.0
@@ -123,8 +123,8 @@ def store_large(redis: Redis, config: Config) -> str:
         for last in [step is api.workflow.steps[-1]]
     }
     fields = {name: json.dumps(state) for name, state in states.items()}
-    fields[""] = executions.Plan.of(api.workflow).to_json()
-    redis.hset(executions.STEPS + uid, items=[part for pair in fields.items() for part in pair])
+    fields[""] = store.Plan.of(api.workflow).to_json()
+    redis.hset(store.STEPS + uid, items=[part for pair in fields.items() for part in pair])
     exchange(Ended(uid, taken.execution, outcome.failed("ValueError", "no stock of <A1>")), take=False)
     return uid
 
@@ -159,7 +159,7 @@ def pages(plain: str, large: str, records: int) -> Iterator[str]:
     yield from ("/console/apis/m0/a1", "/console/apis/big/one")
     yield from ("/console/workflows", "/console/workflows/noted", "/console/workflows/stepped")
     middle = f"{1_700_000_000_000 + records // 2 << 40:025d}"
-    yield from ("/console/executions", f"/console/executions?cursor={executions.query.cursor_of(middle)}")
+    yield from ("/console/executions", f"/console/executions?cursor={store.query.cursor_of(middle)}")
     for asked in ("status=failed", "status=running", "module=m1&method=a1", "caller=caller3", "caller=rare"):
         yield f"/console/executions?{asked}"
     yield from (f"/console/executions/{plain}", f"/console/executions/{large}", f"/console/executions/{large}/log")
@@ -237,7 +237,7 @@ def main() -> int:
             redis.config_set("appendonly", "no")
             config = load(Settings.from_environ(environ).config, environ)
             plain = ended(redis)
-            redis.persist(executions.JOB + plain)
+            redis.persist(store.JOB + plain)
             fill(redis, plain, 0, options.records, modules=MODULES, methods=METHODS)
             store_figures(redis, config, time.time())
             large = store_large(redis, config)
@@ -247,7 +247,7 @@ def main() -> int:
             gc.collect()
             gc.freeze()  # as gunicorn's processes do (gunicorn.conf.py)
             gc.set_threshold(7_000, 10, 10)
-            sys.stdout.write(f"{len(config.apis):,} APIs, {redis.zcard(executions.INDEX):,} records\n\n")
+            sys.stdout.write(f"{len(config.apis):,} APIs, {redis.zcard(store.INDEX):,} records\n\n")
             costs = [measure(app, path, cookie, options.calls) for path in pages(plain, large, options.records)]
             sys.stdout.write(report(costs) + "\n")
             app.close()

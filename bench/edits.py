@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.chaos import Service
-from trigger import executions
+from trigger import store
 
 QUEUES = ("default", "side", "late")
 STEADY = 4  # APIs that are in every version
@@ -209,7 +209,7 @@ def _replace(path: Path, text: str) -> None:
 def _judge(service: Service, uids: list[str], report: Report) -> None:
     deadline = time.monotonic() + DRAIN_SECONDS
     records = service.records(uids)
-    while any(one.status not in executions.FINAL for one in records.values()) and time.monotonic() < deadline:
+    while any(one.status not in store.FINAL for one in records.values()) and time.monotonic() < deadline:
         time.sleep(0.5)
         records = service.records(uids)
     report.accepted = len(uids)
@@ -218,7 +218,7 @@ def _judge(service: Service, uids: list[str], report: Report) -> None:
     report.failed = {
         uid: f"{record.status}: {record.error}"
         for uid, record in records.items()
-        if record.status is not executions.Status.SUCCEEDED
+        if record.status is not store.Status.SUCCEEDED
     }
 
 

@@ -17,7 +17,7 @@ from bench.session import Session, run
 from bench.stacks import BY_NAME, Stack
 from bench.stage import TOKEN, Stage
 from bench.wrk import load
-from trigger import executions
+from trigger import store
 
 STACKS = ("ours", "rq-simple", "celery")
 BASE, APIS, QUEUED, KEPT = "base", "10,000 APIs", "1,000,000 queued", "1,000,000 records"
@@ -60,7 +60,7 @@ def fill(stage: Stage, count: int) -> None:
     """Copies the one execution that the stage's Redis holds."""
     redis = stage.redis
     keys = sorted(redis.scan_iter(count=1000))
-    (original,) = redis.zrange(executions.INDEX, 0, -1)
+    (original,) = redis.zrange(store.INDEX, 0, -1)
     script = redis.register_script(_COPY)
     for begin in range(0, count, BATCH):
         uids = [f"{int(original) + (number << 20):025d}" for number in range(begin + 1, min(begin + BATCH, count) + 1)]
@@ -99,7 +99,7 @@ def _tidy(stage: Stage, case: str) -> None:
     if case in (BASE, APIS):
         stage.clear()
     elif case == KEPT:
-        stage.redis.delete("rq:queue:default", executions.waiting_key("default"))
+        stage.redis.delete("rq:queue:default", store.waiting_key("default"))
 
 
 def record_size(session: Session, stack: Stack) -> None:

@@ -21,13 +21,12 @@ from redis import Redis
 
 from bench.processes import running_redis
 from bench.reaper import CONFIG
-from trigger import executions
+from trigger import store
 from trigger.config.model import Api, NoAuth, Workflow
-from trigger.executions import Query
-from trigger.queueing import Call, Submitter, connect
 from trigger.redis_server import RedisServer
-from trigger.worker import outcome
-from trigger.worker.exchange import Ended, Exchange
+from trigger.store import Query, outcome
+from trigger.store.exchange import Ended, Exchange
+from trigger.store.queueing import Call, Submitter, connect
 
 PAGES = 200
 WORKFLOW = Workflow(name="noted", python="work:noted", timeout=60)
@@ -70,10 +69,10 @@ def ended(redis: Redis) -> str:
 def fill(redis: Redis, template: str, have: int, wanted: int, *, modules: int = 5, methods: int = 10) -> None:
     """Adds records until there are `wanted`, one a millisecond, of so many APIs in so many modules."""
     copy = redis.register_script(_COPY)
-    keys = [executions.JOB + template, executions.INDEX, executions.FAILED_INDEX, executions.APIS]
+    keys = [store.JOB + template, store.INDEX, store.FAILED_INDEX, store.APIS]
     while have < wanted:
         uids = [f"{(1_700_000_000_000 + n << 40) + n:025d}" for n in range(have, min(have + 2_000, wanted))]
-        copy(keys=keys, args=[executions.API_INDEX, modules, methods, have, *uids])
+        copy(keys=keys, args=[store.API_INDEX, modules, methods, have, *uids])
         have += len(uids)
 
 
@@ -93,7 +92,7 @@ def walk(redis: Redis) -> tuple[int, float, float]:
     took, found, before = [], 0, None
     while True:
         began = time.perf_counter()
-        page = executions.page(redis, Query(limit=200, before=before))
+        page = store.page(redis, Query(limit=200, before=before))
         took.append((time.perf_counter() - began) * 1e3)
         found += len(page.executions)
         if page.next is None:
@@ -121,9 +120,9 @@ def queries(records: int) -> dict[str, Query]:
         "one API": Query(module="m1", method="a1"),
         "one API, cursor in the middle": Query(module="m1", method="a1", before=middle),
         "one module": Query(module="m1"),
-        "status=failed": Query(status=executions.Status.FAILED),
-        "status=failed of one API": Query(module="m0", method="a0", status=executions.Status.FAILED),
-        "status=running": Query(status=executions.Status.RUNNING),
+        "status=failed": Query(status=store.Status.FAILED),
+        "status=failed of one API": Query(module="m0", method="a0", status=store.Status.FAILED),
+        "status=running": Query(status=store.Status.RUNNING),
         "caller=caller3": Query(caller="caller3"),
         "caller=rare": Query(caller="rare"),
         "since and until": Query(since=1_700_000_000_000 + records // 3, until=1_700_000_000_000 + records // 2),
@@ -143,15 +142,15 @@ def main() -> int:
             redis.flushall()
             redis.config_set("appendonly", "no")
             template = ended(redis)
-            redis.persist(executions.JOB + template)
+            redis.persist(store.JOB + template)
             have = 0
             for records in sorted(options.records):
                 fill(redis, template, have, records)
                 have = records
                 sys.stdout.write(f"{records} records: a page in ms, median and slowest of {PAGES}\n")
                 for name, query in queries(records).items():
-                    page = executions.page(redis, query)
-                    median, slowest = timed(lambda query=query: executions.page(redis, query))  # type: ignore[misc]
+                    page = store.page(redis, query)
+                    median, slowest = timed(lambda query=query: store.page(redis, query))  # type: ignore[misc]
                     sys.stdout.write(f"  {name:32} {median:7.2f} {slowest:7.2f}   {len(page.executions):3} found\n")
                 found, first, last = walk(redis)
                 sys.stdout.write(

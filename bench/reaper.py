@@ -18,11 +18,11 @@ from pathlib import Path
 from redis import Redis
 
 from bench.processes import running_redis
-from trigger import executions
+from trigger import store
 from trigger.config.model import Api, Config, NoAuth, Server, Workflow
-from trigger.queueing import Call, Submitter, connect
 from trigger.redis_server import RedisServer
-from trigger.worker import scripts
+from trigger.store import scripts
+from trigger.store.queueing import Call, Submitter, connect
 
 PASSES = 500
 LEASE = 10_000  # milliseconds, as by default
@@ -58,9 +58,9 @@ def fill(redis: Redis, api: Api, count: int) -> list[str]:
     uids = [Submitter(redis).submit(Call(api, {}, None), CONFIG).uid]
     copy = redis.register_script(_COPY)
     queue = api.workflow.queue
-    keys = [executions.JOB + uids[0], f"rq:queue:{queue}", executions.waiting_key(queue), executions.INDEX]
+    keys = [store.JOB + uids[0], f"rq:queue:{queue}", store.waiting_key(queue), store.INDEX]
     while len(uids) < count:
-        more = [executions.new_uid() for _ in range(min(5000, count - len(uids)))]
+        more = [store.new_uid() for _ in range(min(5000, count - len(uids)))]
         copy(keys=keys, args=more)
         uids += more
     return uids

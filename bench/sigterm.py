@@ -24,11 +24,11 @@ from pathlib import Path
 from redis import Redis
 
 from bench.processes import running_redis
-from trigger import executions
+from trigger import store
 from trigger.config import Watcher, load
 from trigger.config.model import Api, Config, NoAuth
-from trigger.queueing import Call, Submitter, connect
 from trigger.redis_server import RedisServer
+from trigger.store.queueing import Call, Submitter, connect
 from trigger.worker import run
 
 CONFIG = "modules: {}\nworkflows: {noted: 'work:noted'}\n"
@@ -168,7 +168,7 @@ def measure(folder: Path, times: int, seed: int) -> Result:
 def _drain(redis: Redis, workers: Workers) -> None:
     """Lets the workers that are left finish what waits, and then stops them too."""
     deadline = time.monotonic() + DRAIN
-    ledger = (executions.waiting_key("default"), executions.leased_key("default"))
+    ledger = (store.waiting_key("default"), store.leased_key("default"))
     while redis.exists(*ledger) and time.monotonic() < deadline:
         time.sleep(0.05)
     workers.stop_all()

@@ -21,9 +21,9 @@ from typing import cast
 from bench.reaper import CONFIG
 from bench.stacks import BY_NAME
 from bench.stage import Stage
-from trigger import executions
+from trigger import store
 from trigger.config.model import Api, NoAuth, Workflow
-from trigger.queueing import Call, Submitter
+from trigger.store.queueing import Call, Submitter
 
 STEPS = 20
 WANTED = 3.0  # ms
@@ -55,11 +55,11 @@ def in_worker(stage: Stage, workflow: str, count: int) -> list[float]:
     took = []
     for _ in range(count):
         uid = submitter.submit(Call(api, {"text": "x" * 74}, None), CONFIG).uid
-        while (record := executions.read(stage.redis, uid)) is None or record.status not in executions.FINAL:
+        while (record := store.read(stage.redis, uid)) is None or record.status not in store.FINAL:
             time.sleep(0.005)
-        if record.status is not executions.Status.SUCCEEDED:
+        if record.status is not store.Status.SUCCEEDED:
             raise RuntimeError(f"the workflow {workflow} is {record.status}: {record.error}\n{stage.last_words()}")
-        fields = cast(list[bytes], stage.redis.hmget(executions.JOB + uid, "started_at", "ended_at"))
+        fields = cast(list[bytes], stage.redis.hmget(store.JOB + uid, "started_at", "ended_at"))
         began, ended = (datetime.strptime(field.decode(), "%Y-%m-%dT%H:%M:%S.%f%z") for field in fields)
         took.append((ended - began).total_seconds() * 1000 / STEPS)
     return took

@@ -13,8 +13,8 @@ import pytest
 from redis import Redis
 
 from tests.support import ROOT, OwnRedis, environment
-from trigger.backup import write_backup
 from trigger.errors import StartError
+from trigger.up.backup import write_backup
 
 
 def restored(backup: io.BytesIO, folder: Path) -> int:

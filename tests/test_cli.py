@@ -15,7 +15,7 @@ from redis import Redis
 
 from tests.support import ROOT, OwnRedis, environment, eventually, process
 from trigger.config import load
-from trigger.queueing import Call, Submitter
+from trigger.store.queueing import Call, Submitter
 
 CONFIG = """\
 workflows:

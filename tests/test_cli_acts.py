@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from tests.executions.conftest import FAILED, Bench, api
+from tests.store.conftest import FAILED, Bench, api
 from tests.support import ROOT, OwnRedis
 from tests.test_cli import Shell
 from tests.test_record import Planted
-from trigger import executions
+from trigger import store
 
 
 @pytest.fixture
@@ -111,11 +111,11 @@ def test_x11_what_is_pickled_is_run_by_no_command(shell: Shell, redis: Redis, tm
     evidence = tmp_path / "ran"
     planted = pickle.dumps(Planted(evidence))
     (uid,) = queued(shell, redis, "shop/draft")
-    redis.xadd(executions.RESULTS + uid, {"return_value": base64.b64encode(planted), "exc_string": planted})
-    redis.hset(executions.STEPS + uid, "", planted)
-    redis.hset(executions.STEPS + uid, "quote", planted)
+    redis.xadd(store.RESULTS + uid, {"return_value": base64.b64encode(planted), "exc_string": planted})
+    redis.hset(store.STEPS + uid, "", planted)
+    redis.hset(store.STEPS + uid, "quote", planted)
     for name in ("status", "error", "runs", "meta", "data"):
-        redis.hset(executions.JOB + uid, name, b"finished" if name == "status" else planted)
+        redis.hset(store.JOB + uid, name, b"finished" if name == "status" else planted)
         for command in (["executions"], ["show", uid], ["logs", uid], ["rerun", uid], ["resume", uid], ["cancel", uid]):
             done = shell(*command, "--json") if command[0] in ("executions", "show", "logs") else shell(*command)
             assert done.returncode in (0, 1), done.stderr

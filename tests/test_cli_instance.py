@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from tests.executions.conftest import Bench, api
+from tests.store.conftest import Bench, api
 from tests.support import ROOT, OwnRedis, eventually, process
 from tests.test_cli import CONFIG, GREETINGS
 

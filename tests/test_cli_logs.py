@@ -12,8 +12,8 @@ import pytest
 from redis import Redis
 
 from tests.support import ROOT, OwnRedis, environment, eventually, process
-from trigger.executions import JOB
-from trigger.executions.log import Log
+from trigger.store import JOB
+from trigger.store.log import Log
 
 CONFIG = """\
 workflows:

@@ -10,8 +10,8 @@ from redis import Redis
 
 from tests.support import OwnRedis
 from tests.test_cli import Shell
-from trigger.executions import calls
-from trigger.executions.refused import Refused
+from trigger.store import calls
+from trigger.store.refused import Refused
 
 
 def call(number: int) -> Refused:

@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from tests.executions.conftest import FAILED, SUCCEEDED, Bench, api
+from tests.store.conftest import FAILED, SUCCEEDED, Bench, api
 from tests.support import CONFIG, ROOT, OwnRedis, eventually
 from tests.test_cli import Shell
-from trigger import executions
-from trigger.executions import Status
-from trigger.queueing import Call
+from trigger import store
+from trigger.store import Status
+from trigger.store.queueing import Call
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def accepted(redis: Redis, count: int, of: str = "shop/test") -> list[str]:
 
 
 def now(redis: Redis, uids: list[str]) -> list[str]:
-    return [str(status) for status in executions.statuses(redis, uids)]
+    return [str(status) for status in store.statuses(redis, uids)]
 
 
 def test_several_are_cancelled_at_once_and_counted(shell: Shell, redis: Redis) -> None:
@@ -158,7 +158,7 @@ def test_thousands_are_cancelled_in_one_go(shell: Shell, redis: Redis) -> None:
     uids = [submit(call, CONFIG).uid for _ in range(6_000)]
     said = shell("cancel", "--status", "queued", "--yes")
     assert (said.returncode, said.stderr) == (0, "6,000 cancelled or told to end, 0 skipped, 0 failed\n")
-    assert set(executions.statuses(redis, uids)) == {Status.CANCELLED}
+    assert set(store.statuses(redis, uids)) == {Status.CANCELLED}
 
 
 def test_wait_ends_with_the_last_and_says_how_each_has_ended(shell: Shell, redis: Redis, tmp_path: Path) -> None:
@@ -192,9 +192,9 @@ def test_json_has_the_keys_of_http(shell: Shell, redis: Redis) -> None:
     """found.md 43"""
     uids = accepted(redis, 2)
     listed = json.loads(shell("executions", "--json", "--limit", "1").stdout)
-    page = executions.page(redis, executions.Query(limit=1))
+    page = store.page(redis, store.Query(limit=1))
     assert listed == page.as_json()
     assert listed["next"]
-    record = executions.read(redis, uids[0])
+    record = store.read(redis, uids[0])
     assert record is not None
     assert json.loads(shell("show", uids[0], "--json").stdout) == record.as_json(operator=True)

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from tests.executions.conftest import FAILED, STEPPED, SUCCEEDED, Bench, api
+from tests.store.conftest import FAILED, STEPPED, SUCCEEDED, Bench, api
 from tests.support import OwnRedis
 from tests.test_cli import Shell
-from trigger.executions.log import Log
+from trigger.store.log import Log
 
 PLAN = {
     "steps": ["quote", "order", "close"],

@@ -9,8 +9,8 @@ import gevent
 import pytest
 from gevent import socket
 
-from trigger import connection as module
-from trigger.connection import Connection, Connections
+from trigger.web import connection as module
+from trigger.web.connection import Connection, Connections
 
 LARGE = b"x" * 10 * 1024 * 1024
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from trigger import curl
 from trigger.config.model import Api, Field, Input, NoAuth, TokenAuth, Verb, Workflow
 from trigger.config.secret import Secret
+from trigger.web import curl
 
 BASE = "http://localhost/v1/api"
 

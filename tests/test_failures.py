@@ -15,10 +15,10 @@ import pytest
 from redis import Redis
 
 from tests.support import OwnRedis, eventually
-from trigger import failures
-from trigger.executions import wrong_credentials
-from trigger.failures import CONNECTIONS, REPLY_TIMEOUT, Failures
-from trigger.queueing import connect
+from trigger.store import wrong_credentials
+from trigger.store.queueing import connect
+from trigger.web import failures
+from trigger.web.failures import CONNECTIONS, REPLY_TIMEOUT, Failures
 
 LIMIT = 5
 KEY = "shop/order:192.0.2.1"

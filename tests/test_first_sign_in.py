@@ -17,7 +17,7 @@ from tests.support import ROOT, environment
 from trigger.config import Settings
 from trigger.config.secret import Secret
 from trigger.errors import StartError
-from trigger.made_password import FILE, VARIABLE, keep, load_with_password
+from trigger.up.made_password import FILE, VARIABLE, keep, load_with_password
 
 OWN = "an-0perator-of-our-own"
 

@@ -43,8 +43,8 @@ def app(environ, start_response):
 # Our settings, with another patience where a test would have to wait for it.
 SETTINGS = """
 exec(compile(open({conf!r}).read(), {conf!r}, "exec"))
-import trigger.connection
-trigger.connection.REQUEST_SECONDS = trigger.connection.ANSWER_SECONDS = {patience}
+import trigger.web.connection
+trigger.web.connection.REQUEST_SECONDS = trigger.web.connection.ANSWER_SECONDS = {patience}
 """
 
 

@@ -10,8 +10,8 @@ import pytest
 from trigger.config import Settings, Watcher
 from trigger.errors import ConfigError
 from trigger.inforce import FROM_LAST_GOOD, InForce, load_checked, private_data, redis_url, watch
+from trigger.inforce.versions import KEPT, LAST_GOOD, SAID, VERSIONS
 from trigger.redis_server import private_redis_url
-from trigger.versions import KEPT, LAST_GOOD, SAID, VERSIONS
 
 GOOD = "workflows: {hello: 'greetings:greet'}\nmodules: {shop: {methods: {a: {auth: {mode: none}, workflow: hello}}}}\n"
 MORE = GOOD.replace("methods: {a:", "methods: {b: {auth: {mode: none}, workflow: hello}, a:")

@@ -12,13 +12,13 @@ from werkzeug.security import generate_password_hash
 
 from tests.support import eventually
 from tests.web.site import HASHED, OPERATOR, OTHER_TOKEN
-from trigger import passwords
-from trigger.auth import Credentials, Guard
 from trigger.config.model import Api, Auth, PasswordAuth, Workflow
 from trigger.config.secret import Secret
 from trigger.errors import RequestError, Throttled, TooManyRequests
-from trigger.failures import Failures
-from trigger.passwords import PLACES, PLACES_EACH, Hashes
+from trigger.web import passwords
+from trigger.web.auth import Credentials, Guard
+from trigger.web.failures import Failures
+from trigger.web.passwords import PLACES, PLACES_EACH, Hashes
 
 LIMIT = 1000
 CLIENT = "192.0.2.1"

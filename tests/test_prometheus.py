@@ -16,8 +16,8 @@ import pytest
 import yaml
 from redis import Redis
 
-from tests.executions.conftest import FAILED, SUCCEEDED, Bench
 from tests.programs import free_port, needs_program
+from tests.store.conftest import FAILED, SUCCEEDED, Bench
 from tests.support import ROOT, OwnRedis, eventually
 from tests.web.site import CONFIG, OPERATOR, Gunicorn, accepted, basic
 

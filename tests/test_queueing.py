@@ -19,10 +19,10 @@ from rq.queue import Queue as RqQueue
 from rq.serializers import JSONSerializer
 
 from tests.support import CONFIG, OwnRedis, eventually
-from trigger import executions
+from trigger import store
 from trigger.config.model import Api, NoAuth, Workflow
 from trigger.errors import IdempotencyMismatch, QueueUnavailable, TooManyRequests
-from trigger.queueing import RUNNER, Call, Submitter, connect
+from trigger.store.queueing import RUNNER, Call, Submitter, connect
 
 WORKFLOW = Workflow(name="hello", python="examples.hello:greet", timeout=90, queue="default")
 API = Api(module="shop", method="restock", auth=NoAuth(), workflow=WORKFLOW)
@@ -84,8 +84,8 @@ def test_an_input_of_any_size_is_one_that_rq_can_read(redis: Redis, size: int) -
 
 def test_an_accepted_call_stands_in_the_index_and_in_the_ledger(redis: Redis) -> None:
     uid = submit(redis)
-    assert redis.zrange(executions.INDEX, 0, -1) == [uid.encode()]
-    assert redis.zrange(executions.waiting_key("default"), 0, -1) == [uid.encode()]
+    assert redis.zrange(store.INDEX, 0, -1) == [uid.encode()]
+    assert redis.zrange(store.waiting_key("default"), 0, -1) == [uid.encode()]
 
 
 def test_accepting_takes_one_round_trip(redis: Redis) -> None:
@@ -106,8 +106,8 @@ def test_accepting_takes_one_round_trip(redis: Redis) -> None:
 
 def test_the_uid_is_25_digits_that_sort_by_time_and_tell_it(redis: Redis) -> None:
     first, second = submit(redis), submit(redis)
-    assert executions.is_uid(first)
-    assert executions.is_uid(second)
+    assert store.is_uid(first)
+    assert store.is_uid(second)
     assert abs((int(first) >> 40) - redis.time()[0] * 1000) < 5_000
     assert (int(first) >> 40) <= (int(second) >> 40)
 
@@ -147,16 +147,16 @@ def test_a_lost_reply_is_asked_for_again_with_the_same_uid(redis: Redis, times: 
 
 def test_a_uid_that_somebody_else_has_is_replaced(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     taken = submit(redis)
-    fresh = executions.new_uid()
+    fresh = store.new_uid()
     uids = iter([taken, fresh])
-    monkeypatch.setattr(executions, "new_uid", lambda: next(uids))
+    monkeypatch.setattr(store, "new_uid", lambda: next(uids))
     assert submit(redis, Call(API, {"sku": "B2"}, "ci")) == fresh
     assert redis.llen("rq:queue:default") == 2
     assert json_input(redis, taken) == {"sku": "A1"}
 
 
 def json_input(redis: Redis, uid: str) -> Any:
-    record = executions.read(redis, uid)
+    record = store.read(redis, uid)
     assert record is not None
     return record.input
 

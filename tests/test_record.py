@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from trigger import executions
-from trigger.executions import log_reading
+from trigger import store
+from trigger.store import log_reading
 
 
 def test_what_is_not_an_execution_of_ours_has_no_record(redis: Redis) -> None:
@@ -25,17 +25,17 @@ def test_what_is_not_an_execution_of_ours_has_no_record(redis: Redis) -> None:
     }
     for uid, fields in stored.items():
         redis.hset(f"rq:job:{uid}", mapping=fields)
-        assert executions.read(redis, uid) is None
+        assert store.read(redis, uid) is None
 
 
 def test_an_unknown_uid_has_no_record(redis: Redis) -> None:
-    assert executions.read(redis, executions.new_uid()) is None
+    assert store.read(redis, store.new_uid()) is None
 
 
 def test_a_uid_is_25_decimal_digits_and_nothing_else() -> None:
-    assert executions.is_uid(executions.new_uid())
+    assert store.is_uid(store.new_uid())
     for text in ("", "1" * 24, "1" * 26, "1" * 24 + "a", "٣" * 25, "1" * 25 + "\n", "../" + "1" * 22):
-        assert not executions.is_uid(text)
+        assert not store.is_uid(text)
 
 
 # --- what is stored is not what we write ---
@@ -54,9 +54,9 @@ class Planted:
 @pytest.fixture
 def stored(redis: Redis) -> str:
     """The uid of an execution that has succeeded, with a step and a line of its log."""
-    uid = executions.new_uid()
+    uid = store.new_uid()
     redis.hset(
-        executions.JOB + uid,
+        store.JOB + uid,
         mapping={
             "status": "finished",
             "description": "shop/order",
@@ -69,8 +69,8 @@ def stored(redis: Redis) -> str:
         },
     )
     step = {"status": "succeeded", "started_at": "2026-01-31T12:00:01.000Z", "ended_at": "2026-01-31T12:00:02.000Z"}
-    redis.hset(executions.STEPS + uid, mapping={"": json.dumps({"steps": ["quote"]}), "quote": json.dumps(step)})
-    redis.xadd(executions.LOG + uid, {"s": "o", "m": "a line"})
+    redis.hset(store.STEPS + uid, mapping={"": json.dumps({"steps": ["quote"]}), "quote": json.dumps(step)})
+    redis.xadd(store.LOG + uid, {"s": "o", "m": "a line"})
     return uid
 
 
@@ -98,40 +98,40 @@ BROKEN: list[bytes] = [
 @pytest.mark.parametrize("status", ["started", "scheduled", "finished", "failed", "canceled"])
 @pytest.mark.parametrize("value", BROKEN, ids=lambda value: repr(value[:40]))
 def test_a_field_that_is_broken_breaks_no_reader(stored: str, redis: Redis, status: str, value: bytes) -> None:
-    redis.hset(executions.JOB + stored, "status", status)
-    whole: dict[Any, Any] = redis.hgetall(executions.JOB + stored)
+    redis.hset(store.JOB + stored, "status", status)
+    whole: dict[Any, Any] = redis.hgetall(store.JOB + stored)
     for name in (*whole, "error", "runs", "log"):
-        redis.hset(executions.JOB + stored, name, value)
-        record = executions.read(redis, stored)
+        redis.hset(store.JOB + stored, name, value)
+        record = store.read(redis, stored)
         if record is not None:
             assert json.dumps(record.as_json(operator=True))
-        executions.page(redis, executions.Query())
+        store.page(redis, store.Query())
         log_reading.read(redis, stored)
-        redis.delete(executions.JOB + stored)
-        redis.hset(executions.JOB + stored, mapping=whole)
+        redis.delete(store.JOB + stored)
+        redis.hset(store.JOB + stored, mapping=whole)
     for name in ("return_value", "exc_string"):
-        redis.xadd(executions.RESULTS + stored, {name: value})
-        assert executions.read(redis, stored)
+        redis.xadd(store.RESULTS + stored, {name: value})
+        assert store.read(redis, stored)
     for name in ("", "quote"):
-        redis.hset(executions.STEPS + stored, name, value)
-        record = executions.read(redis, stored)
+        redis.hset(store.STEPS + stored, name, value)
+        record = store.read(redis, stored)
         assert record is not None
         assert json.dumps(record.as_json(operator=True))
-    redis.xadd(executions.LOG + stored, dict.fromkeys("slpam", value))
+    redis.xadd(store.LOG + stored, dict.fromkeys("slpam", value))
     assert len(log_reading.read(redis, stored).lines) == 2
 
 
 def test_an_output_that_is_no_json_is_said_to_be_unreadable(stored: str, redis: Redis) -> None:
-    redis.xadd(executions.RESULTS + stored, {"return_value": base64.b64encode(b"\x80\x04.")})
-    record = executions.read(redis, stored)
+    redis.xadd(store.RESULTS + stored, {"return_value": base64.b64encode(b"\x80\x04.")})
+    record = store.read(redis, stored)
     assert record is not None
     assert record.output == {"unreadable": True}
 
 
 def test_an_input_whose_secrets_are_unknown_is_not_shown(stored: str, redis: Redis) -> None:
-    redis.hset(executions.JOB + stored, "meta", '{"secrets": [["card"], 1]}')
-    redis.hset(executions.STEPS + stored, "quote", '{"output": "paid with 4111222233334444"}')
-    record = executions.read(redis, stored)
+    redis.hset(store.JOB + stored, "meta", '{"secrets": [["card"], 1]}')
+    redis.hset(store.STEPS + stored, "quote", '{"output": "paid with 4111222233334444"}')
+    record = store.read(redis, stored)
     assert record is not None
     assert record.input == "***"
     assert record.steps[0].output == "paid with ***"
@@ -140,13 +140,13 @@ def test_an_input_whose_secrets_are_unknown_is_not_shown(stored: str, redis: Red
 def test_what_is_pickled_is_never_unpickled(stored: str, redis: Redis, tmp_path: Path) -> None:
     evidence = tmp_path / "ran"
     planted = pickle.dumps(Planted(evidence))
-    redis.xadd(executions.RESULTS + stored, {"return_value": base64.b64encode(planted)})
-    redis.hset(executions.STEPS + stored, "quote", planted)
-    assert executions.read(redis, stored)
+    redis.xadd(store.RESULTS + stored, {"return_value": base64.b64encode(planted)})
+    redis.hset(store.STEPS + stored, "quote", planted)
+    assert store.read(redis, stored)
     for name in ("meta", "data", "error", "runs"):
-        redis.hset(executions.JOB + stored, name, zlib.compress(planted) if name == "data" else planted)
-        executions.read(redis, stored)
-        executions.page(redis, executions.Query())
+        redis.hset(store.JOB + stored, name, zlib.compress(planted) if name == "data" else planted)
+        store.read(redis, stored)
+        store.page(redis, store.Query())
     assert not evidence.exists()
     pickle.loads(planted)
     assert evidence.exists()  # it would have worked

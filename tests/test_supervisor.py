@@ -21,7 +21,7 @@ SUPERVISE = """
 import json, logging, signal, sys
 from pathlib import Path
 from trigger.errors import StartError
-from trigger.supervisor import Program, run
+from trigger.up.supervisor import Program, run
 
 logging.basicConfig(level=logging.INFO, format="%(message)s")
 folder, programs, environment = Path(sys.argv[1]), json.loads(sys.argv[2]), json.loads(sys.argv[3])

@@ -18,10 +18,10 @@ from tests.support import ROOT, OwnRedis, environment, eventually, process
 from trigger.config.model import Api, Auth, Config, Field, Input, NoAuth, PasswordAuth, Server, TokenAuth, Workflow
 from trigger.config.secret import Secret, hash_secret
 from trigger.config.settings import Settings
-from trigger.greeting import console_lines, greeting
 from trigger.inforce import InForce
 from trigger.redis_server import LOG_LIMIT, RedisServer, private_redis_url
 from trigger.up import Crew
+from trigger.up.greeting import console_lines, greeting
 
 HELLO = Workflow("hello", "examples.hello:greet")
 OWN = Secret("canary-of-our-own-8d2f")

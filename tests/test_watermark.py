@@ -10,7 +10,7 @@ import pytest
 from redis import Redis
 
 from tests.support import OwnRedis
-from trigger.watermark import Watermark
+from trigger.store.watermark import Watermark
 
 
 @pytest.fixture

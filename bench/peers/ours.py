@@ -6,7 +6,7 @@ from pathlib import Path
 import front
 
 from trigger.config import load
-from trigger.queueing import Call, Submitter, connect
+from trigger.store.queueing import Call, Submitter, connect
 
 config = load(Path(os.environ["TRIGGER_CONFIG"]), os.environ)
 submitter = Submitter(connect(front.REDIS_URL))

@@ -22,7 +22,7 @@ from tests.browser.running import Service, service, sign_in
 from tests.chromium import chromium
 from tests.programs import free_port
 from tests.support import ROOT
-from trigger.executions.keys import FAILING, FIGURES
+from trigger.store.keys import FAILING, FIGURES
 
 IMAGES = ROOT / "docs/images"
 TOKEN = {"token": "123456"}

@@ -9,7 +9,7 @@ from redis import Redis
 
 from tests.console.site import Browser, Element, Page, page
 from tests.web.site import OPERATOR, OTHER_TOKEN, TOKEN
-from trigger.executions.keys import FIGURES
+from trigger.store.keys import FIGURES
 
 XSS = "</textarea></script><script>alert(1)</script><img src=x onerror=alert(2)>\"'><svg/onload=alert(3)>{{1234*1000}}"
 CARD = "canary-card-4111"

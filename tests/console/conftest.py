@@ -12,8 +12,8 @@ from redis import Redis
 from tests.console.site import Browser, sign_in
 from tests.web.conftest import gunicorn, log, make_site, module_site, site
 from tests.web.site import Site
-from trigger import sessions
-from trigger.sessions import Sessions
+from trigger.web import sessions
+from trigger.web.sessions import Sessions
 
 __all__ = ["gunicorn", "log", "make_site", "module_site", "site"]
 

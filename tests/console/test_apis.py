@@ -28,7 +28,7 @@ from tests.console.site import page as page_of_answer
 from tests.support import eventually
 from tests.web.conftest import MakeSite
 from tests.web.site import OPERATOR, TOKEN, Site, accepted, refusal
-from trigger import executions
+from trigger import store
 from trigger.console import switching
 from trigger.console.lists import ROWS
 
@@ -219,7 +219,7 @@ def test_an_api_that_is_in_use_is_disabled_only_after_a_question(own: Browser, w
 
 def test_an_api_that_was_called_longer_ago_is_disabled_at_once(own: Browser, redis: Redis) -> None:
     uid = accepted(own.site.call("shop/order", json={"sku": "A1"}))
-    redis.zadd(executions.api_index_key("shop", "order"), {uid: (time.time() - 3700) * 1000})
+    redis.zadd(store.api_index_key("shop", "order"), {uid: (time.time() - 3700) * 1000})
     assert own.get(flip(own, ORDER, "shop/order")).notices() == ["Disabled shop/order Undo"]
 
 

@@ -21,7 +21,7 @@ from tests.console.site import Browser, sign_in
 from tests.support import eventually
 from tests.web.conftest import MakeSite
 from tests.web.site import Site, accepted
-from trigger import executions
+from trigger import store
 
 
 @pytest.fixture(scope="module")
@@ -43,35 +43,35 @@ def test_the_editor_has_the_declared_data_without_its_secrets(signed_in: Browser
 @pytest.mark.parametrize("verb", ["POST", "GET"])
 def test_debug_starts_an_execution_with_the_declared_data(signed_in: Browser, redis: Redis, verb: str) -> None:
     uid = send(signed_in, verb)
-    origin = executions.origin(redis, uid)
+    origin = store.origin(redis, uid)
     assert origin
     assert origin.input == {"sku": "A1", "card": CARD, "key": KEY, "count": 1, "pin": CARD}
     assert (origin.caller, origin.debug, origin.module, origin.method) == ("debug", True, "shop", "order")
-    record = executions.read(redis, uid)
+    record = store.read(redis, uid)
     assert record
     assert record.input == {"sku": "A1", "card": "***", "key": "***", "count": 1, "pin": "***"}
 
 
 def test_what_is_edited_is_sent_beside_the_secrets_that_are_left(signed_in: Browser, redis: Redis) -> None:
     uid = send(signed_in, "POST", '{"sku": "B2",\r\n "card": "***", "key": "own"}')
-    origin = executions.origin(redis, uid)
+    origin = store.origin(redis, uid)
     assert origin
     assert origin.input == {"sku": "B2", "card": CARD, "key": "own", "count": 1, "pin": CARD}
 
 
 def test_by_get_values_are_read_as_those_of_a_query(signed_in: Browser, redis: Redis) -> None:
     text = '{"sku": "A&1=é", "count": 5, "ready": true, "tags": ["a"], "colour": null}'
-    origin = executions.origin(redis, send(signed_in, "GET", text))
+    origin = store.origin(redis, send(signed_in, "GET", text))
     assert origin
     assert origin.input == {"sku": "A&1=é", "count": 5, "ready": True, "tags": ["a"], "pin": CARD}
-    origin = executions.origin(redis, send(signed_in, "GET", '{"n": 5, "b": false}', "/console/apis/shop/get"))
+    origin = store.origin(redis, send(signed_in, "GET", '{"n": 5, "b": false}', "/console/apis/shop/get"))
     assert origin
     assert origin.input == {"n": "5", "b": "false"}  # nothing says what they are
 
 
 def test_debug_works_while_the_api_is_disabled(signed_in: Browser, redis: Redis) -> None:
     uid = send(signed_in, "POST", path="/console/apis/shop/off")
-    origin = executions.origin(redis, uid)
+    origin = store.origin(redis, uid)
     assert origin
     assert origin.input == {"name": "Ada"}
     recent = signed_in.get("/console/apis/shop/off").main.one(id="activity").rows()
@@ -79,7 +79,7 @@ def test_debug_works_while_the_api_is_disabled(signed_in: Browser, redis: Redis)
 
 
 def test_an_empty_editor_is_an_empty_input(signed_in: Browser, redis: Redis) -> None:
-    origin = executions.origin(redis, send(signed_in, "POST", " \n", "/console/apis/shop/off"))
+    origin = store.origin(redis, send(signed_in, "POST", " \n", "/console/apis/shop/off"))
     assert origin
     assert origin.input == {}
 

@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from trigger.config.model import PythonAction, RunAction, Step, StepRetry, Workflow
 from trigger.console.arranging import ACROSS, GAP, HEIGHT, Arrangement, arrange, rows_of
 from trigger.console.drawing import MAX_BOXES, MAX_LINES, Drawing, draw, marks_of
-from trigger.executions import Plan
+from trigger.store import Plan
 
 Needs = Mapping[str, Sequence[str]]
 

@@ -14,16 +14,16 @@ import pytest
 from redis import Redis
 
 from tests.console.site import MAX_PAGE, Browser, Element, Page, check_headers, sign_in
-from tests.executions.conftest import FAILED, LATER, SUCCEEDED, Bench
+from tests.store.conftest import FAILED, LATER, SUCCEEDED, Bench
 from tests.support import OwnRedis, eventually
 from tests.test_record import BROKEN, Planted
 from tests.web.conftest import MakeSite
 from tests.web.site import OPERATOR, Site, accepted
-from trigger import executions
+from trigger import store
 from trigger.console import execution, execution_log
 from trigger.console.shown import NOTHING
-from trigger.executions.log import Log
-from trigger.worker import outcome
+from trigger.store import outcome
+from trigger.store.log import Log
 
 CARD = "4111222233334444"
 NASTY = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>{{ 7*7 }}]]>\u202e"
@@ -80,23 +80,23 @@ class Shop:
         return self.browser.refused(f"/console/executions/{uid}/{act}", form, status=status)
 
     def input_of(self, uid: str) -> Any:
-        origin = executions.origin(self.redis, uid)
+        origin = store.origin(self.redis, uid)
         assert origin is not None
         return origin.input
 
     def count(self) -> int:
-        return int(self.redis.zcard(executions.INDEX))
+        return int(self.redis.zcard(store.INDEX))
 
     def steps(self, uid: str, **states: Any) -> None:
         """Writes states of the steps of `stepped`, each as this config declares it."""
         workflow = self.site.watcher.current.workflows["stepped"]
         digests = {step.name: step.digest for step in (*workflow.steps, *workflow.on_failure)}
-        plan = json.loads(executions.Plan.of(workflow).to_json())
+        plan = json.loads(store.Plan.of(workflow).to_json())
         self.bench.steps(uid, plan, {name: {"digest": digests[name], **state} for name, state in states.items()})
 
     def log(self, uid: str, limit: int = 1024 * 1024) -> Log:
         """The log of an execution that a worker has taken."""
-        run = self.redis.hget(executions.JOB + uid, "execution") or b""
+        run = self.redis.hget(store.JOB + uid, "execution") or b""
         return Log(self.redis, uid, run.decode() if isinstance(run, bytes) else run, limit=limit)
 
     def failed_in_steps(self, value: Any = None) -> str:
@@ -121,13 +121,13 @@ class Shop:
         fields = {name: moment(uid, ms).replace("Z", "000Z") for name, ms in times.items()}
         fields |= {"status": "failed", "error": json.dumps(error), "attempt": "1"}
         for name, text in fields.items():
-            self.redis.hset(executions.JOB + uid, name, text)
+            self.redis.hset(store.JOB + uid, name, text)
         return uid
 
 
 def moment(uid: str, ms: int) -> str:
     """So many milliseconds after a second before an execution was accepted."""
-    begin = datetime.fromtimestamp(executions.accepted_ms(uid) / 1000 - 1, UTC)
+    begin = datetime.fromtimestamp(store.accepted_ms(uid) / 1000 - 1, UTC)
     return (begin + timedelta(milliseconds=ms)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
@@ -221,10 +221,8 @@ def test_a_failed_step_is_named_with_what_it_was_given_and_its_last_lines(shop: 
         log.write("stderr", f"line {n}", step="order", attempt=2)
     log.write("stdout", "another's", step="quote")
     assert log.flush()
-    shop.redis.hset(executions.JOB + uid, "status", "failed")
-    shop.redis.hset(
-        executions.JOB + uid, "error", json.dumps({"class": "X", "message": "step order: no", "step": "order"})
-    )
+    shop.redis.hset(store.JOB + uid, "status", "failed")
+    shop.redis.hset(store.JOB + uid, "error", json.dumps({"class": "X", "message": "step order: no", "step": "order"}))
     shop.steps(uid, order=state("failed", uid, 0, 5, input={"card": CARD}, traceback=f"deep {CARD}", attempts=2))
     page = shop.page(uid)
     failure = page.main.one(id="failure")
@@ -403,7 +401,7 @@ def test_a_value_that_is_very_deep_is_not_shown(shop: Shop) -> None:
     shop.bench.run(SUCCEEDED)
     for depth in (900, 100_000):
         deep = base64.b64encode(b"[" * depth + b"]" * depth)
-        shop.redis.xadd(executions.RESULTS + uid, {"return_value": deep})
+        shop.redis.xadd(store.RESULTS + uid, {"return_value": deep})
         assert shop.page(uid).main.one(id="output-text").text
         whole = shop.browser.open(f"/console/executions/{uid}/record.json")
         assert whole.status_code == 200
@@ -505,8 +503,8 @@ def test_everything_that_was_sent_or_put_out_is_inert(shop: Shop) -> None:
     log = shop.log(uid)
     log.write("stdout", NASTY, step=NASTY, level=NASTY)
     assert log.flush()
-    meta = json.loads(shop.redis.hget(executions.JOB + uid, "meta") or b"")
-    shop.redis.hset(executions.JOB + uid, "meta", json.dumps({**meta, "caller": NASTY}))
+    meta = json.loads(shop.redis.hget(store.JOB + uid, "meta") or b"")
+    shop.redis.hset(store.JOB + uid, "meta", json.dumps({**meta, "caller": NASTY}))
     failed = state("failed", uid, 0, 1, error={"class": NASTY, "message": NASTY}, traceback=NASTY, input=NASTY)
     done = state("succeeded", uid, 0, 1, output={NASTY: [NASTY]}, because=NASTY)
     odd = state(NASTY, uid, 0, 1, output=NASTY)
@@ -526,13 +524,13 @@ def test_what_is_pickled_is_neither_run_nor_a_fault_of_ours(shop: Shop, tmp_path
     evidence = tmp_path / "ran"
     planted = pickle.dumps(Planted(evidence))
     uid = shop.failed_in_steps()
-    shop.redis.hset(executions.JOB + uid, "status", "finished")
-    shop.redis.xadd(executions.RESULTS + uid, {"return_value": base64.b64encode(planted)})
-    shop.redis.hset(executions.STEPS + uid, "quote", planted)
+    shop.redis.hset(store.JOB + uid, "status", "finished")
+    shop.redis.xadd(store.RESULTS + uid, {"return_value": base64.b64encode(planted)})
+    shop.redis.hset(store.STEPS + uid, "quote", planted)
     page = shop.page(uid)
     assert json.loads(page.main.one(id="output-text").raw) == {"unreadable": True}
     for name in ("error", "runs", "meta", "data"):
-        shop.redis.hset(executions.JOB + uid, name, planted)
+        shop.redis.hset(store.JOB + uid, name, planted)
         assert shop.browser.open(f"/console/executions/{uid}").status_code in (200, 404)
         assert shop.browser.open("/console/executions").status_code == 200
     assert not evidence.exists()
@@ -542,16 +540,16 @@ def test_what_is_pickled_is_neither_run_nor_a_fault_of_ours(shop: Shop, tmp_path
 def test_fields_that_are_broken_break_no_page(shop: Shop, value: bytes) -> None:
     uid = shop.failed_in_steps()
     for name in ("meta", "error", "created_at", "started_at", "ended_at", "attempt", "runs", "log", "status", "data"):
-        before = shop.redis.hget(executions.JOB + uid, name)
-        shop.redis.hset(executions.JOB + uid, name, value)
+        before = shop.redis.hget(store.JOB + uid, name)
+        shop.redis.hset(store.JOB + uid, name, value)
         response = shop.browser.open(f"/console/executions/{uid}")
         assert response.status_code in (200, 404)
         assert len(response.data) < MAX_PAGE
-        shop.redis.hset(executions.JOB + uid, name, before or "")
-    shop.redis.hset(executions.JOB + uid, "created_at", value)
+        shop.redis.hset(store.JOB + uid, name, before or "")
+    shop.redis.hset(store.JOB + uid, "created_at", value)
     assert statuses(shop.page(uid))
     for name in ("quote", "order", ""):
-        shop.redis.hset(executions.STEPS + uid, name, value)
+        shop.redis.hset(store.STEPS + uid, name, value)
         assert shop.page(uid)
 
 
@@ -682,7 +680,7 @@ def test_resume_is_offered_where_it_can_be(shop: Shop) -> None:
 def test_what_is_done_and_was_changed_can_not_be_gone_on_from(shop: Shop) -> None:
     uid = shop.failed_in_steps()
     done = state("succeeded", uid, 0, 1, digest="another")
-    shop.redis.hset(executions.STEPS + uid, "quote", json.dumps(done))
+    shop.redis.hset(store.STEPS + uid, "quote", json.dumps(done))
     page = shop.refused(uid, "resume", status=409)
     (notice,) = page.notices()
     assert notice.startswith("The step quote, which was done already, has been changed in the workflow stepped")

@@ -10,13 +10,12 @@ import pytest
 from redis import Redis
 
 from tests.console.site import Browser, sign_in
-from tests.executions.conftest import FAILED, SUCCEEDED, Bench, api
+from tests.store.conftest import FAILED, SUCCEEDED, Bench, api
 from tests.support import OwnRedis
 from tests.web.conftest import MakeSite
 from tests.web.site import CONFIG, OPERATOR, TOKEN, Site, accepted, basic
-from trigger import executions
-from trigger.executions import listing
-from trigger.worker import outcome
+from trigger import store
+from trigger.store import listing, outcome
 
 LIST = "/console/executions"
 NASTY = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>{{ 7*7 }}"
@@ -196,7 +195,7 @@ def test_what_callers_sent_is_inert_and_bounded(site: Site, bench: Bench, signed
 def test_a_record_that_is_broken_breaks_no_list(site: Site, bench: Bench, redis: Redis, signed_in: Browser) -> None:
     whole, broken = bench.accept(), bench.accept()
     for meta in ("[]", json.dumps({"workflow": [1], "caller": {"a": 1}, "rerun_of": "x'><b>", "debug": "x"}), b"\x80"):
-        redis.hset(executions.JOB + broken, "meta", meta)
+        redis.hset(store.JOB + broken, "meta", meta)
         assert whole in uids(signed_in)
 
 

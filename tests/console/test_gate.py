@@ -12,7 +12,7 @@ from tests.console.tokens import link
 from tests.web.conftest import MakeSite
 from tests.web.site import CONFIG, FAILURES, OPERATOR, Gunicorn, Site, address
 from trigger.config.secret import Secret, hash_secret
-from trigger.sessions import Sessions
+from trigger.web.sessions import Sessions
 
 SYSTEM = "/console/system"
 SIGN_IN, SIGN_OUT = "/console/sign-in", "/console/sign-out"

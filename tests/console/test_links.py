@@ -14,8 +14,8 @@ from tests.console.tokens import NONSENSE, link, tampered
 from tests.support import OwnRedis
 from tests.web.conftest import MakeSite
 from tests.web.site import OPERATOR, Site
-from trigger import sessions
-from trigger.sessions import Sessions
+from trigger.web import sessions
+from trigger.web.sessions import Sessions
 
 USED_UP = "This link can't be used any more"
 

@@ -12,10 +12,10 @@ from markupsafe import escape
 
 from tests.console.site import Element, read
 from tests.console.test_execution import Shop, shop, shop_site
-from tests.executions.conftest import SUCCEEDED
+from tests.store.conftest import SUCCEEDED
 from trigger.console.folding import AROUND, MAX_FOLDS, SHORT, folded
 from trigger.console.shown import as_json
-from trigger.worker import outcome
+from trigger.store import outcome
 
 __all__ = ["shop", "shop_site"]
 

@@ -11,13 +11,14 @@ import pytest
 from redis import Redis
 
 from tests.console.site import Browser, Element, Page, sign_in
-from tests.executions.conftest import FAILED, LATER, SUCCEEDED, Bench, api
+from tests.store.conftest import FAILED, LATER, SUCCEEDED, Bench, api
 from tests.support import OwnRedis, eventually
 from tests.web.conftest import MakeSite
 from tests.web.site import CONFIG, Site
-from trigger import acts, executions
+from trigger import store
 from trigger.console.overview import MAX_APIS
-from trigger.executions.keys import FAILING, FIGURES, REFUSED
+from trigger.store import acts
+from trigger.store.keys import FAILING, FIGURES, REFUSED
 
 PATH = "/console/"
 FAILED_ONES = "/console/executions?status=failed&since=24h"
@@ -123,7 +124,7 @@ def test_what_waits_for_long_is_told_of(signed_in: Browser, bench: Bench) -> Non
     assert "Nobody works on the queue default: 2 wait in it. System" in problems(page)
     assert facts(page, "Now")["Waiting"] == "2"
     seconds, _ = bench.redis.time()
-    bench.redis.zadd(executions.waiting_key("default"), {uid: (seconds - 720) * 1000})
+    bench.redis.zadd(store.waiting_key("default"), {uid: (seconds - 720) * 1000})
     page = signed_in.get(PATH)
     assert problems(page)["The oldest of 2 waiting executions has waited for 12 min. what waits"] == (
         "/console/executions?status=queued"

@@ -15,8 +15,8 @@ from tests.console.site import Browser, Page, sign_in
 from tests.support import OwnRedis
 from tests.web.conftest import MakeSite
 from tests.web.site import CONFIG, TOKEN, Site, path
-from trigger.executions.keys import REFUSED
-from trigger.executions.refused import KEPT, MAX_CLIENT, MAX_MESSAGE, MAX_METHOD, MAX_PATH, Refused
+from trigger.store.keys import REFUSED
+from trigger.store.refused import KEPT, MAX_CLIENT, MAX_MESSAGE, MAX_METHOD, MAX_PATH, Refused
 
 PATH = "/console/refused"
 EACH = f"{PATH}?view=each"

@@ -15,9 +15,9 @@ from tests.console.tokens import NONSENSE, link, tampered
 from tests.support import OwnRedis
 from tests.web.conftest import MakeSite
 from tests.web.site import CONFIG, OPERATOR, Site
-from trigger import sessions
 from trigger.config.secret import Secret, hash_secret
-from trigger.sessions import Sessions
+from trigger.web import sessions
+from trigger.web.sessions import Sessions
 
 OTHER = "another-0perator-of-the-tests"
 TWO_OPERATORS = CONFIG.replace(f"admin: {OPERATOR}", f"admin: {OPERATOR}\n  night: {OTHER}")

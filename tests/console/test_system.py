@@ -12,11 +12,11 @@ import pytest
 from redis import Redis
 
 from tests.console.site import SYSTEM, Browser, Page, sign_in
-from tests.executions.conftest import FAILED, LATER, SUCCEEDED, Bench
+from tests.store.conftest import FAILED, LATER, SUCCEEDED, Bench
 from tests.support import OwnRedis, environment, eventually, process
 from tests.web.conftest import MakeSite
 from tests.web.site import CONFIG, OPERATOR, Site, accepted, basic
-from trigger import __version__, executions
+from trigger import __version__, store
 
 TAKEN = "Accepting calls."
 
@@ -65,7 +65,7 @@ def test_a_queue_that_no_workflow_names_any_more_is_shown_while_something_waits_
     signed_in: Browser, redis: Redis
 ) -> None:
     redis.sadd("rq:queues", "rq:queue:<i>old</i>")
-    redis.zadd(executions.waiting_key("<i>old</i>"), {"1": 0})
+    redis.zadd(store.waiting_key("<i>old</i>"), {"1": 0})
     page = signed_in.get(SYSTEM)
     assert queue(page, "<i>old</i>")["Waiting"] == "1"
     assert any("<i>old</i>: 1 wait in it, and no workflow of the config names it." in text for text in page.notices())
@@ -106,7 +106,7 @@ def test_an_execution_without_an_owner_is_told_of(signed_in: Browser, bench: Ben
     uid = bench.accept()
     bench.take()
     seconds, _ = bench.redis.time()
-    bench.redis.zadd(executions.leased_key("default"), {uid: (seconds - 30) * 1000})
+    bench.redis.zadd(store.leased_key("default"), {uid: (seconds - 30) * 1000})
     notices = signed_in.get(SYSTEM).notices()
     assert any(re.search(r"queue default an execution has no owner for 3\d s", text) for text in notices)
 
@@ -296,7 +296,7 @@ def test_it_stays_small_whatever_there_is(signed_in: Browser, redis: Redis) -> N
                 },
             )
             pipeline.sadd(f"{worker}:executions", f"{number:025d}:x")
-            pipeline.lpush(executions.POISON, '{"at": "2026-01-31T12:00:00.000000Z", "entry": "' + "<" * 500 + '"}')
+            pipeline.lpush(store.POISON, '{"at": "2026-01-31T12:00:00.000000Z", "entry": "' + "<" * 500 + '"}')
         pipeline.execute()
     page = signed_in.get(SYSTEM)  # which is measured
     assert "and 300 more workers" in page.text

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trigger.console.timing import MAX_BARS, MAX_SPANS, Timing, spans
-from trigger.executions import Record, Status, StepRecord
-from trigger.executions.timeline import Run, timeline
+from trigger.store import Record, Status, StepRecord
+from trigger.store.timeline import Run, timeline
 
 BEGIN = datetime(2026, 1, 31, 12, tzinfo=UTC)
 NOW = BEGIN.timestamp()

@@ -9,14 +9,14 @@ import pytest
 from redis import Redis
 
 from tests.console.site import Browser, Page, page, sign_in
-from tests.executions.conftest import FAILED, SUCCEEDED, Bench
+from tests.store.conftest import FAILED, SUCCEEDED, Bench
 from tests.support import OwnRedis
 from tests.web.conftest import MakeSite
 from tests.web.site import OPERATOR, Site
-from trigger import acts
 from trigger.console.lists import ROWS
 from trigger.console.week import Week
-from trigger.executions.counters import Outcomes
+from trigger.store import acts
+from trigger.store.counters import Outcomes
 
 XSS = "</code></script><script>alert(1)</script><img src=x onerror=alert(2)>\"'><svg/onload=alert(3)>"
 KEY = "canary-from-outside"

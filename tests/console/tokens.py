@@ -10,7 +10,7 @@ from itsdangerous.encoding import base64_encode
 from tests.console.site import SIGN_IN
 from tests.web.site import OPERATOR
 from trigger.config.secret import Secret
-from trigger.sessions import Sessions
+from trigger.web.sessions import Sessions
 
 
 def link(keys: Sessions, operator: str = "admin", secret: str = OPERATOR) -> str:

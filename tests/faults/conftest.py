@@ -19,8 +19,8 @@ from bench.processes import children, descendants, is_alive
 from tests.programs import needs_program
 from tests.support import ROOT, OwnRedis, environment, eventually
 from tests.worker.conftest import Rig
-from trigger import executions
-from trigger.executions import Record, Status
+from trigger import store
+from trigger.store import Record, Status
 
 # A worker's clocks, shortened where a test is not about those that are in force by default.
 SHORT = {"lease": 2.0, "beat": 0.4, "reap": 0.4, "tick": 0.05}
@@ -107,8 +107,8 @@ class FaultRig(Rig):
         keys = [
             f"rq:queue:{queue}",
             f"rq:wip:{queue}",
-            executions.waiting_key(queue),
-            executions.leased_key(queue),
+            store.waiting_key(queue),
+            store.leased_key(queue),
             *self.redis.keys("rq:execution*:*"),
         ]
         eventually(lambda: not self.redis.exists(*keys))

@@ -21,9 +21,10 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from bench.processes import descendants  # noqa: E402
-from trigger import cli, config, inforce, queueing  # noqa: E402
+from trigger import cli, config, inforce  # noqa: E402
+from trigger.store import queueing  # noqa: E402
 from trigger.worker import worker  # noqa: E402
-from trigger.worker.journal import Journal  # noqa: E402
+from trigger.workflows.journal import Journal  # noqa: E402
 
 Wrapped = Callable[..., Any]
 

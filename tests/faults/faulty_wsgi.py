@@ -9,7 +9,7 @@ import os
 import signal
 from typing import Any
 
-from trigger.queueing import Call, Submitter
+from trigger.store.queueing import Call, Submitter
 from wsgi import app
 
 __all__ = ["app"]

@@ -21,7 +21,7 @@ from bench.processes import children
 from tests.support import ROOT, OwnRedis, eventually
 from tests.web.site import CONFIG, FAILURES, PASSWORD, Gunicorn, accepted, path, refusal, request
 from trigger.config.secret import hash_secret
-from trigger.queueing import REPLY_TIMEOUT
+from trigger.store.queueing import REPLY_TIMEOUT
 
 # Before, one such client held up everybody for 5 to 9 seconds. On a busy machine a good answer takes a while, too.
 PATIENCE = 4.0

@@ -10,8 +10,8 @@ from redis import Redis
 
 from tests.faults.conftest import FaultRig, child_of, kill_both
 from tests.support import eventually
-from trigger import executions
-from trigger.executions import Status
+from trigger import store
+from trigger.store import Status
 
 JUNK: list[bytes | str] = [
     b"bad id",
@@ -21,13 +21,13 @@ JUNK: list[bytes | str] = [
     b"../../etc/passwd",
     b"rq:job:1",
     "‮ü".encode(),
-    executions.new_uid(),
+    store.new_uid(),
 ]
 
 
 def poisoned(redis: Redis) -> list[str]:
     """What the poison list names."""
-    entries: Any = redis.lrange(executions.POISON, 0, -1)
+    entries: Any = redis.lrange(store.POISON, 0, -1)
     return [json.loads(entry.decode("utf-8", "replace"))["entry"] for entry in entries]
 
 
@@ -48,7 +48,7 @@ def test_junk_in_the_queue_is_put_aside(rig: FaultRig) -> None:  # F22
 
 def test_junk_in_the_ledger_is_put_aside(rig: FaultRig) -> None:  # F22
     scored: Any = dict.fromkeys(JUNK, 1)
-    for key in (executions.waiting_key("default"), executions.leased_key("default")):
+    for key in (store.waiting_key("default"), store.leased_key("default")):
         rig.redis.zadd(key, scored)
     rig.redis.zadd("rq:wip:default", scored)
     rig.redis.rpush("rq:queue:default:intermediate", *JUNK)
@@ -57,7 +57,7 @@ def test_junk_in_the_ledger_is_put_aside(rig: FaultRig) -> None:  # F22
     rig.redis.sadd(f"rq:worker:{worker_name(rig)}:executions", *JUNK)
     rig.succeeded(uid)
     eventually(lambda: len(poisoned(rig.redis)) == 2 * len(JUNK))
-    assert not rig.redis.exists(executions.waiting_key("default"), executions.leased_key("default"))
+    assert not rig.redis.exists(store.waiting_key("default"), store.leased_key("default"))
     rig.succeeded(rig.submit("noted"))
     assert worker.poll() is None
 
@@ -136,7 +136,7 @@ def test_a_corrupt_job_does_not_keep_the_reaper_from_the_others(rig: FaultRig) -
     kill_both(second)
     rig.start_with()
     rig.succeeded(uids[1])
-    assert rig.ended(uids[0]).status in executions.FINAL
+    assert rig.ended(uids[0]).status in store.FINAL
     rig.is_tidy()
 
 
@@ -158,7 +158,7 @@ def test_a_command_that_nobody_understands_does_not_stop_the_worker(rig: FaultRi
 
 def test_a_key_of_the_wrong_type_stops_nobody_for_good(rig: FaultRig) -> None:  # F22
     worker = rig.start_with()
-    for key in ("rq:queue:default", executions.waiting_key("default"), executions.leased_key("default")):
+    for key in ("rq:queue:default", store.waiting_key("default"), store.leased_key("default")):
         rig.redis.delete(key)
         rig.redis.set(key, "of another type")
         eventually(lambda: "WRONGTYPE" in rig.log())

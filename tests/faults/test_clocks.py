@@ -11,7 +11,7 @@ import pytest
 from tests.faults.conftest import FaultRig, kill_both
 from tests.faults.test_reaping import passes
 from tests.support import eventually
-from trigger import executions
+from trigger import store
 
 
 def start_skewed(rig: FaultRig, library: str, seconds: int) -> None:
@@ -57,7 +57,7 @@ def test_calls_that_a_web_process_with_a_fast_clock_took_are_not_taken_for_lost(
     # pass of the reaper has to search for them.
     rig.redis.set("rq:suspended", 1)
     with_clock = rig.start_with()
-    eventually(lambda: not rig.redis.exists(executions.leased_key("default")))
+    eventually(lambda: not rig.redis.exists(store.leased_key("default")))
     with_clock.send_signal(signal.SIGSTOP)
     ran, answers = passes(rig.redis, lease=1)
     with_clock.send_signal(signal.SIGCONT)

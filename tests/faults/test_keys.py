@@ -9,10 +9,10 @@ import pytest
 
 from tests.faults.conftest import SHORT, FaultRig, child_of, kill_both
 from tests.support import CONFIG, eventually
-from trigger import executions
+from trigger import store
 from trigger.config.model import Api, NoAuth, Workflow
 from trigger.errors import IdempotencyMismatch
-from trigger.queueing import Call, Submitter, connect
+from trigger.store.queueing import Call, Submitter, connect
 
 NOTED = Api("shop", "noted", NoAuth(), Workflow(name="noted", python="work:noted", timeout=60))
 SLOW_FIRST = Api("shop", "slow", NoAuth(), Workflow(name="slow_first", python="work:slow_first", timeout=60))
@@ -36,12 +36,12 @@ def test_every_record_goes_at_its_time_and_no_key_is_left(rig: FaultRig) -> None
     for number in range(1000):
         call = Call(NOTED if number % 2 else FAILS, {}, None, key=f"{number}" if number % 3 else None)
         uids.append(submitter.submit(call, short).uid)
-    eventually(lambda: executions.read(rig.redis, uids[-1]) is None)
-    assert executions.read(rig.redis, uids[0]) is None
-    eventually(lambda: not rig.redis.exists(executions.INDEX, "rq:finished:default", "rq:failed:default"))
+    eventually(lambda: store.read(rig.redis, uids[-1]) is None)
+    assert store.read(rig.redis, uids[0]) is None
+    eventually(lambda: not rig.redis.exists(store.INDEX, "rq:finished:default", "rq:failed:default"))
     assert not rig.redis.keys("rq:job:*")
     # What is left counts, or says which queues and workers there are.
-    lasting = {"rq:queues", "rq:workers", "rq:workers:default", executions.STATS, "trigger:reaper:default"}
+    lasting = {"rq:queues", "rq:workers", "rq:workers:default", store.STATS, "trigger:reaper:default"}
     eventually(lambda: keys_without_end(rig) <= lasting)
     assert not rig.redis.keys("rq:results:*")
     assert not rig.redis.keys("trigger:idempotency:*")

@@ -16,7 +16,7 @@ from bench.processes import children, is_alive
 from tests.faults.conftest import FaultRig, child_of, kill_both, send_all
 from tests.support import OwnRedis, eventually
 from tests.worker.stepping import Steps, statuses, step_of
-from trigger.executions import Status
+from trigger.store import Status
 
 NAMES = "abcde"
 LIST = "\n".join(f"- {{name: {name}, python: 'work:lights', with: {{on: '{{{{ input.on }}}}'}}}}" for name in NAMES)

@@ -10,7 +10,7 @@ import pytest
 from bench.processes import is_alive
 from tests.faults.conftest import FaultRig, child_of, kill_both, send_all
 from tests.support import eventually
-from trigger.executions import Status
+from trigger.store import Status
 
 # At the defaults an execution is free 15 seconds after its worker and child have died; a busy machine gets some more.
 FREE_AGAIN = 15 + 5

@@ -12,11 +12,10 @@ import pytest
 from tests.faults.conftest import FaultRig, child_of
 from tests.faults.lossy import LossyProxy
 from tests.support import CONFIG, eventually
-from trigger import queueing
 from trigger.config.model import Api, NoAuth, Workflow
 from trigger.errors import QueueUnavailable
-from trigger.queueing import Call, Submitter, connect
-from trigger.worker import exchange, scripts
+from trigger.store import exchange, queueing, scripts
+from trigger.store.queueing import Call, Submitter, connect
 
 API = Api(
     module="shop", method="noted", auth=NoAuth(), workflow=Workflow(name="noted", python="work:noted", timeout=60)

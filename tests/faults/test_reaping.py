@@ -17,12 +17,11 @@ from rq.serializers import JSONSerializer
 from bench.reaper import fill
 from tests.faults.conftest import FaultRig, kill_both
 from tests.support import OwnRedis, eventually
-from trigger import executions
+from trigger import store
 from trigger.config.model import Api, NoAuth, Workflow
-from trigger.executions import Status
-from trigger.queueing import connect
-from trigger.worker import scripts
-from trigger.worker.exchange import Exchange
+from trigger.store import Status, scripts
+from trigger.store.exchange import Exchange
+from trigger.store.queueing import connect
 
 NOTED = Api("shop", "noted", NoAuth(), Workflow(name="noted", python="work:noted", timeout=60))
 
@@ -45,8 +44,8 @@ def look_at_everything(redis: Redis) -> None:
     for job_id in queue.get_job_ids()[:5]:
         RqJob.fetch(job_id, connection=redis, serializer=JSONSerializer)
     RqWorker.all(connection=redis)
-    for summary in executions.page(redis, executions.Query(limit=100)).executions:
-        executions.read(redis, summary.uid)
+    for summary in store.page(redis, store.Query(limit=100)).executions:
+        store.read(redis, summary.uid)
 
 
 def test_two_reapers_and_a_console_free_each_abandoned_execution_once(rig: FaultRig) -> None:  # F18
@@ -79,7 +78,7 @@ def test_two_reapers_and_a_console_free_each_abandoned_execution_once(rig: Fault
     assert not failures
     assert rig.evidence() == {f"{word} {uid}": 1 for uid in uids for word in "SD"}
     assert {rig.redis.hget(f"rq:job:{uid}", "crashes") for uid in uids} == {b"1"}
-    assert executions.stats(rig.redis)["reaped"] == len(uids)
+    assert store.stats(rig.redis)["reaped"] == len(uids)
 
 
 def delay(redis: Redis, uid: str, milliseconds: int) -> None:
@@ -89,8 +88,8 @@ def delay(redis: Redis, uid: str, milliseconds: int) -> None:
     with redis.pipeline() as step:
         step.lrem("rq:queue:default", 1, uid)
         step.hset(f"rq:job:{uid}", "status", "scheduled")
-        step.zrem(executions.waiting_key("default"), uid)
-        step.zadd(executions.leased_key("default"), {uid: due})
+        step.zrem(store.waiting_key("default"), uid)
+        step.zadd(store.leased_key("default"), {uid: due})
         step.zadd("rq:scheduled:default", {uid: due / 1000})
         step.execute()
 
@@ -180,7 +179,7 @@ def test_a_hundred_thousand_that_wait_survive_a_restart_of_everything(
     # The first are enough to see that all goes on; the others need not run.
     others = waiting[500:]
     own_rig.redis.ltrim("rq:queue:default", 0, 499)
-    own_rig.redis.zrem(executions.waiting_key("default"), *others)
+    own_rig.redis.zrem(store.waiting_key("default"), *others)
     for _ in range(2):
         own_rig.start_with()
     own_rig.is_tidy()
@@ -193,8 +192,8 @@ def ledger_and_queue(redis: Redis) -> tuple[list[str], set[str], set[str]]:
     """The queue, and the leased and the waiting half of the ledger."""
     raw: list[Any] = [
         redis.lrange("rq:queue:default", 0, -1),
-        redis.zrange(executions.leased_key("default"), 0, -1),
-        redis.zrange(executions.waiting_key("default"), 0, -1),
+        redis.zrange(store.leased_key("default"), 0, -1),
+        redis.zrange(store.waiting_key("default"), 0, -1),
     ]
     queue, leased, waiting = ([uid.decode() for uid in uids] for uids in raw)
     return queue, set(leased), set(waiting)
@@ -208,10 +207,10 @@ def done(rig: FaultRig) -> set[str]:
 def test_poison_entries_tell_what_and_why(rig: FaultRig) -> None:
     rig.redis.rpush("rq:queue:default", "junk entry")
     rig.start_with()
-    eventually(lambda: rig.redis.llen(executions.POISON))
-    (entry,) = rig.redis.lrange(executions.POISON, 0, -1)
+    eventually(lambda: rig.redis.llen(store.POISON))
+    (entry,) = rig.redis.lrange(store.POISON, 0, -1)
     told = json.loads(entry)
     assert told["entry"] == "junk entry"
     assert told["reason"] == "the queue names a job that does not exist"
     assert told["at"].endswith("Z")
-    assert executions.stats(rig.redis)["poisoned"] == 1
+    assert store.stats(rig.redis)["poisoned"] == 1

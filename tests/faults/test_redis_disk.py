@@ -22,8 +22,8 @@ from tests.faults.conftest import FaultRig
 from tests.support import CONFIG, OwnRedis, eventually
 from trigger.config.model import Api, NoAuth, Workflow
 from trigger.errors import QueueUnavailable
-from trigger.queueing import Call, Submitter, connect
 from trigger.redis_server import RedisServer
+from trigger.store.queueing import Call, Submitter, connect
 
 NOTED = Api("shop", "noted", NoAuth(), Workflow(name="noted", python="work:noted", timeout=60))
 

@@ -12,7 +12,8 @@ from redis import Redis
 from tests.faults.conftest import FaultRig, child_of, kill_both, send_all
 from tests.support import OwnRedis, eventually
 from tests.worker.stepping import Steps
-from trigger import acts, executions
+from trigger import store
+from trigger.store import acts
 
 GIVEN = "6f1dcb2a03e94ac1b7a1d1f0c2b3a495"
 
@@ -168,8 +169,8 @@ def test_steps_that_can_not_be_recorded_while_redis_is_away(tmp_path: Path, own_
 
 def test_a_job_that_nobody_can_read(rig: FaultRig) -> None:
     uids = [rig.submit("noted", request=GIVEN) for _ in range(2)]
-    rig.redis.hset(executions.JOB + uids[0], "data", b"junk")
-    rig.redis.hset(executions.JOB + uids[1], "timeout", b"junk")
+    rig.redis.hset(store.JOB + uids[0], "data", b"junk")
+    rig.redis.hset(store.JOB + uids[1], "timeout", b"junk")
     start(rig)
     (first,) = said(rig, uids[0], "noted", "failed")
     assert first.startswith("failed: shop/noted failed: the job in Redis can't be read")

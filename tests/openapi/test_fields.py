@@ -14,9 +14,9 @@ from trigger.config.model import Field, FieldType, Input
 from trigger.errors import InvalidParams
 from trigger.inputs import Form, Shape
 from trigger.inputs.strict_json import MAX_INTEGER, MIN_INTEGER
-from trigger.openapi import numerals
-from trigger.openapi.fields import in_json, in_text
-from trigger.openapi.patterns import portable
+from trigger.web.openapi import numerals
+from trigger.web.openapi.fields import in_json, in_text
+from trigger.web.openapi.patterns import portable
 
 
 def is_taken(field: Field, body: Any) -> bool:

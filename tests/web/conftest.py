@@ -14,8 +14,8 @@ import trigger.inforce
 from tests.support import OwnRedis, environment
 from tests.web.site import CONFIG, Gunicorn, Site, address
 from trigger.config import Watcher
-from trigger.flask_app import App
 from trigger.logs import TextFormatter
+from trigger.web.flask_app import App
 
 MakeSite = Callable[..., Site]
 

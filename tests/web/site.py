@@ -21,7 +21,7 @@ from werkzeug.test import TestResponse
 from tests.programs import free_port
 from tests.support import environment, eventually, process
 from trigger.config import Watcher, hash_secret
-from trigger.flask_app import App
+from trigger.web.flask_app import App
 
 TOKEN = "t0ken-of-the-tests"
 OTHER_TOKEN = "another-t0ken-of-the-tests"

@@ -30,7 +30,8 @@ from tests.web.site import (
     nothing_stored,
     refusal,
 )
-from trigger import executions, failures
+from trigger import store
+from trigger.web import failures
 
 TOKEN_REQUIRED = Refusal(401, "requestError.invalidParams", "Token is required")
 TOKEN_INVALID = Refusal(401, "requestError.unauthorized", "Token is invalid")
@@ -41,7 +42,7 @@ TOO_MANY = Refusal(429, "requestError.tooManyRequests", "Too many wrong credenti
 
 def caller(redis: Redis, uid: str) -> str | None:
     """Who the record says has called."""
-    record = executions.read(redis, uid)
+    record = store.read(redis, uid)
     assert record is not None
     return record.caller
 

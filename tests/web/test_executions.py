@@ -29,7 +29,7 @@ from tests.web.site import (
     refusal,
     stored,
 )
-from trigger import executions
+from trigger import store
 
 ADMIN = basic("admin", OPERATOR)
 ACTS = ["cancel", "rerun", "resume"]
@@ -219,7 +219,7 @@ def test_secrets_are_masked_wherever_an_execution_is_shown(site: Site, redis: Re
     uid = accepted(site.call("open/order", json={"sku": "A1", "card": card}))
     new = accepted(act(site, uid, "rerun", json={"input": {"sku": "B2", "card": "5" * 16}}))
     state = {"status": "succeeded", "attempts": 1, "output": {"paid with": [card, f"x{card}"]}}
-    redis.hset(executions.STEPS + uid, mapping={"": json.dumps({"steps": ["pay"]}), "pay": json.dumps(state)})
+    redis.hset(store.STEPS + uid, mapping={"": json.dumps({"steps": ["pay"]}), "pay": json.dumps(state)})
     act(site, uid, "cancel")
     texts = [
         site.call(f"/v1/executions{path}", "GET", headers=ADMIN).text
@@ -322,7 +322,7 @@ def test_a_rerun_is_answered_like_a_call(site: Site, redis: Redis) -> None:
     assert "operator" not in site.call(f"/v1/executions/{new}", "GET").get_json()["response"]  # who calls the API
     edited = accepted(act(site, uid, "rerun", json={"input": {"sku": "B2", "count": "5", "card": "***"}}))
     assert record(site, edited)["input"] == {"sku": "B2", "count": 5, "card": "***"}
-    origin = executions.origin(redis, edited)
+    origin = store.origin(redis, edited)
     assert origin
     assert origin.input["card"] == "4111"
 
@@ -371,12 +371,12 @@ def test_a_key_that_was_used_with_another_input_is_422(site: Site, redis: Redis)
 def test_two_processes_start_one_execution_for_the_same_key(stepped: Gunicorn, redis: Redis, name: str) -> None:
     uid = accepted(stepped.call("shop/order"))
     assert stepped.call(f"/v1/executions/{uid}/cancel", headers=ADMIN).status == 202
-    before = redis.zcard(executions.INDEX)
+    before = redis.zcard(store.INDEX)
     headers = {**ADMIN, "Idempotency-Key": f"once-{name}"}
     with ThreadPoolExecutor(12) as pool:
         answers = list(pool.map(lambda _: stepped.call(f"/v1/executions/{uid}/{name}", headers=headers), range(24)))
     assert len({accepted(answer) for answer in answers}) == 1
-    assert redis.zcard(executions.INDEX) == before + 1
+    assert redis.zcard(store.INDEX) == before + 1
     assert [answer.headers.get("idempotency-replayed") for answer in answers].count(None) == 1
 
 
@@ -420,7 +420,7 @@ def test_a_workflow_with_steps_goes_on_after_those_that_are_done(make_site: Make
     uid = accepted(site.call("open/any", json={"name": "Ada"}))
     digest = site.watcher.current.workflows["stepped"].steps[0].digest
     done = {"status": "succeeded", "digest": digest, "attempts": 1, "output": 3}
-    redis.hset(executions.STEPS + uid, "quote", json.dumps(done))
+    redis.hset(store.STEPS + uid, "quote", json.dumps(done))
     act(site, uid, "cancel")
     new = accepted(act(site, uid, "resume"))
     shown = record(site, new)
@@ -429,7 +429,7 @@ def test_a_workflow_with_steps_goes_on_after_those_that_are_done(make_site: Make
         ("quote", "succeeded", 3),
         ("order", "waiting", None),
     ]
-    redis.hset(executions.STEPS + uid, "quote", json.dumps({**done, "digest": "another"}))
+    redis.hset(store.STEPS + uid, "quote", json.dumps({**done, "digest": "another"}))
     refused = refusal(act(site, uid, "resume"))
     assert (refused.status, refused.code, refused.details) == (
         409,

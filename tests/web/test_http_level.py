@@ -24,7 +24,7 @@ from tests.web.site import (
     refusal,
     request,
 )
-from trigger.gunicorn_worker import ONCE
+from trigger.web.server import ONCE
 
 POST = f"POST {path('open/any')} HTTP/1.1\r\nHost: localhost\r\n".encode()
 GET = f"GET {path('open/any')} HTTP/1.1\r\nHost: localhost\r\n".encode()

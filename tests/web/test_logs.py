@@ -26,9 +26,10 @@ from tests.web.site import (
     refusal,
     request,
 )
-from trigger import executions, log_api
-from trigger.executions import JOB
-from trigger.executions.log import Log
+from trigger import store
+from trigger.store import JOB
+from trigger.store.log import Log
+from trigger.web import log
 
 NOT_FOUND = Refusal(404, "requestError.executionNotFound", "There is no such execution, or it is not yours to read")
 ADMIN = basic("admin", OPERATOR)
@@ -150,7 +151,7 @@ def test_a_log_is_for_those_who_may_read_the_record(site: Site, redis: Redis) ->
     for headers in strangers:
         assert refusal(logs(site, uid, **headers)) == NOT_FOUND
         assert refusal(logs(site, uid, "?wait=5&after=x", **headers)) == NOT_FOUND
-    assert refusal(logs(site, executions.new_uid(), **ADMIN)) == NOT_FOUND
+    assert refusal(logs(site, store.new_uid(), **ADMIN)) == NOT_FOUND
     assert refusal(logs(site, "1" * 24, **ADMIN)) == NOT_FOUND
 
 
@@ -230,7 +231,7 @@ def test_whoever_waits_gets_lines_when_they_come_and_is_told_the_end(
 def test_who_finds_all_places_in_redis_taken_gets_the_lines_too(
     make_site: MakeSite, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(log_api, "IN_REDIS", 2)
+    monkeypatch.setattr(log, "IN_REDIS", 2)
     site = make_site()
     running = Running(redis, accepted(site.call("open/any")))
     answers: list[TestResponse] = []

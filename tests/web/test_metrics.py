@@ -12,13 +12,15 @@ from prometheus_client.parser import text_string_to_metric_families as text_fami
 from redis import Redis
 from werkzeug.test import TestResponse
 
-from tests.executions.conftest import FAILED, LATER, SUCCEEDED, Bench, api
+from tests.store.conftest import FAILED, LATER, SUCCEEDED, Bench, api
 from tests.support import OwnRedis, environment, eventually, process
 from tests.web.conftest import MakeSite
 from tests.web.site import CONFIG, OPERATOR, TOKEN, Gunicorn, Site, accepted, basic, refusal
-from trigger import acts, executions, metrics_api
+from trigger import store
 from trigger.config.model import Workflow
-from trigger.metrics import Figures
+from trigger.store import acts
+from trigger.web import metrics_view
+from trigger.web.metrics import Figures
 
 ADMIN = basic("admin", OPERATOR)
 OPENMETRICS = "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,*/*;q=0.1"
@@ -29,7 +31,7 @@ Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 @pytest.fixture(autouse=True)
 def _always_fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     """What was answered a moment ago would hide what a test has done since."""
-    monkeypatch.setattr(metrics_api, "FRESH", 0.0)
+    monkeypatch.setattr(metrics_view, "FRESH", 0.0)
 
 
 def scrape(site: Site, **headers: str) -> TestResponse:
@@ -156,7 +158,7 @@ def test_executions_attempts_and_durations(fresh: Site, redis: Redis) -> None:
     acts.cancel(redis, bench.accept(), "ada")
     found = samples(scrape(fresh).text)
     of = {"module": "shop", "method": "restock"}
-    ended = {status: value(found, "trigger_executions_total", **of, status=status) for status in executions.FINAL}
+    ended = {status: value(found, "trigger_executions_total", **of, status=status) for status in store.FINAL}
     assert ended == {"succeeded": 2, "failed": 1, "cancelled": 1}
     attempts = {dict(labels)["outcome"]: n for labels, n in of_name(found, "trigger_attempts_total").items()}
     assert attempts == {"succeeded": 2, "failed": 1, "retried": 1, "interrupted": 0}
@@ -170,7 +172,7 @@ def test_queues_their_age_and_their_workers(fresh: Site, redis: Redis, redis_ser
     bench = Bench(redis)
     bench.accept(api(workflow=Workflow(name="other", python="work:other", timeout=60, queue="elsewhere")))
     before = redis.time()[0]
-    redis.zadd(executions.waiting_key("elsewhere"), {b"older": (before - 100) * 1000})
+    redis.zadd(store.waiting_key("elsewhere"), {b"older": (before - 100) * 1000})
     redis.sadd("rq:queues", "rq:queue:empty")  # which the config names no more, and holds nothing
     (tmp_path / "config.yaml").write_text("modules: {}\n")
     with process(["worker"], environment(tmp_path, redis_server.url), tmp_path / "log"):
@@ -193,7 +195,7 @@ def test_the_reaper_and_what_was_put_aside(fresh: Site, redis: Redis) -> None:
     found = samples(scrape(fresh).text)
     assert value(found, "trigger_queue_running", queue="default") == 1
     assert value(found, "trigger_reaped_total") == 0
-    redis.zadd(executions.leased_key("default"), {uid: (redis.time()[0] - 50) * 1000})
+    redis.zadd(store.leased_key("default"), {uid: (redis.time()[0] - 50) * 1000})
     assert value(samples(scrape(fresh).text), "trigger_queue_oldest_unowned_seconds", queue="default") >= 50
     bench.reap()
     redis.rpush("rq:queue:default", "junk")
@@ -256,7 +258,7 @@ def test_no_secret_and_nothing_that_callers_have_sent_is_in_it(fresh: Site) -> N
 def test_it_is_made_once_a_second_for_all_who_ask(
     make_site: MakeSite, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(metrics_api, "FRESH", 60.0)
+    monkeypatch.setattr(metrics_view, "FRESH", 60.0)
     site = make_site(CONFIG + "metrics: public\n")
     entered, go_on = threading.Semaphore(0), threading.Event()
     made = 0

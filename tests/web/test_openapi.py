@@ -18,7 +18,7 @@ from tests.web.conftest import MakeSite
 from tests.web.described import CONFIG
 from tests.web.site import OPERATOR, OTHER_TOKEN, TOKEN, Refusal, Site, basic, refusal, seen
 from trigger.config.model import Config
-from trigger.openapi import document as made_by
+from trigger.web.openapi import document as made_by
 
 PATH = "/openapi.json"
 PATHS = [PATH, "/docs", "/docs/start.js", "/docs/swagger-ui.css"]
@@ -353,7 +353,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         digests.append(config.digest)
         return real(config)
 
-    monkeypatch.setattr("trigger.docs_api.pieces", pieces)
+    monkeypatch.setattr("trigger.web.docs.pieces", pieces)
     return digests
 
 
@@ -381,7 +381,7 @@ def test_it_is_made_once_for_all_who_wait_for_it(make_site: MakeSite, monkeypatc
         go_on.wait(20)
         yield b"{}"
 
-    monkeypatch.setattr("trigger.docs_api.pieces", pieces)
+    monkeypatch.setattr("trigger.web.docs.pieces", pieces)
     answers: list[TestResponse] = []
 
     def ask() -> None:

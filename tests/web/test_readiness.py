@@ -7,11 +7,12 @@ from typing import Any, cast
 import pytest
 from redis import Redis
 
-from tests.executions.conftest import Bench
+from tests.store.conftest import Bench
 from tests.web.conftest import MakeSite
 from tests.web.site import CONFIG, Site
-from trigger import attendance, executions
-from trigger.attendance import Attendance
+from trigger import store
+from trigger.web import attendance
+from trigger.web.attendance import Attendance
 
 SLOW = CONFIG.replace("  hello: examples.hello:greet\n", "  hello: {python: 'examples.hello:greet', queue: slow}\n")
 
@@ -32,7 +33,7 @@ def has_worker(redis: Redis, queue: str = "default", state: str = "idle") -> Non
 
 def wait_in_queue(redis: Redis, seconds: float) -> None:
     """Makes all that waits older."""
-    key = executions.waiting_key("default")
+    key = store.waiting_key("default")
     for uid in cast(list[bytes], redis.zrange(key, 0, -1)):
         redis.zincrby(key, -seconds * 1000, uid)
 

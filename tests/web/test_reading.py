@@ -24,12 +24,12 @@ from tests.web.site import (
     basic,
     refusal,
 )
-from trigger import executions
-from trigger.auth import Credentials, Guard
+from trigger import store
 from trigger.config.model import PasswordAuth
 from trigger.config.secret import Secret
-from trigger.failures import Failures
-from trigger.passwords import Hashes
+from trigger.web.auth import Credentials, Guard
+from trigger.web.failures import Failures
+from trigger.web.passwords import Hashes
 
 NOT_FOUND = Refusal(404, "requestError.executionNotFound", "There is no such execution, or it is not yours to read")
 ADMIN = basic("admin", OPERATOR)
@@ -127,7 +127,7 @@ def test_a21_what_is_not_yours_looks_like_what_is_not_there(
     uid = accepted(site.call(api, headers=call))
     for headers in strangers:
         theirs = read(site, uid, headers)
-        nobodys = read(site, executions.new_uid(), headers)
+        nobodys = read(site, store.new_uid(), headers)
         assert refusal(theirs) == NOT_FOUND
         assert len(theirs.headers.pop("X-Request-Id")) == len(nobodys.headers.pop("X-Request-Id"))
         assert (theirs.status, theirs.data, list(theirs.headers)) == (
@@ -166,7 +166,7 @@ def test_a21_around_the_records_there_is_nothing(site: Site, target: str) -> Non
 
 
 def test_jobs_that_are_not_executions_of_ours_are_not_found(site: Site, redis: Redis) -> None:
-    uid = executions.new_uid()
+    uid = store.new_uid()
     redis.hset(f"rq:job:{uid}", mapping={"data": b"junk", "status": "queued"})
     assert refusal(read(site, uid, ADMIN)) == NOT_FOUND
 
@@ -175,7 +175,7 @@ def test_head_answers_like_get_without_the_body(site: Site, redis: Redis) -> Non
     uid = accepted(site.call("open/any"))
     assert read(site, uid, method="HEAD").status_code == 200
     assert read(site, uid, method="HEAD").data == b""
-    assert read(site, executions.new_uid(), method="HEAD").status_code == 404
+    assert read(site, store.new_uid(), method="HEAD").status_code == 404
 
 
 def test_secret_fields_are_masked_for_callers_and_operators(site: Site, redis: Redis) -> None:

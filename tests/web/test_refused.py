@@ -13,9 +13,9 @@ from redis import Redis
 from tests.support import OwnRedis, eventually
 from tests.web.conftest import MakeSite
 from tests.web.site import CONFIG, OPERATOR, TOKEN, Gunicorn, Site, accepted, basic, path
-from trigger import executions
-from trigger.executions import calls, counters
-from trigger.executions.refused import Refused, recent_refusals
+from trigger import store
+from trigger.store import calls, counters
+from trigger.store.refused import Refused, recent_refusals
 
 
 @pytest.fixture
@@ -84,8 +84,8 @@ def test_a_refused_call_is_kept_with_who_and_why(fresh: Site, redis: Redis) -> N
         method="POST",
         path=path("keyed/one"),
     )
-    assert executions.times.shown_ms(int(before * 1000)) <= refused.time
-    assert refused.time <= executions.times.shown_ms(int(time.time() * 1000))
+    assert store.times.shown_ms(int(before * 1000)) <= refused.time
+    assert refused.time <= store.times.shown_ms(int(time.time() * 1000))
 
 
 def test_what_a_caller_has_sent_is_not_in_it(fresh: Site, redis: Redis) -> None:

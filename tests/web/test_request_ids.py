@@ -13,8 +13,8 @@ from werkzeug.test import TestResponse
 from tests.support import OwnRedis
 from tests.web.conftest import MakeSite
 from tests.web.site import CONFIG, OPERATOR, TOKEN, Site, accepted, address, basic, refusal
-from trigger import executions
-from trigger.service import Shapes
+from trigger import store
+from trigger.web.service import Shapes
 
 ADMIN = basic("admin", OPERATOR)
 GIVEN = "6f1dcb2a03e94ac1b7a1d1f0c2b3a495"  # as nginx makes them
@@ -54,7 +54,7 @@ def test_an_accepted_call_without_an_id_has_that_of_its_execution(site: Site, re
     assert id_of(response) == uid
     assert log[-1].endswith(f" caller=ci uid={uid} request={uid}")
     assert record(site, uid)["request_id"] == uid
-    meta = redis.hget(executions.JOB + uid, "meta")
+    meta = redis.hget(store.JOB + uid, "meta")
     assert b"request" not in (meta or b"")
 
 

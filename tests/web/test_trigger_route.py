@@ -20,9 +20,10 @@ from rq.serializers import JSONSerializer
 from tests.support import OwnRedis, eventually
 from tests.web.conftest import MakeSite
 from tests.web.site import CONFIG, MAX_BODY, OPERATOR, TOKEN, Refusal, Site, accepted, nothing_stored, refusal, stored
-from trigger import executions, readiness
+from trigger import store
 from trigger.errors import StartError
-from trigger.service import Shapes
+from trigger.web import readiness
+from trigger.web.service import Shapes
 
 LARGE = b" " * (MAX_BODY + 1)
 JSON = "application/json"
@@ -59,7 +60,7 @@ def test_the_location_of_a_202_is_where_its_record_is(site: Site, redis: Redis) 
     assert record["uid"] == accepted(response)
     assert record["status"] == "queued"
     assert record["input"] == {"name": "Ada"}
-    assert executions.page(redis, executions.Query()).executions[0].uid == record["uid"]
+    assert store.page(redis, store.Query()).executions[0].uid == record["uid"]
 
 
 @pytest.mark.parametrize(("api", "method"), [("open/any", "GET"), ("open/get", "GET"), ("open/post", "POST")])
@@ -366,7 +367,7 @@ def test_redis_down_or_hung_is_503_until_it_is_back(make_site: MakeSite, own_red
     site = make_site(redis_url=own_redis.url)
     accepted(site.call("open/any"))
     os.kill(own_redis.process.pid, stop)
-    for target in ("open/any", f"/v1/executions/{executions.new_uid()}"):
+    for target in ("open/any", f"/v1/executions/{store.new_uid()}"):
         response = site.call(target, "GET")
         assert refusal(response).status == 503
         assert refusal(response).code == "serverError.queueUnavailable"

@@ -18,7 +18,7 @@ from tests.support import OwnRedis
 from tests.web.conftest import MakeSite
 from tests.web.site import CONFIG, FAILURES, HASHED, TOKEN, Gunicorn, Site, accepted, basic, refusal
 from trigger.config.model import Server
-from trigger.executions import wrong_credentials
+from trigger.store import wrong_credentials
 
 CONNECTIONS = 40
 SECONDS = 4.0

@@ -13,9 +13,9 @@ import pytest
 from redis import Redis
 
 from tests.support import CONFIG, WORKFLOWS, entries, environment, eventually, process
-from trigger import executions
+from trigger import store
 from trigger.config.model import Api, NoAuth, Workflow
-from trigger.queueing import Call, Submitter
+from trigger.store.queueing import Call, Submitter
 
 
 class Rig:
@@ -63,14 +63,14 @@ class Rig:
         call = Call(api, {} if value is None else value, "tester", secrets, request=request)
         return Submitter(self.redis).submit(call, CONFIG).uid
 
-    def record(self, uid: str) -> executions.Record:
-        record = executions.read(self.redis, uid)
+    def record(self, uid: str) -> store.Record:
+        record = store.read(self.redis, uid)
         assert record is not None
         return record
 
-    def ended(self, uid: str, within: float = 30) -> executions.Record:
+    def ended(self, uid: str, within: float = 30) -> store.Record:
         """The record, once it is final."""
-        eventually(lambda: self.record(uid).status in executions.FINAL, within=within)
+        eventually(lambda: self.record(uid).status in store.FINAL, within=within)
         return self.record(uid)
 
     def evidence(self) -> Counter[str]:
@@ -97,11 +97,11 @@ def rig(tmp_path: Path, redis: Redis, redis_server: Any) -> Iterator[Rig]:
 
 
 @pytest.fixture
-def run(rig: Rig) -> Callable[..., executions.Record]:
+def run(rig: Rig) -> Callable[..., store.Record]:
     """Runs one workflow in a worker, to its end."""
     rig.start()
 
-    def run(workflow: str, value: Any = None, **options: Any) -> executions.Record:
+    def run(workflow: str, value: Any = None, **options: Any) -> store.Record:
         return rig.ended(rig.submit(workflow, value, **options))
 
     return run

@@ -12,12 +12,12 @@ from typing import Any
 from bench.processes import children
 from tests.support import CONFIG
 from tests.worker.conftest import Rig
-from trigger import acts, executions
+from trigger import store
 from trigger.config import Api, Config, NoAuth, load
-from trigger.executions import Record, Status, StepRecord
-from trigger.executions.log_reading import Line, read
 from trigger.inputs import Shape
-from trigger.queueing import Submitter
+from trigger.store import Record, Status, StepRecord, acts
+from trigger.store.log_reading import Line, read
+from trigger.store.queueing import Submitter
 
 # The callables of python steps, added to tests.support.WORKFLOWS.
 STEPS = r'''
@@ -331,9 +331,9 @@ class Steps(Rig):
         return len(guardians) == len(performers) <= 2 and not any(map(children, performers))
 
     def nothing_is_left(self) -> None:
-        assert self.redis.zcard(executions.leased_key("default")) == 0
-        assert self.redis.zcard(executions.waiting_key("default")) == 0
-        assert self.redis.llen(executions.POISON) == 0
+        assert self.redis.zcard(store.leased_key("default")) == 0
+        assert self.redis.zcard(store.waiting_key("default")) == 0
+        assert self.redis.llen(store.POISON) == 0
 
 
 def step_of(record: Record, name: str) -> StepRecord:

@@ -9,9 +9,9 @@ from redis import Redis
 
 from tests.support import eventually
 from tests.worker.conftest import Rig
-from trigger import acts, executions
+from trigger import store
 from trigger.errors import ExecutionEnded
-from trigger.executions import Status
+from trigger.store import Status, acts
 
 TIMES = 25
 
@@ -44,7 +44,7 @@ def test_a_worker_that_has_missed_the_message_sees_at_its_next_beat_that_it_is_t
 def test_at_any_moment_of_its_life_an_execution_gets_one_end(rig: Rig, redis: Redis) -> None:
     chosen = random.Random(11)
     rig.start()
-    finals: dict[str, executions.Record] = {}
+    finals: dict[str, store.Record] = {}
     for _ in range(TIMES):
         uid = rig.submit(chosen.choice(["noted", "flaky"]), {"seconds": chosen.choice([0, 0.05, 0.2])})
         time.sleep(chosen.choice([0, 0.002, chosen.uniform(0, 0.3)]))
@@ -59,5 +59,5 @@ def test_at_any_moment_of_its_life_an_execution_gets_one_end(rig: Rig, redis: Re
         assert rig.evidence()[f"S {uid}"] <= 1
         if final.status is Status.SUCCEEDED:
             assert rig.evidence()[f"D {uid}"] == 1
-    assert redis.zcard(executions.leased_key("default")) == 0
-    assert redis.llen(executions.POISON) == 0
+    assert redis.zcard(store.leased_key("default")) == 0
+    assert redis.llen(store.POISON) == 0

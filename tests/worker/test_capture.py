@@ -13,10 +13,10 @@ from redis import Redis
 
 from tests.support import OwnRedis, eventually
 from tests.worker.conftest import Rig
-from trigger import executions
-from trigger.executions import Status
-from trigger.executions.log_reading import START, Line, follow, read
-from trigger.queueing import connect
+from trigger import store
+from trigger.store import Status
+from trigger.store.log_reading import START, Line, follow, read
+from trigger.store.queueing import connect
 
 # Workflows that write; each is a function of this module.
 TALKERS = r"""
@@ -248,13 +248,13 @@ def test_what_has_no_end_of_line_is_not_lost_nor_mixed_with_the_next_execution(t
 
 def test_an_execution_that_writes_nothing_leaves_no_key(talkers: Talkers) -> None:
     uid = talkers.run("silent")
-    assert not talkers.redis.exists(executions.LOG + uid)
-    assert talkers.redis.hget(executions.JOB + uid, "log") is None
+    assert not talkers.redis.exists(store.LOG + uid)
+    assert talkers.redis.hget(store.JOB + uid, "log") is None
 
 
 def test_the_log_ends_with_the_record(talkers: Talkers) -> None:
     uid = talkers.run("echo", {"text": "x"})
-    left, record = talkers.redis.ttl(executions.LOG + uid), talkers.redis.ttl(executions.JOB + uid)
+    left, record = talkers.redis.ttl(store.LOG + uid), talkers.redis.ttl(store.JOB + uid)
     assert 0 < left <= 3600
     assert abs(left - record) <= 1
 
@@ -283,7 +283,7 @@ def test_of_a_million_lines_the_newest_are_kept(talkers: Talkers, workflow: str)
         assert lines == [f"{n}" for n in range(1_000_001 - len(lines), 1_000_001)]
     assert first.cut == 1_000_000 - len(lines)
     assert len(lines) > 10_000
-    assert (talkers.redis.memory_usage(executions.LOG + uid) or 0) < 2 * 1024 * 1024
+    assert (talkers.redis.memory_usage(store.LOG + uid) or 0) < 2 * 1024 * 1024
 
 
 def test_c_code_that_keeps_python_from_running_may_write_more_than_a_pipe_holds(talkers: Talkers) -> None:
@@ -302,7 +302,7 @@ def test_secrets_are_masked(talkers: Talkers) -> None:
     uid = talkers.submit("echo", value, secrets=[["text"]])
     talkers.ended(uid)
     assert talkers.said(uid) == ["***", "***"]
-    assert "canary" not in f"{talkers.redis.xrange(executions.LOG + uid)}"
+    assert "canary" not in f"{talkers.redis.xrange(store.LOG + uid)}"
 
 
 def test_the_last_words_of_a_child_that_is_killed_are_kept(talkers: Talkers) -> None:

@@ -11,8 +11,7 @@ from redis import Redis
 from bench.processes import children
 from tests.support import eventually
 from tests.worker.conftest import Rig
-from trigger import acts
-from trigger.executions import Status, counters
+from trigger.store import Status, acts, counters
 
 
 def test_all_that_ends_in_a_worker_counts_once(rig: Rig, redis: Redis) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from tests.support import eventually
 from tests.worker.conftest import Rig
-from trigger.executions import Status
+from trigger.store import Status
 
 HELPER = "def number():\n    return {}\n"
 FRESH = "import helper\n\n\ndef number(value):\n    return helper.number()\n"

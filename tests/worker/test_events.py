@@ -13,8 +13,7 @@ from redis import Redis
 
 from tests.support import OwnRedis, eventually
 from tests.worker.stepping import Steps
-from trigger import acts
-from trigger.executions import Status
+from trigger.store import Status, acts
 
 GIVEN = "6f1dcb2a03e94ac1b7a1d1f0c2b3a495"
 

@@ -16,10 +16,10 @@ from redis import Redis
 from bench.processes import children, command, descendants, is_alive
 from tests.faults.conftest import FaultRig
 from tests.support import OwnRedis, eventually
-from trigger import acts, executions
+from trigger import store
 from trigger.errors import ExecutionEnded
-from trigger.executions import Record, Status
-from trigger.executions.log_reading import read
+from trigger.store import Record, Status, acts
+from trigger.store.log_reading import read
 
 FOREIGN = r'''
 import ctypes, json, locale, logging, resource, socket, struct, threading
@@ -455,4 +455,4 @@ def test_a_worker_has_no_more_processes_than_it_needs(rig: FaultRig) -> None:
     for workflow in ("echo", "forks", "litters", "fails", "killed_once", "echo"):
         rig.ended(rig.submit(workflow, {}))
     eventually(lambda: len(children(worker.pid)) == 1 and len(descendants(worker.pid)) == 2)
-    assert rig.redis.zcard(executions.leased_key("default")) == 0
+    assert rig.redis.zcard(store.leased_key("default")) == 0

@@ -12,12 +12,12 @@ from redis import Redis
 
 from tests.support import environment, eventually
 from tests.worker.conftest import Rig
-from trigger import acts, executions
+from trigger import store
 from trigger.config import Settings
 from trigger.config.model import Config
-from trigger.executions import Status
 from trigger.inforce import load_checked
-from trigger.queueing import Call, Submitter
+from trigger.store import Status, acts
+from trigger.store.queueing import Call, Submitter
 
 BOTH = "  extra: work:who\n  also: work:who\n"
 
@@ -46,7 +46,7 @@ def configure(rig: Rig, apis: Mapping[str, str], workflows: str = "") -> None:
 
 
 def fields(redis: Redis, uid: str, *names: str) -> list[bytes | None]:
-    return cast(list[bytes | None], redis.hmget(executions.JOB + uid, *names))
+    return cast(list[bytes | None], redis.hmget(store.JOB + uid, *names))
 
 
 def test_the_record_says_which_version_of_the_config_accepted_it(rig: Rig) -> None:
@@ -105,7 +105,7 @@ def test_a_worker_without_the_workflow_puts_the_execution_back_and_counts_nothin
         record = rig.ended(uid)
         assert (record.status, record.attempt) == (Status.SUCCEEDED, 1)
         assert [span.what for span in record.timeline][:1] == ["queued"]
-    assert redis.zcard(executions.leased_key("default")) == redis.zcard(executions.waiting_key("default")) == 0
+    assert redis.zcard(store.leased_key("default")) == redis.zcard(store.waiting_key("default")) == 0
 
 
 def test_two_workers_of_which_one_is_behind_lose_and_double_nothing(rig: Rig, redis: Redis, tmp_path: Path) -> None:
@@ -146,11 +146,11 @@ def test_after_ten_minutes_without_a_worker_that_knows_it_the_execution_fails_an
     rig: Rig, redis: Redis
 ) -> None:
     uid = rig.submit("elsewhere")
-    redis.hset(executions.JOB + uid, "unknown_since", int((redis.time()[0] - 590) * 1000))
+    redis.hset(store.JOB + uid, "unknown_since", int((redis.time()[0] - 590) * 1000))
     rig.start()
     eventually(lambda: rig.record(uid).status is Status.RETRYING)
-    redis.hset(executions.JOB + uid, "unknown_since", int((redis.time()[0] - 601) * 1000))
-    redis.zadd(executions.leased_key("default"), {uid: 0})  # its pause is over
+    redis.hset(store.JOB + uid, "unknown_since", int((redis.time()[0] - 601) * 1000))
+    redis.zadd(store.leased_key("default"), {uid: 0})  # its pause is over
     record = rig.ended(uid)
     assert record.status is Status.FAILED
     assert record.error is not None
@@ -169,7 +169,7 @@ def test_an_execution_that_waits_for_a_worker_that_knows_it_can_be_cancelled(rig
 @pytest.mark.parametrize("value", [None, 7, ["x"], {"a": 1}])
 def test_a_version_that_can_not_be_read_does_no_harm(rig: Rig, redis: Redis, value: Any) -> None:
     uid = rig.submit("who")
-    meta = json.loads(cast(bytes, redis.hget(executions.JOB + uid, "meta")))
-    redis.hset(executions.JOB + uid, "meta", json.dumps(meta | {"config": value}))
+    meta = json.loads(cast(bytes, redis.hget(store.JOB + uid, "meta")))
+    redis.hset(store.JOB + uid, "meta", json.dumps(meta | {"config": value}))
     rig.start()
     assert rig.ended(uid).status is Status.SUCCEEDED

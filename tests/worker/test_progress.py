@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from trigger.config.model import RunAction, Step, StepRetry, Workflow
-from trigger.worker import report as reports
-from trigger.worker.progress import Progress
-from trigger.worker.report import Failure, Report
+from trigger.workflows import report as reports
+from trigger.workflows.progress import Progress
+from trigger.workflows.report import Failure, Report
 
 BAD = Report(failure=Failure("ExitStatus", "exit 1", kinds=("ExitStatus", "1")))
 

@@ -12,8 +12,8 @@ from rq.serializers import JSONSerializer
 
 from tests.support import eventually
 from tests.worker.conftest import Rig
-from trigger import executions
-from trigger.executions import Status
+from trigger import store
+from trigger.store import Status
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_in_between_the_record_says_so_and_the_worker_is_free(patient: Rig, redi
     assert patient.ended(patient.submit("echo")).status is Status.SUCCEEDED
     assert patient.ended(uid).status is Status.SUCCEEDED
     assert registry.get_job_ids() == []
-    assert redis.zcard(executions.leased_key("default")) == 0
+    assert redis.zcard(store.leased_key("default")) == 0
 
 
 def test_a_worker_that_dies_in_the_pause_takes_no_attempt_away(rig: Rig) -> None:

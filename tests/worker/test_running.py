@@ -11,10 +11,10 @@ from rq.serializers import JSONSerializer
 
 from tests.support import eventually
 from tests.worker.conftest import Rig
-from trigger import executions
-from trigger.executions import Record, Status
-from trigger.executions.log_reading import read
-from trigger.worker.outcome import MAX_OUTPUT
+from trigger import store
+from trigger.store import Record, Status
+from trigger.store.log_reading import read
+from trigger.store.outcome import MAX_OUTPUT
 
 Run = Callable[..., Record]
 
@@ -115,7 +115,7 @@ def test_a_function_written_into_redis_is_never_called(run: Run, rig: Rig, redis
     hostile = RqJob.create(
         "os.system",
         args=(f"touch {rig.folder}/pwned",),
-        id=executions.new_uid(),
+        id=store.new_uid(),
         connection=redis,
         serializer=JSONSerializer,
         origin="default",
@@ -129,7 +129,7 @@ def test_a_function_written_into_redis_is_never_called(run: Run, rig: Rig, redis
     redis.rpush("rq:queue:default", hostile.id)
     eventually(lambda: redis.hget(hostile.key, "status") == b"failed")
     assert not (rig.folder / "pwned").exists()
-    assert redis.lrange(executions.POISON, 0, -1)
+    assert redis.lrange(store.POISON, 0, -1)
     assert run("echo").status is Status.SUCCEEDED
 
 
@@ -139,8 +139,8 @@ def test_a_pickle_written_into_redis_is_never_loaded(run: Run, rig: Rig, redis: 
     uid = rig.submit("echo")
     eventually(lambda: rig.record(uid).status is Status.SUCCEEDED)
     redis.hset(f"rq:job:{uid}", "meta", bomb)
-    assert executions.read(redis, uid) is None
-    other = executions.new_uid()
+    assert store.read(redis, uid) is None
+    other = store.new_uid()
     redis.hset(
         f"rq:job:{other}", mapping={"status": "queued", "timeout": 9, "data": bomb, "meta": bomb, "origin": "default"}
     )
@@ -178,8 +178,8 @@ def test_rq_sees_what_we_see(run: Run, rig: Rig, redis: Redis) -> None:
     assert redis.zscore("rq:finished:default", good.uid)
     assert redis.zscore("rq:failed:default", bad.uid)
     assert redis.zcard("rq:wip:default") == 0
-    assert redis.zcard(executions.leased_key("default")) == 0
-    assert redis.zcard(executions.waiting_key("default")) == 0
+    assert redis.zcard(store.leased_key("default")) == 0
+    assert redis.zcard(store.waiting_key("default")) == 0
 
 
 def test_each_end_is_logged_also_of_those_that_end_at_once(rig: Rig) -> None:

@@ -6,8 +6,8 @@ import os
 
 from tests.support import eventually
 from tests.worker.conftest import Rig
-from trigger.executions.overview import Worker, workers
-from trigger.executions.queues import queues
+from trigger.store.overview import Worker, workers
+from trigger.store.queues import queues
 
 
 def only(rig: Rig) -> Worker:

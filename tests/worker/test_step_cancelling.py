@@ -12,10 +12,10 @@ from redis import Redis
 
 from tests.support import OwnRedis, eventually
 from tests.worker.stepping import Steps, statuses, step_of
-from trigger import acts, executions
+from trigger import store
 from trigger.errors import ExecutionEnded, WorkflowChanged
-from trigger.executions import Status
-from trigger.executions.steps import REUSED
+from trigger.store import Status, acts
+from trigger.store.steps import REUSED
 
 TIMES = 30
 
@@ -92,7 +92,7 @@ def test_at_any_moment_there_is_one_end_and_no_process_is_left(rig: Steps, redis
     )
     rig.start()
     seen = set()
-    finals: dict[str, executions.Record] = {}
+    finals: dict[str, store.Record] = {}
     for _ in range(TIMES):
         uid = rig.submit("it")
         time.sleep(chosen.uniform(0, 0.25))
@@ -108,7 +108,7 @@ def test_at_any_moment_there_is_one_end_and_no_process_is_left(rig: Steps, redis
     assert seen <= {Status.SUCCEEDED, Status.CANCELLED}
     for uid, final in finals.items():
         assert rig.marks(uid)["a"] <= 1
-        assert (redis.xlen(executions.RESULTS + uid) == 1) or final.started_at is None
+        assert (redis.xlen(store.RESULTS + uid) == 1) or final.started_at is None
     rig.nothing_is_left()
 
 

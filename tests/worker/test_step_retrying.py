@@ -12,8 +12,8 @@ from redis import Redis
 
 from tests.support import OwnRedis, eventually
 from tests.worker.stepping import Steps, statuses, step_of
-from trigger import acts, executions
-from trigger.executions import Status
+from trigger import store
+from trigger.store import Status, acts
 
 
 @pytest.fixture
@@ -198,7 +198,7 @@ def test_the_last_steps_run_once_when_no_attempt_is_left(rig: Steps) -> None:
     rig.start()
     record = rig.fails()
     assert rig.marks(record.uid) == {"a": 1, "b": 2, "alert": 1}
-    assert not rig.redis.exists(executions.leased_key("default"))
+    assert not rig.redis.exists(store.leased_key("default"))
 
 
 def test_an_http_step_is_tried_again_on_its_status(rig: Steps, http_peer: HttpPeer) -> None:

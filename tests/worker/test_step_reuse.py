@@ -10,8 +10,7 @@ from redis import Redis
 
 from tests.support import OwnRedis, eventually
 from tests.worker.stepping import Steps, statuses, step_of
-from trigger import acts
-from trigger.executions import Status
+from trigger.store import Status, acts
 
 
 @pytest.fixture

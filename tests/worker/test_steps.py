@@ -10,8 +10,8 @@ from redis import Redis
 
 from tests.support import OwnRedis, eventually
 from tests.worker.stepping import Steps, statuses, step_of
-from trigger import executions
-from trigger.executions import Status
+from trigger import store
+from trigger.store import Status
 
 
 @pytest.fixture
@@ -302,8 +302,8 @@ def test_what_a_step_says_is_in_the_log_by_name_and_attempt(rig: Steps) -> None:
         ("more", "stdout", "", "one"),
         ("more", "stderr", "", "two"),
     }
-    assert 0 < rig.redis.ttl(executions.LOG + uid) <= 3600
-    assert 0 < rig.redis.ttl(executions.STEPS + uid) <= 3600
+    assert 0 < rig.redis.ttl(store.LOG + uid) <= 3600
+    assert 0 < rig.redis.ttl(store.STEPS + uid) <= 3600
 
 
 def test_the_log_can_be_read_while_a_step_runs(rig: Steps) -> None:
@@ -332,8 +332,8 @@ def test_secrets_are_masked_in_logs_steps_and_errors(rig: Steps) -> None:
     for workflow, value in (("it", {"card": secret}), ("raises", {"sku": secret})):
         uid = rig.submit(workflow, value, secrets=[["card"], ["sku"]])
         rig.ended(uid)
-        shown = executions.read(rig.redis, uid, ("canary-0815",))
-        assert "canary" not in f"{rig.redis.xrange(executions.LOG + uid)}"
+        shown = store.read(rig.redis, uid, ("canary-0815",))
+        assert "canary" not in f"{rig.redis.xrange(store.LOG + uid)}"
         assert "canary" not in f"{shown}"
     assert "canary" not in rig.log()
 
@@ -389,7 +389,7 @@ def test_outputs_that_are_no_json_or_too_large_do_no_harm(rig: Steps) -> None:
     assert record.output == {"truncated": True, "bytes": 100_000_002, "beginning": '"' + "x" * 999}
     record = rig.succeeds("program", within=60)
     assert record.output == {"truncated": True, "bytes": 100_000_000, "beginning": "x" * 1000}
-    assert (rig.redis.memory_usage(executions.LOG + record.uid) or 0) < 3 * 1024 * 1024
+    assert (rig.redis.memory_usage(store.LOG + record.uid) or 0) < 3 * 1024 * 1024
     status = Path(f"/proc/{worker.pid}/status").read_text()
     assert int(status.partition("VmHWM:")[2].split()[0]) < 150_000  # kB; a step of it held 100 MB, twice
 
@@ -402,13 +402,13 @@ def test_of_a_million_lines_the_newest_are_kept(rig: Steps, step: str) -> None:
     lines = rig.lines(uid)
     assert lines[-1].text in ("line 999999", "1000000")
     assert len(lines) > 5_000
-    assert (rig.redis.memory_usage(executions.LOG + uid) or 0) < 3 * 1024 * 1024
+    assert (rig.redis.memory_usage(store.LOG + uid) or 0) < 3 * 1024 * 1024
 
 
 def test_of_each_api_no_more_records_are_kept_than_the_config_says(rig: Steps) -> None:
     rig.configure("  it: {steps: [{name: a, run: [echo, x]}]}\n", top="keep: 2\n")
     rig.start()
     uids = [rig.succeeds().uid for _ in range(5)]
-    eventually(lambda: not any(executions.read(rig.redis, uid) for uid in uids[:3]))
-    assert [uid for uid in uids if executions.read(rig.redis, uid) is not None] == uids[3:]
-    assert not rig.redis.exists(*(key + uid for uid in uids[:3] for key in (executions.STEPS, executions.LOG)))
+    eventually(lambda: not any(store.read(rig.redis, uid) for uid in uids[:3]))
+    assert [uid for uid in uids if store.read(rig.redis, uid) is not None] == uids[3:]
+    assert not rig.redis.exists(*(key + uid for uid in uids[:3] for key in (store.STEPS, store.LOG)))

@@ -14,7 +14,7 @@ import click
 from redis import Redis
 from redis.exceptions import RedisError
 
-from trigger import __version__, executions, logs
+from trigger import __version__, logs, store
 from trigger.cli import acting, reading
 from trigger.cli.backup import backup
 from trigger.cli.common import as_json, complain, config_in_force, parts_of, to_check, to_look_at, to_start
@@ -26,10 +26,10 @@ from trigger.config import Api, Config, hash_secret, json_schema, set_enabled
 from trigger.config.model import MISSING, Workflow
 from trigger.errors import ConfigError, RequestError, StartError, UsageError
 from trigger.inforce import FROM_LAST_GOOD, load_checked, redis_url, say_refused, watch
+from trigger.inforce.versions import Keeper
 from trigger.inputs import parse_json
 from trigger.invocation import ours
-from trigger.made_password import load_with_password
-from trigger.versions import Keeper
+from trigger.up.made_password import load_with_password
 
 # How long `debug` waits for its execution to end, in seconds.
 DEBUG_PATIENCE = 60.0
@@ -138,7 +138,7 @@ def web(checked: bool) -> None:
 def worker(queue: str) -> None:
     """Run one worker process. SIGHUP has it take up new code, when it has ended what it runs."""
     from trigger import worker as workers  # imports RQ, which takes a while
-    from trigger.queueing import connect
+    from trigger.store.queueing import connect
 
     settings = to_start().settings
     logs.configure(settings.log)
@@ -176,7 +176,7 @@ def check(file: Path | None) -> None:
 def _stranded(found: Instance, config: Config) -> Mapping[str, int]:
     """How many executions wait for each workflow that a config lacks; none where Redis can't be asked."""
     try:
-        return executions.stranded(found.connect(), config.workflows)
+        return store.stranded(found.connect(), config.workflows)
     except (ConfigError, StartError, RedisError):
         return {}
 
@@ -272,7 +272,7 @@ def _switch(name: str, *, enabled: bool) -> None:
 @as_json
 def debug(api: str, data: str | None, machine: bool) -> None:
     """Send an API's simulated request, wait, and show the record. Works while the API is disabled."""
-    from trigger import acts
+    from trigger.store import acts
 
     parts = parts_of(to_look_at())
     found = _api(parts.config, api)
@@ -285,16 +285,16 @@ def debug(api: str, data: str | None, machine: bool) -> None:
     uid = acts.debug(parts, found, value, {}).uid
     deadline = time.monotonic() + DEBUG_PATIENCE
     while True:
-        record = executions.read(parts.redis, uid, parts.config.masked)
+        record = store.read(parts.redis, uid, parts.config.masked)
         if record is None:
             raise StartError(f"the record of execution {uid} is gone")
-        if record.status in executions.FINAL or time.monotonic() > deadline:
+        if record.status in store.FINAL or time.monotonic() > deadline:
             break
         time.sleep(0.05)
     show_record(record, machine)
-    if record.status not in executions.FINAL:
+    if record.status not in store.FINAL:
         complain(f"it is still {record.status} after {DEBUG_PATIENCE:.0f} s; is a worker running?")
-    sys.exit(0 if record.status is executions.Status.SUCCEEDED else 1)
+    sys.exit(0 if record.status is store.Status.SUCCEEDED else 1)
 
 
 for _command in (*reading.COMMANDS, *acting.COMMANDS, refused, reload, backup):

@@ -21,12 +21,12 @@ from trigger.errors import (
     TooManyRequests,
     WorkflowChanged,
 )
-from trigger.executions import Status, is_uid
 from trigger.inputs import parse_json
+from trigger.store import Status, is_uid
 
 if TYPE_CHECKING:
-    from trigger import acts
-    from trigger.queueing import Accepted
+    from trigger.store import acts
+    from trigger.store.queueing import Accepted
 
 # Whose act it is, as the record says.
 OPERATOR = "the command line"
@@ -43,7 +43,7 @@ def cancel(uids: tuple[str, ...], yes: bool, rate: float | None, machine: bool, 
 
     By filters: those that have not ended. They are counted, and you are asked.
     """
-    from trigger import acts
+    from trigger.store import acts
 
     redis = to_look_at().connect()
     chosen = choose(redis, uids, options, _CANCELLABLE, "cancel", yes=yes)
@@ -76,7 +76,7 @@ def rerun(
 
     By filters: those that have failed, or are what --status says. They are counted, and you are asked.
     """
-    from trigger import acts
+    from trigger.store import acts
 
     edited = MISSING if data is None else parse_json(data.encode("utf-8", "surrogateescape"))
 
@@ -94,7 +94,7 @@ def resume(uids: tuple[str, ...], yes: bool, rate: float | None, machine: bool, 
 
     By filters: those that have failed, or are what --status says. They are counted, and you are asked.
     """
-    from trigger import acts
+    from trigger.store import acts
 
     def act(parts: acts.Parts, uid: str) -> Accepted:
         return acts.resume(parts, uid, operator=OPERATOR)
@@ -147,7 +147,7 @@ def _not_done(tally: Tally, uid: str, error: RequestError) -> None:
 
 
 def _unknown() -> ExecutionNotFound:
-    from trigger import acts
+    from trigger.store import acts
 
     return acts.unknown()
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import click
 
-from trigger.backup import write_backup
 from trigger.cli.common import complain, to_look_at
 from trigger.errors import StartError
+from trigger.up.backup import write_backup
 
 
 @click.command()

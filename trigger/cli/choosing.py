@@ -13,11 +13,11 @@ from typing import Any, TypeVar
 import click
 from redis import Redis
 
-from trigger import executions
+from trigger import store
 from trigger.cli.common import complain
 from trigger.errors import ExecutionNotFound, RequestError, UsageError
-from trigger.executions import Status
 from trigger.logs import escaped
+from trigger.store import Status
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -120,8 +120,8 @@ def choose(
     wanted = [set_filters["status"]] if "status" in set_filters else [str(status) for status in usual]
     found: dict[str, None] = {}
     for status in wanted:
-        query = executions.Query.parse({**set_filters, "status": status}, now=now)
-        found.update((summary.uid, None) for summary in executions.every(redis, query))
+        query = store.Query.parse({**set_filters, "status": status}, now=now)
+        found.update((summary.uid, None) for summary in store.every(redis, query))
     if found and not yes:
         many = "1 execution" if len(found) == 1 else f"{len(found):,} executions"
         try:

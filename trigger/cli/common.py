@@ -15,7 +15,7 @@ from trigger.errors import ConfigError
 from trigger.inputs import Shape
 
 if TYPE_CHECKING:
-    from trigger import acts
+    from trigger.store import acts
 
 as_json = click.option("--json", "machine", is_flag=True, help="Print JSON, for machines.")
 
@@ -70,8 +70,8 @@ def masked_in(found: Instance) -> tuple[str, ...]:
 
 def parts_of(found: Instance) -> acts.Parts:
     """What starting an execution takes, with the config as it is now."""
-    from trigger import acts
-    from trigger.queueing import Submitter
+    from trigger.store import acts
+    from trigger.store.queueing import Submitter
 
     redis = found.connect()
     return acts.Parts(redis, Submitter(redis), config_in_force(found), lambda api: Shape(api.input))

@@ -32,9 +32,9 @@ from trigger.config import Config, Settings, load
 from trigger.config.loading import declared_redis
 from trigger.config.secret import Secret
 from trigger.errors import ConfigError, StartError
+from trigger.inforce.versions import Keeper
 from trigger.invocation import ours, typed
 from trigger.redis_server import private_redis_url, socket_path
-from trigger.versions import Keeper
 
 SYSTEM = Path("/etc/trigger")
 SYSTEM_DATA = Path("/var/lib/trigger")
@@ -84,7 +84,7 @@ class Instance:
 
     def connect(self) -> Redis:
         """A client of the service's Redis. Raises StartError when it can't be reached, which says what to do."""
-        from trigger.queueing import connect  # imports more than those need who do not connect
+        from trigger.store.queueing import connect  # imports more than those need who do not connect
 
         url = self.redis_url()
         redis = connect(url, reply_timeout=5.0)

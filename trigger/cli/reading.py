@@ -8,14 +8,14 @@ import time
 
 import click
 
-from trigger import executions
+from trigger import store
 from trigger.cli.choosing import filters, named, uids, unknown
 from trigger.cli.common import as_json, complain, masked_in, to_look_at
 from trigger.cli.terminal import show_record, table
 from trigger.config.scalars import DAY, duration
 from trigger.errors import StartError, UsageError
-from trigger.executions import FINAL, Status, log_reading
 from trigger.logs import escaped
+from trigger.store import FINAL, Status, log_reading
 
 # How long one question of `logs -f` waits for more, in seconds; then it asks again.
 FOLLOW_PATIENCE = 10.0
@@ -35,8 +35,8 @@ LOOK_SECONDS = (0.05, 1.0)
 def list_executions(limit: int, machine: bool, **options: str | None) -> None:
     """List executions, the newest first."""
     given = {name: text for name, text in options.items() if text}
-    query = executions.Query.parse(given, now=time.time())
-    page = executions.collect(to_look_at().connect(), query, limit)
+    query = store.Query.parse(given, now=time.time())
+    page = store.collect(to_look_at().connect(), query, limit)
     if machine:
         click.echo(json.dumps(page.as_json(), ensure_ascii=False))
         return
@@ -68,7 +68,7 @@ def show(uid: str, machine: bool) -> None:
     """Show the record of an execution: what failed, why, with what input, and how to go on."""
     found = to_look_at()
     redis = found.connect()
-    record = executions.read(redis, uid, masked_in(found)) if executions.is_uid(uid) else None
+    record = store.read(redis, uid, masked_in(found)) if store.is_uid(uid) else None
     if record is None:
         raise StartError(unknown(uid))
     show_record(record, machine, lambda step: log_reading.last(redis, uid, LAST_LINES, step))
@@ -81,7 +81,7 @@ def show(uid: str, machine: bool) -> None:
 def logs_(uid: str, until_end: bool, machine: bool) -> None:
     """Show the log of an execution, as text or as a JSON object a line."""
     redis = to_look_at().connect()
-    if not executions.is_uid(uid) or executions.api_of(redis, uid) is None:
+    if not store.is_uid(uid) or store.api_of(redis, uid) is None:
         raise StartError(unknown(uid))
     page, position = None, log_reading.START
     while page is None or (not page.ended and (until_end or len(page.lines) == log_reading.MAX_LINES)):
@@ -110,7 +110,7 @@ def wait_(uids: tuple[str, ...], timeout: str, machine: bool) -> None:
     redis = to_look_at().connect()
     begin, good, look = time.monotonic(), True, LOOK_SECONDS[0]
     while True:
-        now = dict(zip(left, executions.statuses(redis, left), strict=True))
+        now = dict(zip(left, store.statuses(redis, left), strict=True))
         for uid, status in now.items():
             if status is None or status in FINAL:
                 good = good and status is Status.SUCCEEDED

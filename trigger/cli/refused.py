@@ -8,7 +8,7 @@ import click
 
 from trigger.cli.common import as_json, to_look_at
 from trigger.cli.terminal import table
-from trigger.executions.refused import KEPT, recent_refusals
+from trigger.store.refused import KEPT, recent_refusals
 
 
 @click.command()

@@ -12,7 +12,7 @@ import click
 from trigger.cli.common import to_look_at
 from trigger.data_folder import Holder, holder
 from trigger.errors import StartError
-from trigger.reloading import PATIENCE_SECONDS
+from trigger.up.reloading import PATIENCE_SECONDS
 
 LOOK_SECONDS = 0.05
 

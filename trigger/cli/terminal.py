@@ -10,11 +10,11 @@ from typing import Any
 import click
 from tabulate import tabulate
 
-from trigger.executions import FINAL, Record, Status
-from trigger.executions.log_reading import Line
-from trigger.executions.steps import StepRecord
 from trigger.invocation import ours
 from trigger.logs import escaped
+from trigger.store import FINAL, Record, Status
+from trigger.store.log_reading import Line
+from trigger.store.steps import StepRecord
 
 # How many characters of a value are shown in a table of steps, how many of an input or output, and how many spans of a
 # timeline.

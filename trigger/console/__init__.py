@@ -33,7 +33,6 @@ from flask import Blueprint, Response, g
 from redis.exceptions import RedisError
 from werkzeug.exceptions import HTTPException
 
-from trigger.answers import internal_error, only
 from trigger.console import api_index, workflow_index
 from trigger.console.api import ApiPage
 from trigger.console.apis import ApisPage
@@ -50,8 +49,9 @@ from trigger.console.switching import Switch
 from trigger.console.system import SystemPage
 from trigger.console.workflows import WorkflowPage, WorkflowsPage
 from trigger.errors import BadRequest, PathNotFound, QueueUnavailable, RequestError
-from trigger.executions import counters
-from trigger.service import Service
+from trigger.store import counters
+from trigger.web.answers import internal_error, only
+from trigger.web.service import Service
 
 logger = logging.getLogger("trigger.console")
 

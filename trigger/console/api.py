@@ -11,8 +11,7 @@ from typing import Any
 
 from flask import Response, g, request
 
-from trigger import acts, curl, executions, sender
-from trigger.answers import note_started
+from trigger import store
 from trigger.config.model import MISSING, Api, Config, NoAuth, PasswordAuth, TokenAuth
 from trigger.console.answers_shown import refusals
 from trigger.console.bars import Day, days
@@ -20,10 +19,12 @@ from trigger.console.fields import MAX_ROWS, UNKNOWN, rows
 from trigger.console.page import Pages, see_other
 from trigger.console.switching import NotSwitched, find_api, follow_edit, switched
 from trigger.errors import BadRequest, BodyTooLarge, RequestError
-from trigger.executions import Query, Summary
 from trigger.inputs import as_query, parse_json, parse_query, secrets_of_debug, unmask
-from trigger.queueing import Accepted
-from trigger.service import Service
+from trigger.store import Query, Summary, acts
+from trigger.store.queueing import Accepted
+from trigger.web import curl, sender
+from trigger.web.answers import note_started
+from trigger.web.service import Service
 
 RECENT = 10  # executions that the page has
 MAX_NAMES = 20  # of tokens or users
@@ -66,7 +67,7 @@ class ApiPage:
     def show(self, api: Api, refused: NotSwitched | None = None, typed: Typed | None = None) -> Response:
         """The page, with what was just refused: a switch, or what was typed."""
         config: Config = g.config
-        activity = executions.unless_away(lambda: self._activity(api))
+        activity = store.unless_away(lambda: self._activity(api))
         status, headers = 409 if refused else 200 if activity else 503, {}
         if typed is not None:
             status, headers = typed.problem.status, typed.problem.headers
@@ -114,7 +115,7 @@ class ApiPage:
         """The chart and the last executions."""
         (day,) = days(self.service.redis, [(api.module, api.method)], time.time())
         query = Query(module=api.module, method=api.method, limit=RECENT)
-        return day, executions.page(self.service.redis, query).executions
+        return day, store.page(self.service.redis, query).executions
 
 
 def _names(api: Api) -> str:

@@ -8,14 +8,14 @@ from itertools import groupby, zip_longest
 
 from flask import Response, g, request
 
-from trigger import executions
+from trigger import store
 from trigger.config.model import Config
 from trigger.console.api_index import Listed
 from trigger.console.bars import days
 from trigger.console.lists import MAX_SEARCH, PerConfig, part
 from trigger.console.page import Pages
 from trigger.console.switching import NotSwitched, follow_edit, switched
-from trigger.service import Service
+from trigger.web.service import Service
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class ApisPage:
         listed = self.index.of(config)
         shown = part(listed.find(search), number)
         names = [(api.module, api.method) for api in shown.rows]
-        figures = executions.unless_away(lambda: days(self.service.redis, names, time.time()))
+        figures = store.unless_away(lambda: days(self.service.redis, names, time.time()))
         rows = zip_longest(shown.rows, figures or ())
         groups = [(config.modules[name], list(rows)) for name, rows in groupby(rows, lambda row: row[0].module)]
         return self.pages(

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from redis import Redis
 
 from trigger.console.shown import plural
-from trigger.executions.counters import Hours, hours
+from trigger.store.counters import Hours, hours
 
 # Of the drawing: from one bar to the next, and of the highest one.
 PITCH, HEIGHT = 4, 24

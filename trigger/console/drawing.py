@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from trigger.config.model import Workflow
 from trigger.console.arranging import HEIGHT, Arrangement, arrange, rows_of
-from trigger.executions import Plan
+from trigger.store import Plan
 
 # What is larger is no drawing any more; a page has room for this, and the server time.
 MAX_BOXES, MAX_LINES = 50, 125

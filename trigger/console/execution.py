@@ -11,8 +11,7 @@ from urllib.parse import urlencode
 
 from flask import Response, g, request
 
-from trigger import executions
-from trigger.acts import unknown
+from trigger import store
 from trigger.config.model import Config
 from trigger.console.drawing import Drawing, draw
 from trigger.console.execution_log import Tail, tail
@@ -25,8 +24,9 @@ from trigger.console.room import Piece, Room
 from trigger.console.shown import between
 from trigger.console.timing import Bar, Timing, spans
 from trigger.errors import RequestError
-from trigger.executions import FINAL, Plan, Record, Status, StepRecord
-from trigger.service import Service
+from trigger.store import FINAL, Plan, Record, Status, StepRecord
+from trigger.store.acts import unknown
+from trigger.web.service import Service
 
 # How many lines of a failed step stand beside its error, and how many bytes one may take there.
 LINES, LINE = 5, 500
@@ -182,11 +182,11 @@ class ExecutionPage:
 
     def read(self, uid: str) -> Record:
         """Raises ExecutionNotFound and QueueUnavailable."""
-        if not executions.is_uid(uid):
+        if not store.is_uid(uid):
             raise unknown()
         config: Config = g.config
         with self.service.breaker.reading():
-            record = executions.read(self.service.redis, uid, config.masked)
+            record = store.read(self.service.redis, uid, config.masked)
         if record is None:
             raise unknown()
         return record

@@ -10,16 +10,16 @@ from typing import Any
 
 from flask import Response, g
 
-from trigger import acts, executions
-from trigger.answers import note_started
+from trigger import store
 from trigger.config.model import MISSING, Config
 from trigger.console.execution import ExecutionPage
 from trigger.console.page import see_other
 from trigger.errors import BodyTooLarge, ExecutionNotFound, RequestError
-from trigger.executions import Record, Status
 from trigger.inputs import parse_json
-from trigger.queueing import Accepted
-from trigger.service import Service
+from trigger.store import Record, Status, acts
+from trigger.store.queueing import Accepted
+from trigger.web.answers import note_started
+from trigger.web.service import Service
 
 PATH = "/console/executions"
 
@@ -63,7 +63,7 @@ class ExecutionActs:
         return self._done(uid, act)
 
     def _done(self, uid: str, act: Callable[[], str], edited: str | None = None) -> Response:
-        if not executions.is_uid(uid):
+        if not store.is_uid(uid):
             raise acts.unknown()
         g.uid = uid
         try:

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from flask import Response, request
 from redis import Redis
 
-from trigger import executions
-from trigger.acts import unknown
+from trigger import store
 from trigger.console.page import data, plain
 from trigger.console.room import Room
 from trigger.console.shown import cut
 from trigger.errors import BadRequest
-from trigger.executions import log_reading
-from trigger.executions.log_reading import Line
-from trigger.service import Service
+from trigger.store import log_reading
+from trigger.store.acts import unknown
+from trigger.store.log_reading import Line
+from trigger.web.service import Service
 
 # How many lines a page shows at first, how many our script gets at once, and how many characters of one both show.
 FIRST, AT_ONCE, MAX_LINE = 100, 500, 2_000
@@ -89,7 +89,7 @@ class LogViews:
 
 
 def _known(redis: Redis, uid: str) -> str:
-    if not executions.is_uid(uid) or executions.api_of(redis, uid) is None:
+    if not store.is_uid(uid) or store.api_of(redis, uid) is None:
         raise unknown()
     return uid
 

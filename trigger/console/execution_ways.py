@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from trigger.config.model import Config
-from trigger.executions import FINAL, Record, Status
+from trigger.store import FINAL, Record, Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class Ways:
 
     @classmethod
     def of(cls, record: Record, config: Config) -> Ways:
-        """As trigger.acts checks it in the end."""
+        """As trigger.store.acts checks it in the end."""
         api = config.apis.get((record.module, record.method))
         why_not = ""
         if api is None:

@@ -9,12 +9,12 @@ from urllib.parse import urlencode
 
 from flask import Response, g, request
 
-from trigger import executions
+from trigger import store
 from trigger.config.model import Config
 from trigger.console.page import Pages, see_other
 from trigger.errors import InvalidParams
-from trigger.executions import Query, Status, listing
-from trigger.service import Service
+from trigger.store import Query, Status, listing
+from trigger.web.service import Service
 
 PATH = "/console/executions"
 
@@ -90,17 +90,17 @@ class ExecutionsPage:
 
     def __call__(self) -> Response:
         asked = _Asked.read()
-        if executions.is_uid(asked.uid):
+        if store.is_uid(asked.uid):
             return see_other(f"{PATH}/{asked.uid}")
         mistakes: dict[str, Sequence[str]] = dict.fromkeys((*_FILTERS, "uid", "cursor"), ())
-        query, found = Query(), executions.Page((), None)
+        query, found = Query(), store.Page((), None)
         try:
             query = asked.query(time.time())
         except InvalidParams as error:
             mistakes |= (error.details or {})["fields"]
         else:
             with self.service.breaker.reading():
-                found = executions.page(self.service.redis, query)
+                found = store.page(self.service.redis, query)
         config: Config = g.config
         return self.pages(
             "executions.html",
@@ -128,9 +128,9 @@ def _choices(config: Config, chosen: str) -> Mapping[str, Sequence[str]] | None:
     return choices if chosen in known else None
 
 
-def _reached(page: executions.Page) -> float | None:
+def _reached(page: store.Page) -> float | None:
     """Back to when executions were looked at, in seconds since 1970; None when there are no older ones."""
     if page.next is None:
         return None
     before = Query.parse({"cursor": page.next}, now=0).before
-    return None if before is None else executions.accepted_ms(before) / 1000
+    return None if before is None else store.accepted_ms(before) / 1000

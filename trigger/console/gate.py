@@ -15,16 +15,16 @@ from urllib.parse import quote, unquote
 from flask import Response, g, request
 from redis.exceptions import RedisError
 
-from trigger import sender, sessions
-from trigger.answers import only
-from trigger.auth import Credentials
 from trigger.config.model import Config
 from trigger.console.page import Pages, see_other
 from trigger.errors import BadRequest, PathNotFound, QueueUnavailable, TooManyRequests, Unauthorized
 from trigger.inputs import Form
-from trigger.request_body import whole_body
-from trigger.service import Service
-from trigger.sessions import COOKIE, Session
+from trigger.web import sender, sessions
+from trigger.web.answers import only
+from trigger.web.auth import Credentials
+from trigger.web.request_body import whole_body
+from trigger.web.service import Service
+from trigger.web.sessions import COOKIE, Session
 
 logger = logging.getLogger("trigger.console")
 

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 
 from trigger.console.room import Piece, Room
-from trigger.executions import Record, StepRecord
+from trigger.store import Record, StepRecord
 
 # A character that a JSON text has as its number, one or two of them; and the backslashes before it.
 _NUMBERED = re.compile(r"(?<!\\)((?:\\\\)*)(\\ud[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2}|\\u[0-9a-f]{4})")

@@ -11,17 +11,18 @@ from datetime import UTC, datetime
 from flask import Response, g
 from redis import Redis
 
-from trigger import executions, readiness
+from trigger import store
 from trigger.config import Config
 from trigger.console.bars import Day, days
 from trigger.console.page import Pages
 from trigger.console.seen import Seen
 from trigger.console.shown import coarse, plural
-from trigger.executions import counters
-from trigger.executions.counters import Hours, Lately
-from trigger.executions.refused import KEPT, recent_refusals
-from trigger.readiness import Readiness
-from trigger.service import Service
+from trigger.store import counters
+from trigger.store.counters import Hours, Lately
+from trigger.store.refused import KEPT, recent_refusals
+from trigger.web import readiness
+from trigger.web.readiness import Readiness
+from trigger.web.service import Service
 
 MAX_APIS = 10  # failing ones that are shown
 LONG = 60.0  # seconds that an execution may wait in a queue before the page calls that a problem
@@ -95,7 +96,7 @@ class OverviewPage:
         state = readiness.state(service.redis, service.watcher, service.watermark)
         activity = None
         if state.redis["status"] != "unreachable":  # a second look would wait for the same again
-            activity = executions.unless_away(lambda: Activity.of(service.redis, config, time.time()))
+            activity = store.unless_away(lambda: Activity.of(service.redis, config, time.time()))
         return self.pages(
             "overview.html",
             200 if activity else 503,

@@ -15,8 +15,8 @@ from flask import Response, g, request
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from werkzeug.datastructures import Headers
 
-from trigger.answers import Answer, whole
 from trigger.console import shown
+from trigger.web.answers import Answer, whole
 
 # Nothing runs, loads or frames but what is ours: no script, style or event handler in a page itself
 # (https://www.w3.org/TR/CSP3/).

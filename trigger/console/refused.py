@@ -10,8 +10,8 @@ from flask import Response, request
 
 from trigger.console.lists import MAX_SEARCH, part
 from trigger.console.page import Pages
-from trigger.executions.refused import KEPT, Refused, recent_refusals
-from trigger.service import Service
+from trigger.store.refused import KEPT, Refused, recent_refusals
+from trigger.web.service import Service
 
 PAGE = 100  # calls, or groups of them, on a page
 FEW = 3  # addresses that are named of a group

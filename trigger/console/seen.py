@@ -9,9 +9,9 @@ from typing import Any
 from redis import Redis
 
 from trigger.config import Config
-from trigger.executions.overview import Overview, overview
-from trigger.executions.queues import Queue, queues
-from trigger.watermark import memory_limit
+from trigger.store.overview import Overview, overview
+from trigger.store.queues import Queue, queues
+from trigger.store.watermark import memory_limit
 
 # How many of each a page shows: it stays small, whatever there is.
 MAX_QUEUES, MAX_POISONED = 50, 10

@@ -13,13 +13,13 @@ from urllib.parse import urlencode
 
 from flask import Response, g, request
 
-from trigger import executions
+from trigger import store
 from trigger.config import set_enabled
 from trigger.config.model import Api, Config
 from trigger.console.lists import MAX_SEARCH
 from trigger.console.page import Pages, see_other
 from trigger.errors import BadRequest, ConfigError, Conflict, PathNotFound, UsageError
-from trigger.service import Service
+from trigger.web.service import Service
 
 logger = logging.getLogger("trigger.console")
 
@@ -110,9 +110,7 @@ class Switch:
     def _calls(self, api: Api) -> int | None:
         """How often it was called within the last hour; None while Redis can't say, and nobody can call it."""
         since = int((time.time() - HOUR) * 1000)
-        return executions.unless_away(
-            lambda: executions.accepted_since(self.service.redis, api.module, api.method, since)
-        )
+        return store.unless_away(lambda: store.accepted_since(self.service.redis, api.module, api.method, since))
 
     def _set(self, api: Api, enabled: bool) -> bool:
         """Has the file say so; whether it did not.

@@ -9,12 +9,13 @@ from importlib.metadata import version
 
 from flask import Response, g
 
-from trigger import __version__, executions, readiness
+from trigger import __version__, store
 from trigger.config import Config
 from trigger.console.page import Pages
 from trigger.console.seen import Seen
-from trigger.executions.overview import workers
-from trigger.service import Service
+from trigger.store.overview import workers
+from trigger.web import readiness
+from trigger.web.service import Service
 
 # How many of each the page shows: it stays small, whatever there is.
 MAX_WORKERS, MAX_MISTAKES, MAX_WARNINGS = 100, 50, 20
@@ -43,7 +44,7 @@ class SystemPage:
         # A Redis that has just not answered would have to be waited for again.
         away = state.redis["status"] == "unreachable"
         redis = service.redis
-        seen = None if away else executions.unless_away(lambda: (Seen.of(redis, config), workers(redis)))
+        seen = None if away else store.unless_away(lambda: (Seen.of(redis, config), workers(redis)))
         return self.pages(
             "system.html",
             state=state,

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from trigger.console.shown import coarse, seconds_of, span
-from trigger.executions import Record, StepRecord
-from trigger.executions.timeline import Span
+from trigger.store import Record, StepRecord
+from trigger.store.timeline import Span
 
 # How many spans a page shows in words, of more those in the middle are left out; how many steps it names in one of
 # them; and how many bars it draws in a row.

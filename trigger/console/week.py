@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from redis import Redis
 
 from trigger.console.shown import percent
-from trigger.executions.counters import Outcomes, outcomes
+from trigger.store.counters import Outcomes, outcomes
 
 WIDTH = 100  # of the bar
 _LEAST = 2  # width of what is there at all

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from flask import Response, g, request
 
-from trigger import executions
+from trigger import store
 from trigger.config.model import Api, Config, Workflow
 from trigger.console.drawing import draw, marks_of
 from trigger.console.lists import MAX_SEARCH, PerConfig, found, part
@@ -16,8 +16,8 @@ from trigger.console.page import Pages
 from trigger.console.week import Week, weeks
 from trigger.console.workflow_index import Listed
 from trigger.errors import PathNotFound
-from trigger.executions import Plan, Summary
-from trigger.service import Service
+from trigger.store import Plan, Summary
+from trigger.web.service import Service
 
 RECENT = 10  # executions that the page of a workflow shows
 MANY = 25  # steps; one looks for some where there are more
@@ -37,7 +37,7 @@ class WorkflowsPage:
         search = request.args.get("q", "")[:MAX_SEARCH]
         shown = part(listed.find(search), request.args.get("page", ""))
         names = [workflow.name for workflow in shown.rows]
-        figures = executions.unless_away(lambda: weeks(self.service.redis, names, time.time()))
+        figures = store.unless_away(lambda: weeks(self.service.redis, names, time.time()))
         rows = [
             (workflow, listed.starters[workflow.name], figures[number] if figures is not None else None)
             for number, workflow in enumerate(shown.rows)
@@ -71,7 +71,7 @@ class WorkflowPage:
             raise PathNotFound("There is no workflow of that name")
         starters = self.index.of(config).starters[name]
         late = frozenset(step.name for step in workflow.on_failure)
-        activity = executions.unless_away(lambda: self._activity(workflow, starters))
+        activity = store.unless_away(lambda: self._activity(workflow, starters))
         steps = (*workflow.steps, *workflow.on_failure)
         search = request.args.get("q", "")[:MAX_SEARCH]
         texts = [f"{step.name}\n{step.calls}\n{step.action.kind}".casefold() for step in steps]
@@ -93,4 +93,4 @@ class WorkflowPage:
         redis = self.service.redis
         (week,) = weeks(redis, [workflow.name], time.time())
         apis = [(api.module, api.method) for api in starters]
-        return Activity(week, executions.recent(redis, workflow.name, apis, RECENT))
+        return Activity(week, store.recent(redis, workflow.name, apis, RECENT))

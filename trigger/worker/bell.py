@@ -9,7 +9,7 @@ from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
-from trigger.worker.loop import Loop
+from trigger.workflows.loop import Loop
 
 # How long Redis waits for work, and how much longer its answer is waited for, in seconds.
 WAIT = 3

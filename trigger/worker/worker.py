@@ -29,22 +29,22 @@ from rq.command import parse_payload
 from rq.serializers import JSONSerializer
 from rq.worker import Worker as RqWorker
 
-from trigger import executions
+from trigger import store
 from trigger.config import Config, Watcher
 from trigger.errors import StartError, WorkflowError
-from trigger.executions import Retention, tracing
 from trigger.inputs import secret_values
 from trigger.startup import check_redis
-from trigger.worker import events, outcome, processes, scripts
-from trigger.worker.attempts import Run, Tools, Wanted
+from trigger.store import Retention, outcome, scripts, tracing
+from trigger.store.exchange import Ended, Exchange, Reply, Taken
+from trigger.store.job import Job
+from trigger.store.outcome import CRASHED, RELEASED, UNKNOWN, Outcome
 from trigger.worker.bell import Bell
-from trigger.worker.exchange import Ended, Exchange, Reply, Taken
-from trigger.worker.job import Job
-from trigger.worker.loop import Loop
-from trigger.worker.outcome import CRASHED, RELEASED, UNKNOWN, Outcome
-from trigger.worker.plain import run_function
-from trigger.worker.pool import Pool
-from trigger.worker.runner import Runner
+from trigger.workflows import events, processes
+from trigger.workflows.attempts import Run, Tools, Wanted
+from trigger.workflows.loop import Loop
+from trigger.workflows.plain import run_function
+from trigger.workflows.pool import Pool
+from trigger.workflows.runner import Runner
 
 logger = logging.getLogger("trigger.worker")
 
@@ -189,9 +189,9 @@ class Worker(RqWorker):
         """Says what waits for workflows that an edit has taken away."""
         try:
             # One of the workers of a queue does; the key tells the others.
-            key = executions.told_key(self._queue, config.version)
+            key = store.told_key(self._queue, config.version)
             if self.connection.set(key, "1", nx=True, ex=60):
-                found = executions.stranded(self.connection, config.workflows, [self._queue])
+                found = store.stranded(self.connection, config.workflows, [self._queue])
                 events.stranded(found, self._queue, config.version)
         except RedisError as error:
             logger.warning("what waits for workflows that are gone can't be counted: %s", error)
@@ -449,7 +449,7 @@ class Worker(RqWorker):
         """Puts an execution back; one that has lost its process counts that, and waits a while if it was not the first
         time."""
         answer: bytes = self._release(
-            keys=[executions.JOB + uid, self.executions_key],
+            keys=[store.JOB + uid, self.executions_key],
             args=[self._queue, uid, run, "crash" if why == CRASHED else "stop", *self._budget()],
         )
         wanted = self._wanted

@@ -1,0 +1,194 @@
+"""The config in force in a long-running process: how it is loaded, taken up again after an edit, and kept for bad days.
+
+An edit with a mistake is refused, and the last good version goes on serving. So that this also holds for a process that
+is started anew while the file is broken, the text of the last good version is kept in the data folder.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from trigger.config import Config, Settings, Watcher, load
+from trigger.config.code import Code
+from trigger.config.loading import CheckImports, RefusedError
+from trigger.errors import ConfigError, Mistake, StartError
+from trigger.inforce.versions import REFUSED, Keeper, Said, Version
+from trigger.inputs import Shape
+from trigger.redis_server import private_redis_url
+from trigger.startup import refuse_public_demo
+from trigger.workflows.importing import ImportCheck
+
+logger = logging.getLogger("trigger.config")
+
+# Set by `up` for its programs when it has found mistakes in the file that they would not look for at their start.
+FROM_LAST_GOOD = "TRIGGER_FROM_LAST_GOOD"
+
+
+def redis_url(settings: Settings, config: Config) -> str:
+    """Where Redis is: as the environment says, else as the config does, else our private one under the data folder."""
+    for named in (settings.redis_url, config.redis):
+        if named is not None:
+            return named.reveal()
+    return private_redis_url(settings.data)
+
+
+def private_data(settings: Settings, config: Config) -> Path | None:
+    """The data folder, if the Redis in use is the private one in it."""
+    url = redis_url(settings, config)
+    return settings.data if url == private_redis_url(settings.data) else None
+
+
+def load_checked(settings: Settings, environ: Mapping[str, str], *, imports: bool = True) -> Config:
+    """The config, with every check that can be made of it; `imports` says whether with that. Raises ConfigError."""
+    return _load(settings, environ, ImportCheck(_folder(settings.config)) if imports else None)
+
+
+def watch(settings: Settings, environ: Mapping[str, str]) -> Watcher:
+    """A watcher with the version in force: what the files say, or the last good version where they have mistakes.
+
+    Imports are tried for workflows that an edit brings in, and for all when it is one of their code; those there at the
+    start were checked by whoever started us, unless their code is another one than the last that was in force.
+    With FROM_LAST_GOOD in `environ` it is the last good version, and what the files say counts as an edit.
+    Raises ConfigError when neither version can be used.
+    """
+    imports = ImportCheck(_folder(settings.config), lambda: watcher.meanwhile())
+    keeper = Keeper(settings)
+    said = Said(settings.data)
+    kept = keeper.last_good()
+    try:
+        if kept is not None and environ.get(FROM_LAST_GOOD):
+            config = _kept(settings, environ, kept)
+        else:
+            config = _load(settings, environ, None)
+            if kept is not None and kept.code != config.code:
+                config = _load(settings, environ, ImportCheck(_folder(settings.config)))
+            keeper.keep(config)
+    except ConfigError as error:
+        if kept is None:
+            raise
+        config = _kept(settings, environ, kept)
+        _say_refused(said, error)
+    _say_in_force(said, config, None)
+    imports.trust(config.references, config.code)
+
+    def check(references: Sequence[str], code: Code) -> Mapping[str, str]:
+        tried = keeper.last_good()  # by the process that was first to take an edit up
+        if tried is not None and tried.code == code and tried.references.issuperset(references):
+            imports.trust(references, code)
+        return imports(references, code)
+
+    def reload(version: str | None) -> Config:
+        try:
+            found = _load(settings, environ, check)
+            if version in (None, found.version):
+                return found
+        except ConfigError:
+            # Of two quick edits another process may have taken up the first, and we see only the second, broken one:
+            # then we follow it. What is wrong with the file is found again at the next look.
+            newer = keeper.last_good()
+            if newer is None or newer.is_of(watcher.current):
+                raise
+            return _kept(settings, environ, newer)
+        newer = keeper.last_good()  # the version may have been in force before what the files say now
+        return found if newer is None else _kept(settings, environ, newer)
+
+    def on_change(new: Config) -> None:
+        keeper.keep(new)
+        _say_in_force(said, new, watcher.current)
+
+    def earlier(version: str) -> Config | None:
+        kept = keeper.earlier(version)
+        try:
+            found = None if kept is None else _kept(settings, environ, kept)
+        except ConfigError:  # what its `${…}` name is there no more
+            return None
+        return found if found is not None and found.version == version else None
+
+    watcher = Watcher(config, reload, on_change, lambda error: _say_refused(said, error))
+    watcher.earlier = earlier
+    return watcher
+
+
+def _folder(config: Path) -> Path:
+    return config.resolve().parent
+
+
+def _load(settings: Settings, environ: Mapping[str, str], check: CheckImports | None) -> Config:
+    config = load(settings.config, environ, check)
+    _check_inputs(config)
+    try:
+        refuse_public_demo(settings, config)
+    except StartError as error:
+        raise RefusedError([Mistake(str(settings.config), 1, 1, "", str(error))], config.stamps) from error
+    return config
+
+
+def _check_inputs(config: Config) -> None:
+    """Compiles each API's declared input, which refuses defaults and bounds that a caller could not send either."""
+    mistakes = []
+    for api in config.apis.values():
+        try:
+            Shape(api.input)
+        except ValueError as error:
+            key = f"modules.{api.module}.methods.{api.method}.input"
+            mistakes.append(Mistake(str(config.path), api.line, 1, key, str(error)))
+    if mistakes:
+        raise RefusedError(mistakes, config.stamps)
+
+
+def _kept(settings: Settings, environ: Mapping[str, str], version: Version) -> Config:
+    return load(settings.config, environ, text=version.text, code=version.code)
+
+
+class InForce:
+    """Tells when another version has come into force, in whatever process has taken it up first."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._keeper = Keeper(settings)
+        self._seen = self._keeper.changed_at()
+
+    def changed(self, environ: Mapping[str, str]) -> Config | None:
+        """Return the config in force if it may be another one than at the last call."""
+        seen = self._keeper.changed_at()
+        if seen == self._seen:
+            return None
+        self._seen = seen
+        kept = self._keeper.last_good()
+        try:
+            return None if kept is None else _kept(self._settings, environ, kept)
+        except ConfigError as error:  # a secret in a file of its own has gone, for one
+            logger.warning("the config in force can't be read: %s", error)
+            return None
+
+
+def say_refused(settings: Settings, error: ConfigError) -> None:
+    """Log what is wrong with the config, and what is served in its place."""
+    _say_refused(Said(settings.data), error)
+
+
+def _say_refused(said: Said, error: ConfigError) -> None:
+    states = error.stamps if isinstance(error, RefusedError) else {}
+    if not said.first(f"{error} {sorted(states.items(), key=str)}".encode("utf-8", "replace"), of=REFUSED):
+        return
+    logger.error("the edit has mistakes and is not taken up; the last good version goes on serving")
+    for mistake in error.mistakes:
+        logger.error("%s", mistake)
+
+
+def _say_in_force(said: Said, new: Config, before: Config | None) -> None:
+    """Says what of a version is new: its code, or the config itself, or both. Another process may have seen the two one
+    after the other, so each is told for itself. At the start, when there is none before, it is no news."""
+    others = [(path, at) for path, at in new.stamps.items() if path != new.files[0] and path not in new.code.stamps]
+    is_code = said.first(b"\0".join(new.code.parts()), of="code")
+    is_config = said.first(new.content + f"{sorted(others, key=str)}".encode("utf-8", "replace"), of="config")
+    if before is None:
+        return
+    changed = new.code.changed_since(before.code)
+    if is_code and changed:
+        names = [path.name for path in changed[:5]] + ([f"{len(changed) - 5} more"] if len(changed) > 5 else [])
+        logger.info("the edited code is in force: %s, version %s", ", ".join(names), new.version)
+    if is_config:
+        logger.info("the edited config is in force: %d APIs, version %s", len(new.apis), new.version)

@@ -1,8 +1,0 @@
-"""The description of the APIs for machines, OpenAPI 3.1, made from the config.
-
-config → pieces → what /openapi.json answers and /docs shows
-"""
-
-from trigger.openapi.document import pieces
-
-__all__ = ["pieces"]

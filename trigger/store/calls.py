@@ -1,0 +1,106 @@
+"""What the web processes have counted about the calls they answered: how it is added up in Redis, and read.
+
+Each process sends batches, one at a time, under a name of its own. A batch that is sent again after its reply was lost
+is known by its number, and adds nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import accumulate
+from math import inf
+from typing import cast
+
+from redis import Redis
+
+from trigger.store.counting import COUNTING
+from trigger.store.keys import CALLS, REFUSED, SENDER
+from trigger.store.refused import KEPT, LIFE
+
+# Calls are counted by how long they took, up to so many seconds each.
+EDGES = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+# How a call was answered: 202, 4xx, 5xx.
+CLASSES = ("accepted", "refused", "failed")
+
+REMEMBERED = 86_400  # seconds for which the number of a process' last batch is known
+
+_ADD = (
+    COUNTING
+    + f"""
+local CALLS, SENDER, REFUSED = '{CALLS}', '{SENDER}', '{REFUSED}'
+local REMEMBERED, KEPT, KEPT_FOR = {REMEMBERED}, {KEPT}, {LIFE}
+"""
+    + """
+-- ARGV: the sender's name, the number of the batch, the batch as JSON.
+local sender = SENDER .. ARGV[1]
+if redis.call('GET', sender) == ARGV[2] then
+  return
+end
+redis.call('SET', sender, ARGV[2], 'EX', REMEMBERED)
+local batch = cjson.decode(ARGV[3])
+local hour = math.floor(redis.call('TIME')[1] / 3600)
+for _, of in ipairs(batch.outcomes) do
+  count('api', of[1], 'call:' .. of[2], of[3], hour)
+end
+for field, by in pairs(batch.totals) do
+  redis.pcall('HINCRBY', CALLS, field, by)
+end
+for _, refused in ipairs(batch.refused) do
+  redis.pcall('LPUSH', REFUSED, refused)
+end
+if #batch.refused > 0 then
+  redis.pcall('LTRIM', REFUSED, 0, KEPT - 1)
+  redis.pcall('EXPIRE', REFUSED, KEPT_FOR)
+end
+"""
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What is to be added: how often a call of an API ("module/method", empty for none) had an outcome; totals by their
+    name, see `took_field`; refused calls, packed, the oldest first."""
+
+    outcomes: Sequence[tuple[str, str, int]]
+    totals: Mapping[str, int]
+    refused: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class CallTotals:
+    """All calls since ever. `up_to` says, by class, how many took at most so many seconds, for each of EDGES and
+    infinity; `seconds` is the sum. `edits` are edits of the config that web processes have "taken" and "refused"."""
+
+    up_to: Mapping[str, tuple[tuple[float, int], ...]]
+    seconds: Mapping[str, float]
+    edits: Mapping[str, int]
+
+
+def took_fields(answered: str, seconds: float) -> dict[str, int]:
+    """What a call of that class adds to the totals."""
+    return {f"{answered}:{bisect_left(EDGES, seconds)}": 1, f"{answered}:us": round(seconds * 1e6)}
+
+
+def add(redis: Redis, sender: str, number: int, batch: Batch) -> None:
+    """Adds a batch, the sender's number `number`. Raises what redis-py raises; then it may be sent again."""
+    redis.register_script(_ADD)(args=[sender, number, json.dumps(asdict(batch))])
+
+
+def totals(redis: Redis) -> CallTotals:
+    """What has been added up."""
+    raw = cast(dict[bytes, bytes], redis.hgetall(CALLS))
+    found = {field.decode(): int(value) for field, value in raw.items()}
+    edges = (*EDGES, inf)
+
+    def up_to(answered: str) -> tuple[tuple[float, int], ...]:
+        counts = (found.get(f"{answered}:{number}", 0) for number in range(len(edges)))
+        return tuple(zip(edges, accumulate(counts), strict=True))
+
+    return CallTotals(
+        up_to={answered: up_to(answered) for answered in CLASSES},
+        seconds={answered: found.get(f"{answered}:us", 0) / 1e6 for answered in CLASSES},
+        edits={how: found.get(f"edits:{how}", 0) for how in ("taken", "refused")},
+    )

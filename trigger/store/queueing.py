@@ -1,0 +1,324 @@
+"""Accepting an execution: one Lua script in Redis writes RQ's job, its queue entry, the ledger and the index at once.
+
+The script leaves the keys and fields that RQ's own `Queue.enqueue` would, but for empty fields (a test compares the
+two), so that `rq info`, rq-dashboard and RQ's classes see an ordinary job. It is written out here because RQ needs two
+round trips for it, the first of them outside the transaction.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from redis import BlockingConnectionPool, Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.retry import Retry
+
+from trigger import store
+from trigger.config.model import Api, Config
+from trigger.errors import ExecutionNotFound, IdempotencyMismatch, QueueUnavailable, TooManyRequests
+from trigger.store import Breaker, Resumed
+from trigger.store.script import Script, pack
+
+# The function every job of ours names. No worker imports it: our Job class runs the workflow of the config instead.
+RUNNER = "trigger.worker.run"
+
+# A caller has its answer within 2 seconds, also when Redis hangs: one reply is waited for at most REPLY_TIMEOUT, and a
+# lost one is asked for again until ACCEPT_DEADLINE, both in seconds.
+REPLY_TIMEOUT = 0.7
+ACCEPT_DEADLINE = 1.5
+PAUSE = 0.05
+# The most connections of a client. One more caller waits for one that is free, as long as for a reply.
+CONNECTIONS = 64
+
+_ACCEPT = (
+    f"""
+local INDEX, API_INDEX, APIS = '{store.INDEX}', '{store.API_INDEX}', '{store.APIS}'
+local WAITING, STEPS = '{store.WAITING}', '{store.STEPS}'
+"""
+    + store.COUNTING
+    + """
+-- ARGV, the same in every call of an API: queue, description, timeout in s, time to live in s, backlog, idempotency in
+-- s; the call's own: meta, uid, its milliseconds, created_at, data, idempotency key or '', digest of the input, to
+-- resume what is taken over of which execution, as JSON, or ''.
+local queue, api, uid, created_at, data, remembered = ARGV[1], ARGV[2], ARGV[8], ARGV[10], ARGV[11], ARGV[12]
+local job, list = 'rq:job:' .. uid, 'rq:queue:' .. queue
+if redis.call('EXISTS', job) == 1 then
+  -- Our own call, repeated after its reply was lost, finds the very fields it wrote; anything else is a collision.
+  local theirs = redis.call('HMGET', job, 'created_at', 'data')
+  return theirs[1] == created_at and theirs[2] == data and 'accepted' or 'taken'
+end
+if remembered ~= '' then
+  local first = redis.call('GET', remembered)
+  if first then
+    local uid, digest = string.match(first, '^(%d+) (%x+)$')
+    return digest == ARGV[13] and uid or 'mismatch'
+  end
+end
+if redis.call('LLEN', list) >= tonumber(ARGV[5]) then
+  return 'full'
+end
+if ARGV[14] ~= '' then
+  local resumed = cjson.decode(ARGV[14])
+  if redis.call('COPY', STEPS .. resumed.uid, STEPS .. uid) == 0 and resumed.has_finished then
+    return 'gone'
+  end
+  redis.call('PERSIST', STEPS .. uid)
+  for _, name in ipairs(resumed.unfinished) do
+    redis.call('HDEL', STEPS .. uid, name)
+  end
+  redis.call('HSET', STEPS .. uid, '', resumed.plan)
+end
+local now = redis.call('TIME')
+redis.call('HSET', job, 'created_at', created_at, 'data', data, 'origin', queue, 'description', api,
+  'enqueued_at', created_at, 'timeout', ARGV[3], 'result_ttl', ARGV[4], 'failure_ttl', ARGV[4], 'status', 'queued',
+  'meta', ARGV[7])
+if redis.call('RPUSH', list, uid) == 1 then
+  redis.call('SADD', 'rq:queues', list)
+end
+redis.call('ZADD', WAITING .. queue, now[1] * 1000 + math.floor(now[2] / 1000), uid)
+redis.call('ZADD', INDEX, ARGV[9], uid)
+redis.call('ZADD', API_INDEX .. api, ARGV[9], uid)
+if redis.call('ZCARD', API_INDEX .. api) == 1 then
+  redis.call('ZADD', APIS, 0, api)
+end
+if remembered ~= '' then
+  redis.call('SET', remembered, uid .. ' ' .. ARGV[13], 'EX', ARGV[6])
+end
+local hour = math.floor(now[1] / 3600)
+count('api', api, 'calls@' .. hour, 1, hour)
+return 'accepted'
+"""
+)
+_ARGUMENTS = 14
+
+# Up to so many bytes are compressed with a small window: zlib's usual one costs ten times as much to set up.
+_SMALL = 512
+_NOT_REMEMBERED = pack(b"", b"")
+_NOT_RESUMED = pack(b"")
+
+
+def connect(url: str, *, reply_timeout: float | None = REPLY_TIMEOUT) -> Redis:
+    """A Redis client for `url` that never retries by itself: who calls knows what may be repeated.
+
+    `reply_timeout`: how long a reply is waited for, in seconds.
+    """
+    pool = BlockingConnectionPool.from_url(
+        url,
+        max_connections=CONNECTIONS,
+        timeout=REPLY_TIMEOUT,
+        socket_timeout=reply_timeout,
+        socket_connect_timeout=REPLY_TIMEOUT,
+        retry=Retry(NoBackoff(), 0),
+        health_check_interval=0,
+    )
+    return Redis(connection_pool=pool)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of an API, checked and ready to be accepted.
+
+    `secrets` are the paths of its input's secret fields; `key` is the caller's Idempotency-Key;
+    `rerun_of` the uid of the execution that an operator repeats; `resumed` what is taken over from the one that an
+    operator goes on with; `operator` who does so; `request` the id that the proxy in front has given the request.
+    """
+
+    api: Api
+    input: Any
+    caller: str | None
+    secrets: Sequence[Sequence[str]] = ()
+    debug: bool = False
+    key: str | None = None
+    rerun_of: str | None = None
+    resumed: Resumed | None = None
+    operator: str | None = None
+    request: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The uid that answers a call; `replayed` when an earlier call with the same Idempotency-Key has started it."""
+
+    uid: str
+    replayed: bool = False
+
+
+class Submitter:
+    """Puts calls onto their workflow's RQ queue."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._accept = Script(redis, _ACCEPT, _ARGUMENTS)
+        self._forms: dict[tuple[str, str], _Form] = {}
+        self._clock = _Clock()
+        self._breaker = Breaker()
+
+    def submit(self, call: Call, config: Config) -> Accepted:
+        """Accepts a call in one round trip and returns its execution's uid once Redis has confirmed it.
+
+        Raises QueueUnavailable when Redis can't take it within ACCEPT_DEADLINE, TooManyRequests when the queue is full,
+        IdempotencyMismatch when the caller has used the key for another input, ExecutionNotFound when what the call
+        takes over is gone meanwhile.
+        """
+        if self._breaker.is_broken:
+            raise _unavailable()
+        deadline = time.monotonic() + ACCEPT_DEADLINE
+        form = self._form(call.api, config)
+        data = form.data(call.input)
+        remembered = _NOT_REMEMBERED if call.key is None else pack(*_idempotency(call))
+        resumed = _NOT_RESUMED if call.resumed is None else pack(_taken_over(call.resumed))
+        while True:
+            uid = store.new_uid()
+            own = pack(uid.encode(), b"%d" % (int(uid) >> 40), self._clock(), data)
+            match self._until(deadline, (form.same, form.meta(call), own, remembered, resumed)):
+                case b"accepted":
+                    return Accepted(uid)
+                case b"full":
+                    raise TooManyRequests(
+                        "Too many executions are waiting; try again later", headers={"Retry-After": "10"}
+                    )
+                case b"mismatch":
+                    raise IdempotencyMismatch("The Idempotency-Key was used with another input")
+                case b"gone":
+                    raise ExecutionNotFound("The execution's record is no longer kept")
+                case b"taken":
+                    continue  # somebody else's uid, by a chance of one in 2^40 within the same millisecond
+                case first:
+                    return Accepted(first.decode(), replayed=True)
+
+    def _form(self, api: Api, config: Config) -> _Form:
+        key = (api.module, api.method)
+        form = self._forms.get(key)
+        if form is None or form.api is not api or form.config is not config:
+            form = self._forms[key] = _Form(api, config)
+        return form
+
+    def _until(self, deadline: float, arguments: Sequence[bytes]) -> bytes:
+        """Runs the script, again with the same uid while its reply is lost and the deadline allows."""
+        while True:
+            try:
+                reply: bytes = self._accept(arguments)
+            except (RedisConnectionError, RedisTimeoutError) as error:
+                left = deadline - time.monotonic()
+                if left < PAUSE:
+                    self._breaker.trip()
+                    raise _unavailable() from error
+                time.sleep(PAUSE)
+            except ResponseError as error:
+                # Out of memory, read-only, a full disk: Redis says no at once, and will again.
+                raise _unavailable() from error
+            except RedisError as error:
+                raise _unavailable() from error
+            else:
+                return reply
+
+
+class _Form:
+    """What is the same in every call of an API under one config, packed once; see _ACCEPT.
+
+    The job's fields are those that `rq.job.Job.to_dict` writes, formatted as there, without those that are empty: RQ
+    reads what is not there as empty.
+    """
+
+    __slots__ = ("_before", "_metas", "_version", "api", "config", "same")
+
+    def __init__(self, api: Api, config: Config) -> None:
+        self.api, self.config = api, config
+        workflow = api.workflow
+        numbers = (workflow.timeout, config.retention, config.server.backlog, config.idempotency)
+        self.same = pack(
+            workflow.queue.encode(),
+            # RQ's default description holds the arguments, and its tools show and log it.
+            f"{api.module}/{api.method}".encode(),
+            *(b"%d" % math.ceil(number) for number in numbers),
+        )
+        # Of [function, instance, arguments, keyword arguments], as RQ's JSONSerializer writes them.
+        self._before = f'["{RUNNER}", null, [{json.dumps(workflow.name)}, '
+        self._version = config.version
+        self._metas: dict[str | None, bytes] = {}  # by caller: the names in the config
+
+    def meta(self, call: Call) -> bytes:
+        """The packed meta of a call's job."""
+        usual = not (call.debug or call.rerun_of or call.resumed or call.operator or call.request)
+        packed = self._metas.get(call.caller) if usual else None
+        if packed is None:
+            packed = pack(json.dumps(_meta(call, self._version)).encode())
+            if usual:
+                self._metas[call.caller] = packed
+        return packed
+
+    def data(self, value: Any) -> bytes:
+        """The job's data: what RQ is to call, and the input."""
+        text = f"{self._before}{json.dumps(value)}], {{}}]".encode()
+        if len(text) > _SMALL:
+            return zlib.compress(text)
+        small = zlib.compressobj(1, zlib.DEFLATED, 9, 1)
+        return small.compress(text) + small.flush()
+
+
+def _meta(call: Call, version: str) -> dict[str, Any]:
+    # The API is the description.
+    meta: dict[str, Any] = {"caller": call.caller, "workflow": call.api.workflow.name, "config": version}
+    if call.secrets:
+        meta["secrets"] = call.secrets
+    if call.debug:
+        meta["debug"] = True
+    if call.rerun_of:
+        meta["rerun_of"] = call.rerun_of
+    if call.resumed is not None:
+        meta["resumed_from"] = call.resumed.uid
+    if call.operator:
+        meta["operator"] = call.operator
+    if call.request:
+        meta["request"] = call.request
+    return meta
+
+
+def _taken_over(resumed: Resumed) -> bytes:
+    return json.dumps(
+        {
+            "uid": resumed.uid,
+            "plan": resumed.plan,
+            "unfinished": resumed.unfinished,
+            "has_finished": resumed.has_finished,
+        }
+    ).encode()
+
+
+class _Clock:
+    """The time in RQ's form, of which all but the fraction is the same for many calls."""
+
+    def __init__(self) -> None:
+        self._second = (-1, "")
+
+    def __call__(self) -> bytes:
+        second, microseconds = divmod(time.time_ns() // 1000, 1_000_000)
+        known, written = self._second
+        if known != second:
+            written = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+            self._second = second, written
+        return f"{written}.{microseconds:06d}Z".encode()
+
+
+def _idempotency(call: Call) -> tuple[bytes, bytes]:
+    """The Redis key that stands for a call's Idempotency-Key, apart for each API and caller, and its input's digest."""
+    scope = json.dumps([call.api.module, call.api.method, call.caller, call.key])
+    content = json.dumps(call.input, sort_keys=True)
+    return store.idempotency_key(_sha256(scope)).encode(), _sha256(content).encode()
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _unavailable() -> QueueUnavailable:
+    return QueueUnavailable("The queue can't take the call now; try again", headers={"Retry-After": "1"})

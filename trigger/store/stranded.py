@@ -1,0 +1,46 @@
+"""What waits for workflows that a config does not have (any more)."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
+from typing import cast
+
+from redis import Redis
+
+from trigger.store.keys import JOB, QUEUE, QUEUES, leased_key, waiting_key
+
+# How many executions of a queue are looked at, the first to run, and how many in one round trip.
+MOST, BATCH = 10_000, 500
+NAMED = 20  # how many workflows are named
+
+
+def stranded(redis: Redis, workflows: Collection[str], queues: Collection[str] | None = None) -> Mapping[str, int]:
+    """How many executions wait for each workflow that is none of these, the most first.
+
+    `queues` are the names of those that are looked at: all, when it is None. Of each no more than MOST executions of
+    either half of its ledger are looked at.
+    """
+    if queues is None:
+        found: set[bytes] = redis.smembers(QUEUES)  # type: ignore[assignment]  # no decoding client is ever used
+        queues = [key.decode("utf-8", "replace").removeprefix(QUEUE) for key in found]
+    counted = Counter(name for queue in queues for name in _workflows(redis, queue) if name not in workflows)
+    return dict(counted.most_common(NAMED))
+
+
+def _workflows(redis: Redis, queue: str) -> Iterator[str]:
+    """The workflows of what waits in a queue, or for its next attempt."""
+    keys = waiting_key(queue), leased_key(queue)
+    uids = [uid for key in keys for uid in cast(list[bytes], redis.zrange(key, 0, MOST - 1))]
+    for start in range(0, len(uids), BATCH):
+        pipeline = redis.pipeline(transaction=False)
+        for uid in uids[start : start + BATCH]:
+            pipeline.hmget(JOB + uid.decode("utf-8", "replace"), "meta", "status")
+        for found in pipeline.execute(raise_on_error=False):
+            try:
+                meta, status = found
+                if status != b"started":
+                    yield str(json.loads(meta)["workflow"])
+            except (ValueError, TypeError, KeyError):
+                pass  # what can't be read is put aside when its turn comes

@@ -1,0 +1,1 @@
+"""The web service: routes, authentication, answers, the description of the APIs, and the server itself."""

@@ -1,0 +1,93 @@
+"""GET /v1/executions/<uid>/logs: an execution's log as JSON, JSON lines or text, also while it grows."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from flask import Response, request
+
+from trigger.errors import InvalidParams
+from trigger.inputs import parse_query
+from trigger.inputs.forms import Form
+from trigger.store.log_reading import MAX_LINES, START, follow, is_position
+from trigger.web.answers import answer, whole
+from trigger.web.service import Service
+
+# How many callers of one process wait in Redis itself, each on a connection to it. The others look once a second.
+IN_REDIS = 32
+# The longest wait, in seconds: a web process that is told to stop has to be rid of it (gunicorn's graceful_timeout).
+MAX_WAIT = 10
+_LONGEST = 9.5
+
+_JSON, _TEXT = "application/json", "text/plain"
+_FORMS = [_JSON, _TEXT, "text/plain; charset=utf-8", "application/x-ndjson", "application/jsonl"]
+
+# How many unknown parameters are reported, and how many characters of the name of each.
+MAX_REPORTED, MAX_NAME = 20, 64
+
+_WHOLE = re.compile(r"[0-9]{1,4}")
+_SECONDS = re.compile(r"[0-9]{1,2}(?:\.[0-9]{1,3})?")
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    after: str
+    wait: float  # seconds
+    limit: int
+
+
+class LogView:
+    """Answers what is asked about the log of an execution that the caller may read."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._places = threading.BoundedSemaphore(IN_REDIS)
+
+    def __call__(self, uid: str) -> Response:
+        """The answer to the present request. Raises InvalidParams, and QueueUnavailable when Redis can't be read."""
+        asked = _asked(parse_query(request.query_string))
+        wait = asked.wait if request.method == "GET" else 0.0
+        with self._service.breaker.reading("Logs"):
+            page = follow(self._service.redis, uid, asked.after, asked.limit, wait, self._places)
+        headers = {"Log-Next": page.next, "Log-Ended": "true" if page.ended else "false"}
+        form = request.accept_mimetypes.best_match(_FORMS, default=_JSON).partition(";")[0]
+        if form == _JSON:
+            return answer({"lines": page.as_json(), "next": page.next, "ended": page.ended}, headers=headers)
+        lines = page.as_text() if form == _TEXT else [json.dumps(line, ensure_ascii=False) for line in page.as_json()]
+        body = "".join(line + "\n" for line in lines).encode("utf-8", "replace")
+        return whole(body, f"{form}; charset=utf-8" if form == _TEXT else form, headers=headers)
+
+
+def _asked(query: Form) -> _Asked:
+    """The query's parameters; every mistake in them is reported at once."""
+    fields: dict[str, list[str]] = {}
+
+    def checked(name: str, default: str, is_right: Callable[[str], bool], right: str) -> str:
+        value = query.pop(name, default)
+        if isinstance(value, str) and is_right(value):
+            return value
+        fields[name] = [right if isinstance(value, str) else "comes more than once"]
+        return default
+
+    after = checked("after", START, is_position, "must be the `next` of an answer before, or the id of a line")
+    wait = checked(
+        "wait",
+        "0",
+        lambda text: _SECONDS.fullmatch(text) is not None and float(text) <= MAX_WAIT,
+        f"must be a number of seconds from 0 to {MAX_WAIT}",
+    )
+    limit = checked(
+        "limit",
+        f"{MAX_LINES}",
+        lambda text: _WHOLE.fullmatch(text) is not None and 1 <= int(text) <= MAX_LINES,
+        f"must be a whole number from 1 to {MAX_LINES}",
+    )
+    for name in list(query)[:MAX_REPORTED]:
+        fields[name[:MAX_NAME]] = ["unknown parameter; there are after, wait and limit"]
+    if fields:
+        raise InvalidParams("The parameters are invalid", details={"fields": fields})
+    return _Asked(after, min(float(wait), _LONGEST), int(limit))

@@ -1,0 +1,175 @@
+"""What is answered, described once: the responses that operations refer to by name, each with an example.
+
+The names are those of COMPONENTS' keys: a status, and a word where the same status says different things.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from trigger import errors
+from trigger.web.auth import BASIC, BEARER
+from trigger.web.openapi.fields import Schema
+
+UID = {"type": "string", "pattern": "^[0-9]{25}$"}
+UID_EXAMPLE = "1974144000000123456789012"
+
+_JSON = "application/json"
+_TEXT: Schema = {"type": "string"}
+_BY_FIELD: Schema = {"type": "object", "additionalProperties": {"type": "array", "items": _TEXT}}
+
+
+def content(schema: Schema, examples: Mapping[str, Any], media_type: str = _JSON) -> dict[str, Any]:
+    """The content of an answer {"response": …}; `schema` and the examples are of what it holds."""
+    return {
+        media_type: {
+            "schema": {"type": "object", "properties": {"response": schema}, "required": ["response"]},
+            "examples": {name: {"value": {"response": value}} for name, value in examples.items()},
+        }
+    }
+
+
+def _refusal(
+    description: str,
+    *said: tuple[type[errors.RequestError], str],
+    details: Mapping[str, Any] | None = None,
+    headers: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """A response with an error; `said` are the kinds there are, each with an example of its message."""
+    error: Schema = {
+        "type": "object",
+        "properties": {"code": {"enum": list(dict.fromkeys(kind.code for kind, _ in said))}, "message": _TEXT},
+        "required": ["code", "message"],
+    }
+    if details:
+        shapes = {"fields": _BY_FIELD, "step": _TEXT}
+        error["properties"]["details"] = {"type": "object", "properties": {name: shapes[name] for name in details}}
+    examples: dict[str, Any] = {}
+    for kind, message in said:
+        more = {"details": dict(details)} if details and kind in (errors.InvalidParams, errors.WorkflowChanged) else {}
+        examples[kind.__name__] = {"error": {"code": kind.code, "message": message, **more}}
+    schema: Schema = {"type": "object", "properties": {"error": error}, "required": ["error"]}
+    response: dict[str, Any] = {"description": description, "content": content(schema, examples)}
+    if headers:
+        response["headers"] = dict(headers)
+    return response
+
+
+def _header(description: str, example: str, **schema: Any) -> dict[str, Any]:
+    return {"description": description, "required": True, "schema": {"type": "string", **schema}, "example": example}
+
+
+_RETRY = {"Retry-After": _header("Seconds to wait", "10", pattern="^[0-9]+$")}
+_ALLOW = {"Allow": _header("The verbs there are", "GET, POST")}
+
+
+def _challenge(header: Mapping[str, str]) -> dict[str, Any]:
+    return {"WWW-Authenticate": _header("How to say who you are", header["WWW-Authenticate"])}
+
+
+def _accepted() -> dict[str, Any]:
+    location = _header("Where the execution's record is", f"/v1/executions/{UID_EXAMPLE}")
+    replayed = {**_header("It was accepted by an earlier call with this Idempotency-Key", "true"), "required": False}
+    uid: Schema = {"type": "object", "properties": {"uid": UID}, "required": ["uid"]}
+    link = {"operationId": "record", "parameters": {"uid": "$response.body#/response/uid"}}
+    return {
+        "description": "Accepted: the workflow will run, and the record of the execution can be read",
+        "headers": {"Location": location, "Idempotency-Replayed": replayed},
+        "content": content(uid, {"accepted": {"uid": UID_EXAMPLE}}),
+        "links": {"record": link},
+    }
+
+
+_INVALID = {"fields": {"name": ["unknown field; did you mean nickname?"]}}
+_LONG = "There are too many headers, or one of them is too long"
+_BROKEN = "What was sent breaks HTTP's rules, or its Host is not served here"
+_RESUMED = "The workflow hello has no steps to go on from; rerun the execution"
+
+COMPONENTS: Mapping[str, Mapping[str, Any]] = {
+    "202": _accepted(),
+    "400": _refusal(
+        "The input can't be read, or is invalid: `details.fields` has each mistake by field",
+        (errors.InvalidParams, "The input is invalid"),
+        (errors.BadRequest, "This host is not served here"),
+        details=_INVALID,
+    ),
+    "400-http": _refusal(_BROKEN, (errors.BadRequest, "This host is not served here")),
+    "401-token": _refusal(
+        "There is no token, or it is wrong",
+        (errors.CredentialMissing, "Token is required"),
+        (errors.Unauthorized, "Token is invalid"),
+        headers=_challenge(BEARER),
+    ),
+    "401-password": _refusal(
+        "There is no user or no password, or one is wrong",
+        (errors.CredentialMissing, "User/Password is required"),
+        (errors.Unauthorized, "User/Password is invalid"),
+        headers=_challenge(BASIC),
+    ),
+    "403": _refusal(
+        "The API is not enabled any more, or the call comes from another site's page",
+        (errors.ApiNotEnabled, "API is not enabled"),
+        (errors.BadRequest, "Another site's page may not do this"),
+    ),
+    "403-origin": _refusal(
+        "The request comes from another site's page", (errors.BadRequest, "Another site's page may not do this")
+    ),
+    "404": _refusal("There is no such API any more", (errors.ApiNotFound, "There is no such API")),
+    "404-execution": _refusal(
+        "There is no such execution, or it is not yours to read",
+        (errors.ExecutionNotFound, "There is no such execution, or it is not yours to read"),
+        (errors.PathNotFound, "There is nothing at this path"),
+    ),
+    "405": _refusal(
+        "The verb is not accepted", (errors.MethodNotAllowed, "The API accepts GET and POST"), headers=_ALLOW
+    ),
+    "408": _refusal("The body did not arrive in time", (errors.BadRequest, "The body did not arrive in time")),
+    "409-cancel": _refusal(
+        "It has ended",
+        (errors.ExecutionEnded, "The execution has succeeded already: there is nothing to cancel"),
+    ),
+    "409-rerun": _refusal(
+        "Its API is gone from the config, or not enabled",
+        (errors.ApiNotAvailable, "The API shop/order is not enabled"),
+    ),
+    "409-resume": _refusal(
+        "It can't be gone on with",
+        (errors.ExecutionEnded, "The execution has succeeded: nothing is left to do; rerun it to do all of it again"),
+        (errors.ExecutionNotEnded, "The execution is running: only one that has ended can be resumed"),
+        (errors.ApiNotAvailable, "The API shop/order is not enabled"),
+        (errors.NotResumable, _RESUMED),
+        (errors.WorkflowChanged, "The API starts the workflow hello now, the execution was one of bye; rerun it"),
+        details={"step": "quote"},
+    ),
+    "413": _refusal("The body is too large", (errors.BodyTooLarge, "The body may have at most 1048576 bytes")),
+    "414": _refusal("The path and the query are too long", (errors.BadRequest, "The request line is too long")),
+    "415": _refusal(
+        "The Content-Type or -Encoding is not supported",
+        (errors.UnsupportedMediaType, "The charset is not supported: send the body in UTF-8"),
+    ),
+    "422": _refusal(
+        "The Idempotency-Key was used with another input",
+        (errors.IdempotencyMismatch, "The Idempotency-Key was used with another input"),
+    ),
+    "429": _refusal(
+        "Too many executions wait, or too many wrong credentials came from this address",
+        (errors.TooManyRequests, "Too many executions are waiting; try again later"),
+        headers=_RETRY,
+    ),
+    "431": _refusal("The headers are too large", (errors.BadRequest, _LONG)),
+    "500": _refusal(
+        "Our own fault",
+        (errors.InternalError, "Something went wrong here; the log has it under 0123456789ab"),
+    ),
+    "503": _refusal(
+        "Redis can't take the call, or its answer was lost",
+        (errors.QueueUnavailable, "The queue can't take the call now; try again"),
+        headers=_RETRY,
+    ),
+}
+
+
+def all_of(names: Collection[str]) -> dict[str, str]:
+    """The components of these names by their status, and those that any request may get."""
+    return {name[:3]: name for name in sorted({*names, "405", "414", "431", "500"})}

@@ -1,0 +1,72 @@
+"""The OpenAPI document of a config: https://spec.openapis.org/oas/v3.1.1"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from apispec import APISpec
+
+from trigger.config.model import Config
+from trigger.web.openapi import apis, operations
+from trigger.web.openapi.answers import COMPONENTS
+
+_ABOUT = """\
+A call is answered as soon as its workflow is queued: 202 with the `uid` of the execution, whose record tells later what
+became of it.
+
+The input of a `GET` are its query parameters, that of a `POST` its body, with the query parameters merged under it if
+it is an object. Numbers, `true` and `false` may come as text too. In a query or a form an empty value of anything but a
+string counts as left out, and a name that comes more than once is a list. Fields that are not declared are refused,
+unless an API says otherwise.
+
+JSON is strict: no key twice, whole numbers within ±2^63, at most 32 levels.
+
+Errors are always `{"response": {"error": {"code", "message"}}}`. Besides those listed, what breaks the rules of HTTP
+itself is `requestError.badRequest`, with 400, 408, 414, 417, 431 or 501.
+"""
+
+_SCHEMES = {
+    "token": {"type": "apiKey", "in": "header", "name": "token"},
+    "bearer": {"type": "http", "scheme": "bearer", "description": "The token"},
+    "user": {"type": "apiKey", "in": "header", "name": "user", "description": "Together with `password`"},
+    "password": {"type": "apiKey", "in": "header", "name": "password", "description": "Together with `user`"},
+    "basic": {"type": "http", "scheme": "basic", "description": "User and password, also an operator's"},
+}
+
+
+def pieces(config: Config) -> Iterator[bytes]:
+    """The document as JSON, a piece for each path: never are all of ten thousand APIs in memory, and between two pieces
+    other threads answer calls.
+
+    Each API is in it that is enabled.
+    """
+    spec = _spec(config.version, info={"description": _ABOUT})
+    for name, scheme in _SCHEMES.items():
+        spec.components.security_scheme(name, scheme)
+    for name, response in COMPONENTS.items():
+        spec.components.response(name, dict(response))
+    spec.components.parameter("key", "header", operations.KEY)
+    enabled = [api for api in config.apis.values() if api.enabled]
+    for module in dict.fromkeys(api.module for api in enabled):
+        description = config.modules[module].description
+        spec.tag({"name": module} | ({"description": description} if description else {}))
+    spec.tag({"name": operations.TAG, "description": "What has become of calls, and the health of the service"})
+    for path, its_operations in operations.paths().items():
+        spec.path(path, operations=dict(its_operations))
+    document = {"openapi": spec.openapi_version.public, **spec.to_dict()}  # in front, where one looks for it
+    paths = document.pop("paths")
+    yield _json(document)[:-1] + b',"paths":' + _json(paths)[:-1]
+    for api in enabled:
+        alone = _spec("").path(apis.path(api, config), operations=apis.operations(api, config))
+        yield b"," + _json(alone.to_dict()["paths"])[1:-1]
+    yield b"}}\n"
+
+
+def _spec(version: str, **options: Any) -> APISpec:
+    return APISpec(title="Trigger", version=version, openapi_version="3.1.0", **options)
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
