@@ -21,7 +21,7 @@ from bench.processes import running_redis
 from trigger import store
 from trigger.config.model import Api, Config, NoAuth, Server, Workflow
 from trigger.redis_server import RedisServer
-from trigger.store import scripts
+from trigger.store.lua import load
 from trigger.store.queueing import Call, Submitter, connect
 
 PASSES = 500
@@ -68,11 +68,19 @@ def fill(redis: Redis, api: Api, count: int) -> list[str]:
 
 def passes(redis: Redis) -> list[float]:
     """How long each of PASSES passes takes, in microseconds."""
-    reap = redis.register_script(scripts.REAP)
+    reap = load("reap").on(redis)
     took = []
     for _ in range(PASSES):
         began = time.perf_counter()
-        reap(keys=["rq:queue:default"], args=["default", LEASE, 5, "", "", 3_600_000])
+        reap(
+            list="rq:queue:default",
+            queue="default",
+            grace=LEASE,
+            retention=3_600_000,
+            budget=5,
+            error="",
+            exc_string="",
+        )
         took.append((time.perf_counter() - began) * 1e6)
     return took
 

@@ -87,6 +87,14 @@ def test_only_the_store_knows_our_redis_keys() -> None:
     }
 
 
+def test_lua_is_in_files_of_its_own() -> None:
+    assert [path.name for path in FILES if "redis.call" in path.read_text()] == []
+
+
+def test_only_the_store_knows_keys_of_rq() -> None:
+    assert {part_of(path) for path in FILES if "'rq:" in path.read_text() or '"rq:' in path.read_text()} == {"store"}
+
+
 def test_nothing_unpickles() -> None:
     for path in FILES:
         assert "pickle" not in {name.split(".")[0] for name in imports(parsed(path))}

@@ -14,7 +14,8 @@ from tests.faults.lossy import LossyProxy
 from tests.support import CONFIG, eventually
 from trigger.config.model import Api, NoAuth, Workflow
 from trigger.errors import QueueUnavailable
-from trigger.store import exchange, queueing, scripts
+from trigger.store import exchange, queueing
+from trigger.store.lua import load
 from trigger.store.queueing import Call, Submitter, connect
 
 API = Api(
@@ -32,7 +33,7 @@ def lossy(rig: FaultRig) -> Iterator[LossyProxy]:
 def test_a_call_whose_reply_is_lost_is_accepted_once(rig: FaultRig, lossy: LossyProxy, times: int) -> None:  # F30
     submitter = Submitter(connect(lossy.url))
     uids = [submitter.submit(Call(API, {}, None), CONFIG).uid]
-    lossy.lose(queueing._ACCEPT, times)
+    lossy.lose(queueing._ACCEPT.text, times)
     uids.append(submitter.submit(Call(API, {}, None), CONFIG).uid)
     assert lossy.lost == times
     assert rig.redis.lrange("rq:queue:default", 0, -1) == [uid.encode() for uid in uids]
@@ -48,7 +49,7 @@ def test_a_call_whose_replies_are_all_lost_is_refused_and_repeated_finds_its_uid
 ) -> None:  # F30
     submitter = Submitter(connect(lossy.url))
     uids = [submitter.submit(Call(API, {}, None), CONFIG).uid]
-    lossy.lose(queueing._ACCEPT, 1000, silently=True)
+    lossy.lose(queueing._ACCEPT.text, 1000, silently=True)
     with pytest.raises(QueueUnavailable):
         submitter.submit(Call(API, {"seconds": 0}, "ann", key="k"), CONFIG)
     waiting: Any = rig.redis.lrange("rq:queue:default", 0, -1)
@@ -62,7 +63,7 @@ def test_a_call_whose_replies_are_all_lost_is_refused_and_repeated_finds_its_uid
 def test_an_execution_runs_once_although_a_reply_to_its_worker_is_lost(
     rig: FaultRig, lossy: LossyProxy, what: str, silently: bool
 ) -> None:  # F31
-    script = {"beat": scripts.BEAT, "reap": scripts.REAP}.get(what, exchange._SCRIPT)
+    script = load(what).text if what in ("beat", "reap") else exchange._EXCHANGE.text
     worker = rig.start_with({"lease": 20.0, "beat": 0.4, "reap": 0.4}, url=lossy.url, FAULT_PATIENCE="4")
     first = rig.submit("noted")
     rig.succeeded(first)
@@ -81,8 +82,8 @@ def test_an_execution_runs_once_although_a_reply_to_its_worker_is_lost(
 
 def test_an_execution_is_put_back_once_although_the_reply_is_lost(rig: FaultRig, lossy: LossyProxy) -> None:  # F31
     worker = rig.start_with({"lease": 600.0}, url=lossy.url)
-    rig.redis.script_load(scripts.RELEASE)
-    lossy.lose(scripts.RELEASE)
+    rig.redis.script_load(load("release").text)
+    lossy.lose(load("release").text)
     uid = rig.submit("slow_first", {"seconds": 60})
     rig.started(uid)
     os.kill(child_of(worker), signal.SIGKILL)

@@ -19,8 +19,9 @@ from tests.faults.conftest import FaultRig, kill_both
 from tests.support import OwnRedis, eventually
 from trigger import store
 from trigger.config.model import Api, NoAuth, Workflow
-from trigger.store import Status, scripts
+from trigger.store import Status
 from trigger.store.exchange import Exchange
+from trigger.store.lua import load
 from trigger.store.queueing import connect
 
 NOTED = Api("shop", "noted", NoAuth(), Workflow(name="noted", python="work:noted", timeout=60))
@@ -143,11 +144,19 @@ def commands(redis: Redis) -> dict[str, int]:
 
 def passes(redis: Redis, count: int = 10, *, lease: int = 10_000) -> tuple[dict[str, int], list[Any]]:
     """What so many passes of the reaper run in Redis, and what they answer."""
-    reap = redis.register_script(scripts.REAP)
-    args: list[str | int] = ["default", lease, 5, "", "", 3_600_000]
-    reap(keys=["rq:queue:default"], args=args)
+    reap = load("reap").on(redis)
+    named = {
+        "list": "rq:queue:default",
+        "queue": "default",
+        "grace": lease,
+        "retention": 3_600_000,
+        "budget": 5,
+        "error": "",
+        "exc_string": "",
+    }
+    reap(**named)
     before = commands(redis)
-    answers = [reap(keys=["rq:queue:default"], args=args) for _ in range(count)]
+    answers = [reap(**named) for _ in range(count)]
     after = commands(redis)
     return {name: calls - before.get(name, 0) for name, calls in after.items() if calls != before.get(name, 0)}, answers
 

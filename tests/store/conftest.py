@@ -13,8 +13,9 @@ from redis import Redis
 from tests.support import CONFIG
 from trigger import store
 from trigger.config.model import Api, Config, NoAuth, PythonAction, Step, Workflow
-from trigger.store import Record, outcome, scripts
+from trigger.store import Record, outcome
 from trigger.store.exchange import Ended, Exchange
+from trigger.store.lua import load
 from trigger.store.queueing import Call, Submitter
 
 WORKER = "w" * 32
@@ -53,8 +54,8 @@ class Bench:
         self.redis = redis
         self.submitter = Submitter(redis)
         self._exchange = Exchange(redis, "default", WORKER, lease=10)
-        self._reap = redis.register_script(scripts.REAP)
-        self._release = redis.register_script(scripts.RELEASE)
+        self._reap = load("reap").on(redis)
+        self._release = load("release").on(redis)
 
     def accept(self, of: Api | None = None, value: Any = None, *, caller: str | None = "ci", **options: Any) -> str:
         """Accepts one, later than all before it: of one millisecond it is chance whose uid is the greater."""
@@ -81,8 +82,17 @@ class Bench:
 
     def release(self, uid: str, run: str, why: str = "crash") -> str:
         """What a worker says when its child has died or has to stop."""
-        keys = [store.JOB + uid, f"rq:worker:{WORKER}:executions"]
-        answer: bytes = self._release(keys=keys, args=["default", uid, run, why, 5, "{}", ""])
+        answer: bytes = self._release(
+            job=store.JOB + uid,
+            held=f"rq:worker:{WORKER}:executions",
+            queue="default",
+            uid=uid,
+            execution=run,
+            why=why,
+            budget=5,
+            error="{}",
+            exc_string="",
+        )
         return answer.decode()
 
     def reap(self) -> list[Any]:
@@ -90,7 +100,15 @@ class Bench:
         for uid in cast(list[bytes], self.redis.zrange(store.leased_key("default"), 0, -1)):
             self.redis.zadd(store.leased_key("default"), {uid: 1})
         self.redis.hset(store.REAPER + "default", mapping={"looked": self.redis.time()[0] * 1000, "hold": 0})
-        answer: list[Any] = self._reap(keys=["rq:queue:default"], args=["default", 10_000, 5, "{}", "", 3_600_000])
+        answer: list[Any] = self._reap(
+            list="rq:queue:default",
+            queue="default",
+            grace=10_000,
+            retention=3_600_000,
+            budget=5,
+            error="{}",
+            exc_string="",
+        )
         return answer
 
     def record(self, uid: str) -> Record:

@@ -224,7 +224,7 @@ def test_lines_whose_reply_was_lost_are_not_doubled(
     log = Log(connect(proxy.url), uid, "run1", limit=LIMIT)
     log.write("stdout", "first")
     assert log.flush()
-    proxy.lose(WRITE)
+    proxy.lose(WRITE.text)
     log.write("stdout", "second")
     assert not log.flush()
     log.write("stdout", "third")

@@ -1,6 +1,5 @@
 """Executions: their uid, their keys in Redis, and what can be read about each."""
 
-from trigger.store.counting import COUNTING
 from trigger.store.keys import (
     API_INDEX,
     APIS,
@@ -29,7 +28,6 @@ from trigger.store.keys import (
     waiting_key,
 )
 from trigger.store.listing import Page, accepted_since, collect, every, page, recent
-from trigger.store.lua import CANCELLED_ERROR, CLOCK, ENDING, FINAL_WORDS
 from trigger.store.query import LIMIT, MAX_LIMIT, Query
 from trigger.store.reading import Breaker, unless_away
 from trigger.store.record import CUT, Origin, Record, api_of, origin, read, stats, statuses
@@ -42,15 +40,10 @@ from trigger.store.summary import Summary
 __all__ = [
     "APIS",
     "DROPPED",
-    "ENDING",
     "API_INDEX",
-    "CANCELLED_ERROR",
-    "CLOCK",
     "CUT",
-    "COUNTING",
     "FAILED_INDEX",
     "FINAL",
-    "FINAL_WORDS",
     "INDEX",
     "JOB",
     "LEASED",

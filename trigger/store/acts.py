@@ -21,54 +21,14 @@ from trigger.errors import (
 )
 from trigger.inputs import Shape, secrets_of_debug, unmask
 from trigger.store import Origin, Plan, Resumed, Status
+from trigger.store.lua import load
 from trigger.store.queueing import Accepted, Call, Submitter
 
 # A cancelled execution is taken out of its queue's list at once where that holds at most so many, which have to be
 # looked through; from a longer one it is dropped when its turn comes.
 SHORT_LIST = 1_000
 
-_CANCEL = (
-    store.CLOCK
-    + store.FINAL_WORDS
-    + store.CANCELLED_ERROR
-    + store.ENDING
-    + f"""
--- KEYS: job.  ARGV: uid, the operator's name, length of a short list.
--- Answers RQ's word for what it is now; nil when there is no such execution.
-local WAITING, LEASED, DROPPED = '{store.WAITING}', '{store.LEASED}', '{store.DROPPED}'
-local RESULTS = '{store.RESULTS}'
-"""
-    + """
-local job, uid = KEYS[1], ARGV[1]
-local status, queue, worker, ttl = unpack(redis.call('HMGET', job, 'status', 'origin', 'worker_name', 'failure_ttl'))
-if not status or not queue or FINAL[status] then
-  return status
-end
-if status == 'started' then
-  -- The field is what counts: the worker sees it at its next beat if the message gets lost.
-  redis.call('HSETNX', job, 'cancel', ARGV[2])
-  if worker and worker ~= '' then
-    redis.call('PUBLISH', 'rq:pubsub:' .. worker, cjson.encode({command = 'stop-job', job_id = uid}))
-  end
-  return status
-end
--- What RQ's Job.cancel writes, and our own of an execution that has ended. Removing comes first: it needs no memory.
-redis.call('ZREM', WAITING .. queue, uid)
-redis.call('ZREM', LEASED .. queue, uid)
-redis.call('ZREM', 'rq:scheduled:' .. queue, uid)
-if redis.call('LLEN', 'rq:queue:' .. queue) <= tonumber(ARGV[3]) then
-  redis.call('LREM', 'rq:queue:' .. queue, 0, uid)
-else
-  redis.call('SADD', DROPPED .. queue, uid)
-end
-redis.call('HSET', job, 'status', 'canceled', 'ended_at', iso(), 'error', cancelled_error(ARGV[2]))
-redis.call('ZADD', 'rq:canceled:' .. queue, math.floor(seconds), uid)
-ttl = whole(ttl) or 604800
-conclude(uid, 'cancelled', ttl, nil, true)
-redis.call('EXPIRE', RESULTS .. uid, ttl) -- of the attempts before
-return 'canceled'
-"""
-)
+_CANCEL = load("cancel")
 
 
 def cancel(redis: Redis, uid: str, operator: str) -> Status:
@@ -88,10 +48,10 @@ def cancel_all(redis: Redis, uids: Sequence[str], operator: str) -> dict[str, St
 
     Redis serves nobody else meanwhile: a hundred at once take it some 10 ms.
     """
-    script = redis.register_script(_CANCEL)
+    script = _CANCEL.on(redis)
     pipeline = redis.pipeline(transaction=False)
     for uid in uids:
-        script(keys=[store.JOB + uid], args=[uid, operator, SHORT_LIST], client=pipeline)
+        script(job=store.JOB + uid, uid=uid, operator=operator, short_list=SHORT_LIST, client=pipeline)
     return dict(zip(uids, map(_cancelled, pipeline.execute()), strict=True))
 
 

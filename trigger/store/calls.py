@@ -16,8 +16,8 @@ from typing import cast
 
 from redis import Redis
 
-from trigger.store.counting import COUNTING
-from trigger.store.keys import CALLS, REFUSED, SENDER
+from trigger.store.keys import CALLS
+from trigger.store.lua import load
 from trigger.store.refused import KEPT, LIFE
 
 # Calls are counted by how long they took, up to so many seconds each.
@@ -27,36 +27,7 @@ CLASSES = ("accepted", "refused", "failed")
 
 REMEMBERED = 86_400  # seconds for which the number of a process' last batch is known
 
-_ADD = (
-    COUNTING
-    + f"""
-local CALLS, SENDER, REFUSED = '{CALLS}', '{SENDER}', '{REFUSED}'
-local REMEMBERED, KEPT, KEPT_FOR = {REMEMBERED}, {KEPT}, {LIFE}
-"""
-    + """
--- ARGV: the sender's name, the number of the batch, the batch as JSON.
-local sender = SENDER .. ARGV[1]
-if redis.call('GET', sender) == ARGV[2] then
-  return
-end
-redis.call('SET', sender, ARGV[2], 'EX', REMEMBERED)
-local batch = cjson.decode(ARGV[3])
-local hour = math.floor(redis.call('TIME')[1] / 3600)
-for _, of in ipairs(batch.outcomes) do
-  count('api', of[1], 'call:' .. of[2], of[3], hour)
-end
-for field, by in pairs(batch.totals) do
-  redis.pcall('HINCRBY', CALLS, field, by)
-end
-for _, refused in ipairs(batch.refused) do
-  redis.pcall('LPUSH', REFUSED, refused)
-end
-if #batch.refused > 0 then
-  redis.pcall('LTRIM', REFUSED, 0, KEPT - 1)
-  redis.pcall('EXPIRE', REFUSED, KEPT_FOR)
-end
-"""
-)
+_ADD = load("add_calls", REMEMBERED=REMEMBERED, KEPT=KEPT, KEPT_FOR=LIFE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +57,7 @@ def took_fields(answered: str, seconds: float) -> dict[str, int]:
 
 def add(redis: Redis, sender: str, number: int, batch: Batch) -> None:
     """Adds a batch, the sender's number `number`. Raises what redis-py raises; then it may be sent again."""
-    redis.register_script(_ADD)(args=[sender, number, json.dumps(asdict(batch))])
+    _ADD.on(redis)(name=sender, number=number, encoded=json.dumps(asdict(batch)))
 
 
 def totals(redis: Redis) -> CallTotals:

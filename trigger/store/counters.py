@@ -17,19 +17,11 @@ from redis.exceptions import ResponseError
 
 from trigger.store.counting import CLASSES, DAYS, EDGES, GROWTH, HOURS, SHORTEST
 from trigger.store.keys import FAILING, FIGURES
+from trigger.store.lua import load
 
 SLICE = 100  # hashes read in one call, during which Redis serves nobody else
 
-# Answers each hash as one text: a reply with a text for each field would take longer to read than to make.
-_READ = """
--- KEYS: hashes.
-local texts = {}
-for i, key in ipairs(KEYS) do
-  local found = redis.pcall('HGETALL', key) -- a key of another type holds no figures
-  texts[i] = found.err and '' or table.concat(found, ' ')
-end
-return texts
-"""
+_READ = load("figures")
 
 ENDS = ("succeeded", "failed", "cancelled")
 
@@ -218,9 +210,9 @@ def _all(redis: Redis, kind: str) -> Iterator[tuple[str, Mapping[str, str]]]:
 
 def _read(redis: Redis, kind: str, names: Sequence[str]) -> Iterator[dict[str, str]]:
     """The figures of each of a kind, empty where there are none. Between two slices others get their turn."""
-    script = redis.register_script(_READ)
+    script = _READ.on(redis)
     for begin in range(0, len(names), SLICE):
         keys = [f"{FIGURES}{kind}:{name}" for name in names[begin : begin + SLICE]]
-        for text in cast(list[bytes], script(keys=keys)):
+        for text in cast(list[bytes], script(more_keys=keys)):
             words = text.decode().split(" ") if text else ()
             yield dict(zip(words[::2], words[1::2], strict=True))

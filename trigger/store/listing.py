@@ -19,7 +19,6 @@ from trigger.store.keys import (
     APIS,
     FAILED_INDEX,
     INDEX,
-    JOB,
     LEASED,
     QUEUE,
     QUEUES,
@@ -28,6 +27,7 @@ from trigger.store.keys import (
     api_index_key,
     is_uid,
 )
+from trigger.store.lua import load
 from trigger.store.query import MAX_LIMIT, Query, cursor_of
 from trigger.store.status import FINAL, Status, words_of_rq
 from trigger.store.summary import FIELDS, Summary, of_rows
@@ -37,89 +37,7 @@ SLICE = 500  # of them in one call, during which Redis serves nobody else
 MERGED = 20  # indexes of a module's APIs that are walked side by side; with more, the index of all is
 LEDGER = 5_000  # entries of the ledger that are sorted; with more, the index of all is walked
 
-# Answers {uid of the last entry looked at or '', 1 if that was the last there is, entries looked at, {{uid, field, …}}}
-_PAGE = f"""
--- KEYS: indexes, or none.  ARGV: entries to look at; rows wanted; uid to go on after or '', and its ms; ms from which
--- on, ms before which, or ''; RQ's words for the status; module, method, caller, workflow, or ''; uids to look at
--- without KEYS.
-local JOB, FIELDS = '{JOB}', {{{", ".join(f"'{name}'" for name in FIELDS)}}}
-local slice, wanted, after, since, before = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], ARGV[5], ARGV[6]
-local words, module, method, caller, workflow = ARGV[7], ARGV[8], ARGV[9], ARGV[10], ARGV[11]
-"""
-_PAGE += """
--- How many entries of an index are newer than where the page begins.
-local function skipped(key)
-  local skip = before == '' and 0 or redis.call('ZCOUNT', key, before, '+inf')
-  if after == '' then
-    return skip
-  end
-  local rank = redis.call('ZREVRANK', key, after)
-  if rank then
-    return math.max(skip, rank + 1)
-  end
-  local newer = redis.call('ZCOUNT', key, '(' .. ARGV[4], '+inf')
-  for _, uid in ipairs(redis.call('ZREVRANGEBYSCORE', key, ARGV[4], ARGV[4], 'LIMIT', 0, 5000)) do
-    if uid <= after then
-      break
-    end
-    newer = newer + 1
-  end
-  return math.max(skip, newer)
-end
-
-local uids, exhausted = {}, true
-for _, key in ipairs(KEYS) do
-  local from = skipped(key)
-  local to = since == '' and redis.call('ZCARD', key) or redis.call('ZCOUNT', key, since, '+inf')
-  if from + slice < to then
-    exhausted, to = false, from + slice
-  end
-  for _, uid in ipairs(from < to and redis.call('ZREVRANGE', key, from, to - 1) or {}) do
-    if #uid == 25 and string.find(uid, '^%d+$') then -- anything else was not put there by us
-      uids[#uids + 1] = uid
-    end
-  end
-end
-if #KEYS > 1 then
-  table.sort(uids, function(a, b) return a > b end)
-  exhausted = exhausted and #uids <= slice
-end
-for i = 12, #ARGV do
-  uids[#uids + 1] = ARGV[i]
-end
-
-local function fits(status, description, meta)
-  if not status or words ~= '' and not string.find(words, ' ' .. status .. ' ', 1, true) then
-    return false
-  end
-  if module ~= '' or method ~= '' then
-    local its_module, its_method = string.match(description or '', '^([^/]*)/(.*)$')
-    if module ~= '' and module ~= its_module or method ~= '' and method ~= its_method then
-      return false
-    end
-  end
-  if caller ~= '' or workflow ~= '' then
-    local ok, about = pcall(cjson.decode, meta or '')
-    return ok and type(about) == 'table'
-      and (caller == '' or about.caller == caller) and (workflow == '' or about.workflow == workflow)
-  end
-  return true
-end
-
-local rows, looked = {}, 0
-for i = 1, math.min(#uids, slice) do
-  looked = i
-  local job = JOB .. uids[i]
-  local found = redis.pcall('HMGET', job, 'status', 'description', 'meta') -- a key of another type is no job
-  if not found.err and fits(unpack(found)) then
-    rows[#rows + 1] = {uids[i], unpack(redis.call('HMGET', job, unpack(FIELDS)))}
-    if #rows == wanted then
-      break
-    end
-  end
-end
-return {uids[looked] or '', exhausted and looked == #uids and 1 or 0, looked, rows}
-"""
+_PAGE = load("page", FIELDS=FIELDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,22 +118,20 @@ def _look(
     redis: Redis, source: _Source, query: Query, entries: int, last: str, workflow: str = ""
 ) -> tuple[bytes, int, int, list[list[Any]]]:
     """One call of _PAGE, at most so many entries after the uid `last`, and what it answers."""
-    answer = redis.register_script(_PAGE)(
-        keys=source.indexes,
-        args=[
-            min(source.slice, entries),
-            query.limit,
-            last,
-            accepted_ms(last) if last else "",
-            _or_empty(query.since),
-            _or_empty(query.until),
-            f" {' '.join(words_of_rq(query.status))} " if query.status else "",
-            query.module or "",
-            query.method or "",
-            query.caller or "",
-            workflow,
-            *source.uids,
-        ],
+    answer = _PAGE.on(redis)(
+        more_keys=source.indexes,
+        slice=min(source.slice, entries),
+        wanted=query.limit,
+        after=last,
+        after_ms=accepted_ms(last) if last else "",
+        since=_or_empty(query.since),
+        before=_or_empty(query.until),
+        words=f" {' '.join(words_of_rq(query.status))} " if query.status else "",
+        module=query.module or "",
+        method=query.method or "",
+        caller=query.caller or "",
+        workflow=workflow,
+        more=source.uids,
     )
     return cast(tuple[bytes, int, int, list[list[Any]]], answer)
 

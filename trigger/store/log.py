@@ -20,6 +20,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from trigger.store.keys import JOB, LOG
 from trigger.store.lines import Secrets, Splitter, shown
+from trigger.store.lua import load
 
 logger = logging.getLogger("trigger.log")
 
@@ -31,81 +32,11 @@ STREAMS: dict[bytes, Stream] = {letter.encode(): stream for stream, letter in LE
 # What an entry takes in Redis besides its text, in bytes; with it many short lines count for what they cost.
 ENTRY = 32
 
+WRITE = load("write_log", ENTRY=ENTRY)
+
 # What one call of the script carries at most: Redis does nothing else meanwhile.
 _BATCH_LINES = 100
 _BATCH_BYTES = 32 * 1024
-
-WRITE = f"""
--- KEYS: stream, job.  ARGV: run, writer, its batch's number, bytes to keep, lines cut before these, and of each line
--- its age in ms, stream, level, step, attempt, text.
--- Answers 1, or 0 when the run is over: what ended stays as it was read.
-local stream, job = KEYS[1], KEYS[2]
-local status, run, log, timeout, retention = unpack(
-  redis.call('HMGET', job, 'status', 'execution', 'log', 'timeout', 'result_ttl'))
-if status ~= 'started' or run ~= ARGV[1] then
-  return 0
-end
-local bytes, cut, upto, writer, batch = string.match(log or '', '^(%d+) (%d+) (%d+%-%d+) (%w+) (%d+)$')
-if writer == ARGV[2] and batch == ARGV[3] then
-  return 1 -- it was written, and the reply was lost
-end
-bytes, cut, upto = tonumber(bytes or 0), tonumber(cut or 0), upto or '0-0'
-local now = redis.call('TIME')
-local ms = now[1] * 1000 + math.floor(now[2] / 1000)
-local newest = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]
-if not newest then
-  bytes = 0
-end
-local function parts(id)
-  local high, low = string.match(id, '^(%d+)%-(%d+)$')
-  return tonumber(high), tonumber(low)
-end
-local last, serial = parts(upto)
-if newest then
-  local high, low = parts(newest[1])
-  if high > last or (high == last and low > serial) then
-    last, serial = high, low
-  end
-end
-if tonumber(ARGV[5]) > 0 then
-  -- They came before these lines and after all that is there.
-  cut, serial = cut + ARGV[5], serial + 1
-  upto = string.format('%.0f-%.0f', last, serial)
-end
-for i = 6, #ARGV, 6 do
-  local at = ms - ARGV[i]
-  if at > last then
-    last, serial = at, 0
-  else
-    serial = serial + 1
-  end
-  redis.call('XADD', stream, string.format('%.0f-%.0f', last, serial), 's', ARGV[i + 1], 'l', ARGV[i + 2],
-    'p', ARGV[i + 3], 'a', ARGV[i + 4], 'm', ARGV[i + 5])
-  bytes = bytes + #ARGV[i + 3] + #ARGV[i + 5] + {ENTRY}
-end
-local kept = tonumber(ARGV[4])
-while bytes > kept do
-  local gone = 0
-  local oldest = redis.call('XRANGE', stream, '-', '+', 'COUNT', 200)
-  for _, entry in ipairs(oldest) do
-    if bytes <= kept then
-      break
-    end
-    bytes = bytes - #entry[2][6] - #entry[2][10] - {ENTRY}
-    upto = entry[1]
-    gone = gone + 1
-  end
-  if gone == 0 then
-    break
-  end
-  redis.call('XTRIM', stream, 'MAXLEN', redis.call('XLEN', stream) - gone)
-  cut = cut + gone
-end
-redis.call('HSET', job, 'log', string.format('%.0f %.0f %s %s %s', bytes, cut, upto, ARGV[2], ARGV[3]))
--- The end of the execution sets the time for real; this is for streams that somebody's DEL of the job leaves behind.
-redis.call('EXPIRE', stream, (tonumber(retention or '') or 604800) + (tonumber(timeout or '') or 0) + 86400)
-return 1
-"""
 
 
 @dataclass(slots=True)
@@ -182,7 +113,7 @@ class Log:
     ) -> None:
         self._redis = redis
         self._about = about or {"uid": uid}
-        self._script = redis.register_script(WRITE)
+        self._script = WRITE.on(redis)
         self._uid = uid
         self._execution = execution
         self._limit = limit
@@ -303,7 +234,17 @@ class Log:
 
     def _send(self, batch: _Batch) -> bool:
         now = time.time()
-        args: list[Any] = [self._execution, self._writer, batch.number, self._limit, batch.cut]
+        lines: list[Any] = []
         for at, *rest in batch.lines:
-            args += (max(0, int((now - at) * 1000)), *rest)
-        return bool(self._script(keys=[LOG + self._uid, JOB + self._uid], args=args))
+            lines += (max(0, int((now - at) * 1000)), *rest)
+        written = self._script(
+            stream=LOG + self._uid,
+            job=JOB + self._uid,
+            of_run=self._execution,
+            by=self._writer,
+            number=batch.number,
+            keep=self._limit,
+            dropped=batch.cut,
+            more=lines,
+        )
+        return bool(written)

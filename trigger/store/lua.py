@@ -1,78 +1,119 @@
-"""What Lua scripts on executions share: Redis' clock, and RQ's words for what is over."""
+"""The Lua scripts, a file each in the folder lua: what is done to executions in Redis, each of them atomic.
+
+The comment at the top of a file says what it does, and has lines that are read here:
+
+    -- ARGV: queue, uid, …      its arguments by name, which are locals in it, in several lines where that is
+                                easier to read; with "…" others follow, in ARGV from `first_more` on
+    -- KEYS: job                likewise
+    -- USES: clock, ending      files whose functions it calls, which may use others
+
+Words in capitals are constants of Python: the names of keys, and what `load` is given.
+"""
 
 from __future__ import annotations
 
-from trigger.store.counting import COUNTING, COUNTING_ENDS
-from trigger.store.keys import FAILED_INDEX, INDEX, JOB, LOG, STEPS
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from redis import Redis
+
+from trigger.store import counting, keys
 from trigger.store.status import FINAL_OF_RQ
 
-# `now` is what TIME answers; `ms` and `seconds` are the same moment since 1970; iso() is RQ's text for it.
-CLOCK = """
-local now = redis.call('TIME')
-local ms = now[1] * 1000 + math.floor(now[2] / 1000)
-local seconds = now[1] + now[2] / 1000000
+FOLDER = Path(__file__).with_name("lua")
 
--- RQ's time text; the date from the day's number by the days-to-civil method of a proleptic Gregorian calendar.
-local function iso()
-  local day, rest = math.floor(now[1] / 86400), now[1] % 86400
-  local z = day + 719468
-  local era = math.floor(z / 146097)
-  local doe = z - era * 146097
-  local yoe = math.floor((doe - math.floor(doe / 1460) + math.floor(doe / 36524) - math.floor(doe / 146096)) / 365)
-  local doy = doe - (365 * yoe + math.floor(yoe / 4) - math.floor(yoe / 100))
-  local mp = math.floor((5 * doy + 2) / 153)
-  local month = mp < 10 and mp + 3 or mp - 9
-  local year = yoe + era * 400 + (month <= 2 and 1 or 0)
-  return string.format('%04d-%02d-%02dT%02d:%02d:%02d.%06dZ', year, month,
-    doy - math.floor((153 * mp + 2) / 5) + 1,
-    math.floor(rest / 3600), math.floor(rest % 3600 / 60), rest % 60, now[2])
-end
-"""
+_HEADER = re.compile(r"^-- (ARGV|KEYS|USES): *(.*)\n", re.MULTILINE)
+_CONSTANT = re.compile(r"\b[A-Z][A-Z_]+\b")
+_NO_CODE = re.compile(r"--.*|'(?:[^'\\\n]|\\.)*'|\"(?:[^\"\\\n]|\\.)*\"")
+_REST = "…"
 
-_WORDS = ", ".join(f"{word} = true" for word in sorted(FINAL_OF_RQ))
+_CONSTANTS: Mapping[str, Any] = {
+    **{name: value for name, value in vars(keys).items() if name.isupper()},
+    **{name: value for name, value in vars(counting).items() if name.isupper()},
+    "FINAL": dict.fromkeys(sorted(FINAL_OF_RQ), True),
+}
 
-# FINAL[word] is true for RQ's words of what is over.
-FINAL_WORDS = f"""
-local FINAL = {{{_WORDS}}}
-"""
 
-# What becomes of the rest of an execution that has ended, and how long that is kept; needs CLOCK.
-ENDING = COUNTING + COUNTING_ENDS
-ENDING += f"""
--- A field's number where it is a whole one that can be counted with, else nil.
-local function whole(text)
-  return text and string.find(text, '^%d+$') and #text <= 9 and tonumber(text) or nil
-end
+@dataclass(frozen=True, slots=True)
+class Lua:
+    """A script as it is given to Redis, with the names of its keys and arguments in their order."""
 
--- What else is kept of an execution goes with its record.
-local function expire(uid, ttl)
-  for _, prefix in ipairs({{'{JOB}', '{STEPS}', '{LOG}'}}) do
-    redis.call('EXPIRE', prefix .. uid, ttl)
-  end
-end
+    text: str
+    keys: tuple[str, ...]
+    arguments: tuple[str, ...]
 
--- Those that have failed or were cancelled are in an index of their own.
-local function index_failed(uid)
-  local accepted = redis.call('ZSCORE', '{INDEX}', uid)
-  if accepted then
-    redis.call('ZADD', '{FAILED_INDEX}', accepted, uid)
-  end
-end
+    def on(self, redis: Redis) -> Callable[..., Any]:
+        """The script on a Redis: a function of its keys and arguments by name, and of what follows them; `client` is a
+        pipeline, for several at once."""
+        script = redis.register_script(self.text)
 
--- The last of what every way to end an execution does, once: `status` is our word for it, `ttl` how long it is kept in
--- s; see count_end for the others.
-local function conclude(uid, status, ttl, took, early)
-  if status ~= 'succeeded' then
-    index_failed(uid)
-  end
-  expire(uid, ttl)
-  count_end(uid, status, took, early)
-end
-"""
+        def call(
+            *, more_keys: Iterable[str] = (), more: Iterable[Any] = (), client: Redis | None = None, **named: Any
+        ) -> Any:
+            if named.keys() != {*self.keys, *self.arguments}:
+                raise TypeError(f"the script takes {(*self.keys, *self.arguments)}, not {tuple(named)}")
+            return script(
+                keys=[*(named[name] for name in self.keys), *more_keys],
+                args=[*(named[name] for name in self.arguments), *more],
+                client=client,
+            )
 
-# The error of an execution that the operator `by` has cancelled.
-CANCELLED_ERROR = """
-local function cancelled_error(by)
-  return cjson.encode({class = 'Cancelled', message = 'Cancelled by ' .. by})
-end
-"""
+        return call
+
+
+def load(name: str, **constants: Any) -> Lua:
+    """The script of that name, with more constants than those that all scripts have.
+
+    Raises ValueError for a word in capitals that stands for nothing.
+    """
+    used: dict[str, str] = {}
+    headers = _collect(name, used)
+    body = "\n".join(used.values())
+    named, arguments = _names(headers.get("KEYS")), _names(headers.get("ARGV"))
+    words = {word for word in _CONSTANT.findall(_NO_CODE.sub("", body)) if word not in ("KEYS", "ARGV")}
+    known = {**_CONSTANTS, **constants}
+    if unknown := words - known.keys():
+        raise ValueError(f"{name}.lua: {', '.join(sorted(unknown))} stands for nothing")
+    lines = [f"local {word} = {_lua(known[word])}" for word in sorted(words)]
+    for table, names in (("KEYS", named), ("ARGV", arguments)):
+        if names:
+            lines.append(f"local {', '.join(names)} = unpack({table}, 1, {len(names)})")
+    if _REST in headers.get("ARGV", ""):
+        lines.append(f"local first_more = {len(arguments) + 1}")
+    return Lua("\n".join([*lines, body]), named, arguments)
+
+
+def _collect(name: str, used: dict[str, str]) -> dict[str, str]:
+    """Puts a file behind those that it uses; its headers."""
+    text = (FOLDER / f"{name}.lua").read_text()
+    headers: dict[str, str] = {}
+    for word, line in _HEADER.findall(text):
+        headers[word] = f"{headers[word]}, {line}" if word in headers else line
+    for other in _names(headers.get("USES")):
+        if other not in used:
+            _collect(other, used)
+    used[name] = text
+    return headers
+
+
+def _names(header: str | None) -> tuple[str, ...]:
+    names = [name.strip() for name in (header or "").split(",")]
+    return tuple(name for name in names if name and name != _REST)
+
+
+def _lua(value: Any) -> str:
+    """A value of Python in Lua."""
+    match value:
+        case bool():
+            return str(value).lower()
+        case int() | float():
+            return repr(value)
+        case str():
+            return f"'{value}'"
+        case Mapping():
+            return f"{{{', '.join(f'{name} = {_lua(inner)}' for name, inner in value.items())}}}"
+        case _:
+            return f"{{{', '.join(map(_lua, value))}}}"

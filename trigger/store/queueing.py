@@ -27,6 +27,7 @@ from trigger import store
 from trigger.config.model import Api, Config
 from trigger.errors import ExecutionNotFound, IdempotencyMismatch, QueueUnavailable, TooManyRequests
 from trigger.store import Breaker, Resumed
+from trigger.store.lua import load
 from trigger.store.script import Script, pack
 
 # The function every job of ours names. No worker imports it: our Job class runs the workflow of the config instead.
@@ -40,66 +41,12 @@ PAUSE = 0.05
 # The most connections of a client. One more caller waits for one that is free, as long as for a reply.
 CONNECTIONS = 64
 
-_ACCEPT = (
-    f"""
-local INDEX, API_INDEX, APIS = '{store.INDEX}', '{store.API_INDEX}', '{store.APIS}'
-local WAITING, STEPS = '{store.WAITING}', '{store.STEPS}'
-"""
-    + store.COUNTING
-    + """
--- ARGV, the same in every call of an API: queue, description, timeout in s, time to live in s, backlog, idempotency in
--- s; the call's own: meta, uid, its milliseconds, created_at, data, idempotency key or '', digest of the input, to
--- resume what is taken over of which execution, as JSON, or ''.
-local queue, api, uid, created_at, data, remembered = ARGV[1], ARGV[2], ARGV[8], ARGV[10], ARGV[11], ARGV[12]
-local job, list = 'rq:job:' .. uid, 'rq:queue:' .. queue
-if redis.call('EXISTS', job) == 1 then
-  -- Our own call, repeated after its reply was lost, finds the very fields it wrote; anything else is a collision.
-  local theirs = redis.call('HMGET', job, 'created_at', 'data')
-  return theirs[1] == created_at and theirs[2] == data and 'accepted' or 'taken'
-end
-if remembered ~= '' then
-  local first = redis.call('GET', remembered)
-  if first then
-    local uid, digest = string.match(first, '^(%d+) (%x+)$')
-    return digest == ARGV[13] and uid or 'mismatch'
-  end
-end
-if redis.call('LLEN', list) >= tonumber(ARGV[5]) then
-  return 'full'
-end
-if ARGV[14] ~= '' then
-  local resumed = cjson.decode(ARGV[14])
-  if redis.call('COPY', STEPS .. resumed.uid, STEPS .. uid) == 0 and resumed.has_finished then
-    return 'gone'
-  end
-  redis.call('PERSIST', STEPS .. uid)
-  for _, name in ipairs(resumed.unfinished) do
-    redis.call('HDEL', STEPS .. uid, name)
-  end
-  redis.call('HSET', STEPS .. uid, '', resumed.plan)
-end
-local now = redis.call('TIME')
-redis.call('HSET', job, 'created_at', created_at, 'data', data, 'origin', queue, 'description', api,
-  'enqueued_at', created_at, 'timeout', ARGV[3], 'result_ttl', ARGV[4], 'failure_ttl', ARGV[4], 'status', 'queued',
-  'meta', ARGV[7])
-if redis.call('RPUSH', list, uid) == 1 then
-  redis.call('SADD', 'rq:queues', list)
-end
-redis.call('ZADD', WAITING .. queue, now[1] * 1000 + math.floor(now[2] / 1000), uid)
-redis.call('ZADD', INDEX, ARGV[9], uid)
-redis.call('ZADD', API_INDEX .. api, ARGV[9], uid)
-if redis.call('ZCARD', API_INDEX .. api) == 1 then
-  redis.call('ZADD', APIS, 0, api)
-end
-if remembered ~= '' then
-  redis.call('SET', remembered, uid .. ' ' .. ARGV[13], 'EX', ARGV[6])
-end
-local hour = math.floor(now[1] / 3600)
-count('api', api, 'calls@' .. hour, 1, hour)
-return 'accepted'
-"""
+_ACCEPT = load("accept")
+# In which order _Form and Submitter.submit pack its arguments.
+_PACKED = (
+    *("queue", "api", "timeout", "life", "backlog", "remember"),
+    *("meta", "uid", "uid_ms", "created_at", "data", "remembered", "digest", "resumed"),
 )
-_ARGUMENTS = 14
 
 # Up to so many bytes are compressed with a small window: zlib's usual one costs ten times as much to set up.
 _SMALL = 512
@@ -157,7 +104,7 @@ class Submitter:
     """Puts calls onto their workflow's RQ queue."""
 
     def __init__(self, redis: Redis) -> None:
-        self._accept = Script(redis, _ACCEPT, _ARGUMENTS)
+        self._accept = Script(redis, _ACCEPT, _PACKED)
         self._forms: dict[tuple[str, str], _Form] = {}
         self._clock = _Clock()
         self._breaker = Breaker()

@@ -10,13 +10,15 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from redis import Redis
 from redis.connection import ConnectionInterface
 from redis.exceptions import NoScriptError
 from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from trigger.store.lua import Lua
 
 
 def pack(*arguments: bytes) -> bytes:
@@ -29,13 +31,18 @@ PLACE_SECONDS = 0.5  # how long one of them is waited for
 
 
 class Script:
-    """A Lua script that takes `count` arguments and no keys: what it touches, it names itself.
+    """A Lua script that takes no keys: what it touches, it names itself.
+
+    `packed` are its arguments in the order in which they will be packed: raises ValueError when the script has others.
 
     May be called by several threads at once. It has connections of its own, made like those of `redis`; at most
     CONNECTIONS, for one of which others wait.
     """
 
-    def __init__(self, redis: Redis, text: str, count: int) -> None:
+    def __init__(self, redis: Redis, lua: Lua, packed: Sequence[str]) -> None:
+        if lua.keys or lua.arguments != tuple(packed):
+            raise ValueError(f"the script takes {lua.arguments}, not {packed}")
+        count, text = len(packed), lua.text
         self._pool = redis.connection_pool
         # The one used last comes first; behind those that were made are those that may be. Append and pop are atomic.
         self._idle: deque[ConnectionInterface | None] = deque([None] * CONNECTIONS)

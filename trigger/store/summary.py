@@ -32,6 +32,7 @@ class Summary:
     ended_at: str | None
     attempt: int
     caller: str | None
+    config_version: str | None
     request_id: str
     error: dict[str, Any] | None
     debug: bool
@@ -67,6 +68,7 @@ def _summary(uid: bytes, *values: bytes | None) -> Summary | None:
             ended_at=rq_time(fields["ended_at"]) if status in FINAL else None,
             attempt=int(fields["attempt"] or 0),
             caller=_text(meta.get("caller")),
+            config_version=_text(meta.get("config")),
             request_id=request_id(meta, uid.decode()),
             error=error,
             debug=bool(meta.get("debug")),

@@ -8,20 +8,9 @@ from typing import cast
 from redis import Redis
 
 from trigger.store.keys import WRONG
+from trigger.store.lua import load
 
-_COUNT = """
--- KEYS: the counters. ARGV: how many milliseconds a counter lives from its first count on.
--- Returns {count, milliseconds left} for each.
-local counted = {}
-for place, key in ipairs(KEYS) do
-  local count = redis.call('INCR', key)
-  if count == 1 then
-    redis.call('PEXPIRE', key, ARGV[1])
-  end
-  counted[place] = {count, redis.call('PTTL', key)}
-end
-return counted
-"""
+_COUNT = load("wrong_credentials")
 
 
 def count(redis: Redis, names: Sequence[str], window: float) -> list[tuple[int, float]]:
@@ -31,5 +20,5 @@ def count(redis: Redis, names: Sequence[str], window: float) -> list[tuple[int, 
     seconds until it is dropped. Raises what redis-py raises.
     """
     keys = [WRONG + name for name in names]
-    counted = cast(list[tuple[int, int]], redis.register_script(_COUNT)(keys=keys, args=[round(window * 1000)]))
+    counted = cast(list[tuple[int, int]], _COUNT.on(redis)(more_keys=keys, life=round(window * 1000)))
     return [(number, left / 1000) for number, left in counted]

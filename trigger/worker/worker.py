@@ -34,9 +34,10 @@ from trigger.config import Config, Watcher
 from trigger.errors import StartError, WorkflowError
 from trigger.inputs import secret_values
 from trigger.startup import check_redis
-from trigger.store import Retention, outcome, scripts, tracing
+from trigger.store import Retention, outcome, tracing
 from trigger.store.exchange import Ended, Exchange, Reply, Taken
 from trigger.store.job import Job
+from trigger.store.lua import load
 from trigger.store.outcome import CRASHED, RELEASED, UNKNOWN, Outcome
 from trigger.worker.bell import Bell
 from trigger.workflows import events, processes
@@ -105,9 +106,9 @@ class Worker(RqWorker):
         self.hostname = os.uname().nodename
         self.pid = os.getpid()
         self._queue = queue
-        self._beat = self.connection.register_script(scripts.BEAT)
-        self._release = self.connection.register_script(scripts.RELEASE)
-        self._reap_script = self.connection.register_script(scripts.REAP)
+        self._beat = load("beat").on(self.connection)
+        self._release = load("release").on(self.connection)
+        self._take_back = load("reap").on(self.connection)
         self._kept = Retention(self.connection)
         self._exchange = Exchange(connect(PATIENCE), queue, self.name, lease=self._timing.lease)
         self._loop = Loop()
@@ -449,8 +450,13 @@ class Worker(RqWorker):
         """Puts an execution back; one that has lost its process counts that, and waits a while if it was not the first
         time."""
         answer: bytes = self._release(
-            keys=[store.JOB + uid, self.executions_key],
-            args=[self._queue, uid, run, "crash" if why == CRASHED else "stop", *self._budget()],
+            job=store.JOB + uid,
+            held=self.executions_key,
+            queue=self._queue,
+            uid=uid,
+            execution=run,
+            why="crash" if why == CRASHED else "stop",
+            **self._budget(),
         )
         wanted = self._wanted
         if answer != b"lost" and wanted is not None and (why == CRASHED or wanted.put_back):
@@ -464,8 +470,13 @@ class Worker(RqWorker):
     def _send_beat(self) -> None:
         uid, run = (self._wanted.uid, self._wanted.run) if self._wanted is not None else ("", "")
         known, ours, cancel = self._beat(
-            keys=[self.key, self.executions_key],
-            args=[self._queue, int(self._timing.lease * 1000), self._timing.worker_key, uid, run],
+            worker=self.key,
+            held=self.executions_key,
+            queue=self._queue,
+            lease=int(self._timing.lease * 1000),
+            life=self._timing.worker_key,
+            uid=uid,
+            execution=run,
         )
         if not known:
             self._register()
@@ -475,14 +486,12 @@ class Worker(RqWorker):
 
     def _reap(self) -> None:
         """Frees what nobody owns. One pass costs the same however long the queue is."""
-        reaped, spent, due, oldest, poisoned = self._reap_script(
-            keys=[self.queues[0].key],
-            args=[
-                self._queue,
-                int(self._timing.lease * 1000),
-                *self._budget(),
-                int(self._watcher.current.retention * 1000),
-            ],
+        reaped, spent, due, oldest, poisoned = self._take_back(
+            list=self.queues[0].key,
+            queue=self._queue,
+            grace=int(self._timing.lease * 1000),
+            retention=int(self._watcher.current.retention * 1000),
+            **self._budget(),
         )
         found = [(uid.decode(), "queued") for uid in reaped] + [(uid.decode(), "failed") for uid in spent]
         abouts = tracing.look_up(self.connection, [uid for uid, _ in found])
@@ -493,11 +502,11 @@ class Worker(RqWorker):
         events.put_aside(entry.decode("utf-8", "replace") for entry in poisoned)
         self._kept.enforce(self._watcher.current.retention, self._watcher.current.keep)
 
-    def _budget(self) -> tuple[int, str, str]:
-        """After how many deaths of its worker an execution fails, and with which error and exc_string."""
+    def _budget(self) -> dict[str, Any]:
+        """After how many deaths of its worker an execution fails, and with which error."""
         crashes = self._watcher.current.crashes
         spent = outcome.failed("WorkerDied", f"its worker died {crashes} times")
-        return crashes, spent.error, spent.exc_string
+        return {"budget": crashes, "error": spent.error, "exc_string": spent.exc_string}
 
     def _subscribe(self) -> None:
         """Listens to the commands that RQ's tools send (rq.command)."""

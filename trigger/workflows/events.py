@@ -62,7 +62,7 @@ def taken_over(about: About) -> None:
 
 
 def interrupted(about: About, why: str, became: str) -> None:
-    """What ran an execution is gone, because of a 'crash' or of a 'stop'; what came of it: see scripts.RELEASE."""
+    """What ran an execution is gone, because of a 'crash' or of a 'stop'; what came of it: see release.lua."""
     what = "its worker stops" if why == "stop" else "its process has died"
     states = {
         "queued": "it runs again",

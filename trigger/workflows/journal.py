@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 
 from trigger import store
 from trigger.store.log import Log
+from trigger.store.lua import load
 
 logger = logging.getLogger("trigger.worker")
 
@@ -25,17 +26,7 @@ LOG_PAUSE = 1.0
 # How long the end waits until the log can be written, in seconds.
 PATIENCE = 30.0
 
-SAVE = """
--- KEYS: job, its steps.  ARGV: id of the run, field, value, …
--- Answers 1, or 0 when the execution is no longer this run's: then nothing is written.
-if redis.call('HGET', KEYS[1], 'execution') ~= ARGV[1] or redis.call('HGET', KEYS[1], 'status') ~= 'started' then
-  return 0
-end
--- The first write takes no memory, so that what is done is written down also where memory is full.
-redis.call('PERSIST', KEYS[2])
-redis.call('HSET', KEYS[2], unpack(ARGV, 2))
-return 1
-"""
+SAVE = load("save_steps")
 
 
 class Journal:
@@ -82,13 +73,13 @@ class Journal:
 
     def call(self, states: Mapping[str, str]) -> bool:
         """One call of Redis; False when the execution is another run's. Raises RedisError."""
-        keys = [store.JOB + self._uid, store.STEPS + self._uid]
         fields = [part for pair in states.items() for part in pair]
-        return bool(self._save(keys=keys, args=[self._run, *fields]))
+        saved = self._save(job=store.JOB + self._uid, steps=store.STEPS + self._uid, run=self._run, more=fields)
+        return bool(saved)
 
     @cached_property
     def _save(self) -> Callable[..., Any]:
-        return self._redis.register_script(SAVE)
+        return SAVE.on(self._redis)
 
     def write_log(self) -> None:
         """Writes a part of the log, when it is time for it."""

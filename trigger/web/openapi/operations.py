@@ -266,6 +266,7 @@ _HEAD: Mapping[str, Schema] = {
     **_TIMES,
     "attempt": _WHOLE,
     "caller": _or_null(_TEXT),
+    "config_version": _or_null(_TEXT),
     "request_id": _TEXT,
     "error": _or_null(_ERROR),
 }
@@ -296,7 +297,6 @@ _SPAN = _object(
 _RECORD = _object(
     {
         **_HEAD,
-        "config_version": _or_null(_TEXT),
         "input": {},
         "output": {},
         "steps": {"type": "array", "items": _STEP},
@@ -318,6 +318,7 @@ def _head_example() -> dict[str, Any]:
         "ended_at": "2026-11-23T22:40:00.006Z",
         "attempt": 1,
         "caller": None,
+        "config_version": "3f2a9c01b7d4",
         "request_id": UID_EXAMPLE,
         "error": None,
     }
@@ -331,7 +332,6 @@ def _record_example() -> dict[str, Any]:
     began, started, ended = "2026-11-23T22:40:00.000Z", "2026-11-23T22:40:00.004Z", "2026-11-23T22:40:00.006Z"
     return {
         **_head_example(),
-        "config_version": "3f2a9c01b7d4",
         "input": {"name": "Ada"},
         "output": {"greeting": "Hello, Ada"},
         "steps": [],
