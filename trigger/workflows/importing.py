@@ -135,7 +135,10 @@ class ImportCheck:
         deadline = time.monotonic() + IMPORT_TIMEOUT
         pause, turn = 0.005, time.monotonic() + _TURN
         while True:
-            ended, status = posix.waitpid(child, posix.WNOHANG)
+            try:
+                ended, status = posix.waitpid(child, posix.WNOHANG)
+            except ChildProcessError:  # somebody else in this process has waited for it: its answer tells enough
+                return 0
             if ended:
                 return os.waitstatus_to_exitcode(status)
             if time.monotonic() > deadline:
