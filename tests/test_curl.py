@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from trigger.config.model import Api, Field, Input, NoAuth, TokenAuth, Verb, Workflow
+from trigger.config.model import Api, NoAuth, TokenAuth, Verb, Workflow
 from trigger.config.secret import Secret
+from trigger.fields.model import Field, Input
 from trigger.web import curl
 
 BASE = "http://localhost/v1/api"

@@ -15,9 +15,10 @@ from redis import Redis
 from tests.programs import free_port
 from tests.running import Running, starting
 from tests.support import ROOT, OwnRedis, environment, eventually, process
-from trigger.config.model import Api, Auth, Config, Field, Input, NoAuth, PasswordAuth, Server, TokenAuth, Workflow
+from trigger.config.model import Api, Auth, Config, NoAuth, PasswordAuth, Server, TokenAuth, Workflow
 from trigger.config.secret import Secret, hash_secret
 from trigger.config.settings import Settings
+from trigger.fields.model import Field, Input
 from trigger.inforce import InForce
 from trigger.redis_server import LOG_LIMIT, RedisServer, private_redis_url
 from trigger.up import Crew

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from trigger.config import Config, Workflow
-from trigger.config.model import MISSING, HttpAction, PythonAction, RunAction, Step, StepRetry
+from trigger.config.model import HttpAction, PythonAction, RunAction, Step, StepRetry
 from trigger.config.retrying import EXPONENTIAL
 from trigger.config.secret import written_forms
+from trigger.fields.model import MISSING
 from trigger.templates import render
 
 from .writing import loaded

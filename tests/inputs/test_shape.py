@@ -14,8 +14,8 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 
 from trigger.config.declarations import pattern
-from trigger.config.model import Field, FieldType, Input, Unknown
 from trigger.errors import InvalidParams
+from trigger.fields.model import Field, FieldType, Input, Unknown
 from trigger.inputs import Form, Shape, parse_body, parse_json, parse_query
 
 NO_QUERY = Form()

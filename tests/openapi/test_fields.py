@@ -10,13 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
-from trigger.config.model import Field, FieldType, Input
 from trigger.errors import InvalidParams
+from trigger.fields import numerals
+from trigger.fields.describing import in_json, in_text
+from trigger.fields.model import MAX_INTEGER, MIN_INTEGER, Field, FieldType, Input
+from trigger.fields.patterns import portable
 from trigger.inputs import Form, Shape
-from trigger.inputs.strict_json import MAX_INTEGER, MIN_INTEGER
-from trigger.web.openapi import numerals
-from trigger.web.openapi.fields import in_json, in_text
-from trigger.web.openapi.patterns import portable
 
 
 def is_taken(field: Field, body: Any) -> bool:

@@ -16,7 +16,7 @@ from rq.serializers import JSONSerializer
 
 from tests.store.conftest import FAILED, LATER, PLAIN, STEPPED, STOPPED, SUCCEEDED, Bench, api, config, step
 from trigger import store
-from trigger.config.model import Api, Config, Field, Input
+from trigger.config.model import Api, Config
 from trigger.errors import (
     ApiNotAvailable,
     ExecutionEnded,
@@ -26,6 +26,7 @@ from trigger.errors import (
     NotResumable,
     WorkflowChanged,
 )
+from trigger.fields.model import Field, Input
 from trigger.inputs import Shape
 from trigger.store import Status, acts
 from trigger.store.outcome import Outcome

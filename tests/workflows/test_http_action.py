@@ -12,8 +12,9 @@ import pytest
 
 from tests.programs import free_port
 from tests.support import ROOT
-from trigger.config.model import MISSING, HttpAction
+from trigger.config.model import HttpAction
 from trigger.errors import AnswerTimeout, AnswerTooLarge, ConnectionFailed, HttpError, UnexpectedStatus
+from trigger.fields.model import MISSING
 from trigger.workflows.http_action import send
 
 from .peer import Peer, peer, plain, raw

@@ -23,8 +23,9 @@ from trigger.cli.refused import refused
 from trigger.cli.reload import reload
 from trigger.cli.terminal import show_record, table
 from trigger.config import Api, Config, hash_secret, json_schema, set_enabled
-from trigger.config.model import MISSING, Workflow
+from trigger.config.model import Workflow
 from trigger.errors import ConfigError, RequestError, StartError, UsageError
+from trigger.fields.model import MISSING
 from trigger.inforce import FROM_LAST_GOOD, load_checked, redis_url, say_refused, watch
 from trigger.inforce.versions import Keeper
 from trigger.inputs import parse_json

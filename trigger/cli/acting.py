@@ -11,7 +11,6 @@ import click
 
 from trigger.cli.choosing import Tally, batches, choose, several
 from trigger.cli.common import as_json, complain, parts_of, to_look_at
-from trigger.config.model import MISSING
 from trigger.errors import (
     ExecutionEnded,
     ExecutionNotEnded,
@@ -21,6 +20,7 @@ from trigger.errors import (
     TooManyRequests,
     WorkflowChanged,
 )
+from trigger.fields.model import MISSING
 from trigger.inputs import parse_json
 from trigger.store import Status, is_uid
 

@@ -5,26 +5,11 @@ from __future__ import annotations
 from trigger.config.editing import set_enabled
 from trigger.config.for_editors import json_schema
 from trigger.config.loading import load
-from trigger.config.model import (
-    MISSING,
-    Api,
-    Auth,
-    Config,
-    Field,
-    FieldType,
-    Input,
-    Module,
-    NoAuth,
-    PasswordAuth,
-    Server,
-    TokenAuth,
-    Unknown,
-    Verb,
-    Workflow,
-)
+from trigger.config.model import Api, Auth, Config, Module, NoAuth, PasswordAuth, Server, TokenAuth, Verb, Workflow
 from trigger.config.secret import Secret, hash_secret
 from trigger.config.settings import Settings
 from trigger.config.watcher import Watcher
+from trigger.fields.model import MISSING, Field, FieldType, Input, Unknown
 
 __all__ = [
     "Api",

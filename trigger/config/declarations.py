@@ -1,32 +1,32 @@
-"""Declared input fields: each declaration checked as a whole, so that no API can fail for its own declaration later."""
+"""Declared input fields: each declaration checked as a whole, so that no API can fail for its own declaration later.
+
+What a declaration itself holds, its enum and its default, is read as a caller's value would be.
+"""
 
 from __future__ import annotations
 
-import datetime
-import itertools
 import re
-import uuid
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, get_args
 
-from marshmallow import ValidationError, validate
+from marshmallow import ValidationError
 
 from trigger.config import hints
 from trigger.config.document import UNKNOWN
-from trigger.config.model import MISSING, Field, FieldType, Unknown
 from trigger.config.parts import Scalar, Strict, Value, by_key, did_you_mean, each
 from trigger.config.references import Replaced
 from trigger.config.scalars import boolean, free, integer, number, shown
 from trigger.config.step_rules import texts
+from trigger.fields.compiled import read_own
+from trigger.fields.model import MISSING, NUMBERS, TEXTS, Field, FieldType, Unknown
 
 TYPES: tuple[str, ...] = get_args(FieldType)
 UNKNOWNS: tuple[str, ...] = get_args(Unknown)
 MAX_LENGTH = 2**31 - 1
 MAX_PATTERN = 1000  # characters
 
-TEXTS = frozenset({"string", "date", "datetime", "email", "url", "uuid"})
-NUMBERS = frozenset({"integer", "number"})
 # Which types a key of a declaration makes sense for; keys that are not here fit all.
 FITS = {
     "min": NUMBERS,
@@ -39,24 +39,6 @@ FITS = {
     "unknown": frozenset({"object"}),
     "of": frozenset({"list"}),
 }
-# The JSON types that a value of each type may have in the config.
-_PYTHON: Mapping[str, tuple[type, ...]] = {
-    "integer": (int,),
-    "number": (int, float),
-    "boolean": (bool,),
-    "object": (dict,),
-    "list": (list,),
-    **dict.fromkeys(TEXTS, (str,)),
-}
-_FORMS = {
-    "date": "a date such as 2026-01-31",
-    "datetime": "a date and time such as 2026-01-31T12:30:00Z",
-    "email": "an e-mail address",
-    "url": "a URL such as https://example.org/",
-    "uuid": "a UUID",
-}
-_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
-_DATETIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?([Zz]|[+-]\d\d:\d\d)?", re.ASCII)
 # What matches input, the `regex` package, reads more than `re` into other braces, fuzzy matching, and
 # into "[:" in a class.
 _BRACES_MEANT = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|(?<=.)\{(?:[0-9]+(?:,[0-9]*)?|,[0-9]+)\}", re.DOTALL)
@@ -127,62 +109,15 @@ def declare(name: str, value: Any) -> Field:
         given["secret"] = True  # what came from outside the file may be one
     field = Field(name=name, **given)
     _check_bounds(field, wrong)
+    if wrong.keys() & given.keys():  # what its own values are read by is not known
+        raise ValidationError(wrong)
     if "enum" in raw:
         raw["enum"] = _enum(field, raw["enum"], wrong)
     if "default" in raw:
-        raw["default"] = _default(field, raw["default"], raw.get("enum"), wrong)
+        raw["default"] = _default(field, raw["default"], None if "enum" in wrong else raw.get("enum"), wrong)
     if wrong:
         raise ValidationError(wrong)
-    return Field(name=name, **given, **raw) if raw else field
-
-
-def unfit(field: Field, value: Any) -> str | None:
-    """Why `value`, of the config, can't be a value of `field`; None when it can."""
-    if value is None:
-        return None if field.nullable or field.type == "any" else "must not be null, for it is not nullable"
-    expected = _PYTHON.get(field.type)
-    if expected and (not isinstance(value, expected) or (isinstance(value, bool) and bool not in expected)):
-        return f"must be {'an' if field.type[0] in 'aeio' else 'a'} {field.type}"
-    if field.type in _FORMS and not _well_formed(field.type, value):
-        return f"must be {_FORMS[field.type]}"
-    if field.enum is not None and not any(_same(value, member) for member in field.enum):
-        return "must be one of the enum"
-    if field.min is not None and value < field.min:
-        return f"must be at least {field.min}"
-    if field.max is not None and value > field.max:
-        return f"must be at most {field.max}"
-    if field.min_length is not None and len(value) < field.min_length:
-        return f"is shorter than {field.min_length}"
-    if field.max_length is not None and len(value) > field.max_length:
-        return f"is longer than {field.max_length}"
-    if field.pattern is not None and not re.fullmatch(field.pattern, value):
-        return "must match the pattern"
-    if isinstance(value, list) and field.of is not None:
-        return _first(
-            f"item {index + 1} {unfit(field.of, item)}" for index, item in enumerate(value) if unfit(field.of, item)
-        )
-    if isinstance(value, dict) and field.type == "object":
-        return _unfit_object(field, value)
-    return None
-
-
-def _unfit_object(field: Field, value: dict[str, Any]) -> str | None:
-    known = {member.name: member for member in field.fields}
-    return _first(
-        itertools.chain(
-            (f"lacks {name!r}" for name, member in known.items() if member.required and name not in value),
-            (
-                f"has {name!r}, which is not declared"
-                for name in value
-                if field.unknown == "reject" and name not in known
-            ),
-            (
-                f"{name!r} {unfit(known[name], item)}"
-                for name, item in value.items()
-                if name in known and unfit(known[name], item)
-            ),
-        )
-    )
+    return replace(field, **raw) if raw else field
 
 
 def _typed(field: Field, value: Any) -> Any:
@@ -219,10 +154,14 @@ def _enum(field: Field, raw: Any, wrong: dict[str, Any]) -> tuple[Any, ...] | No
         except ValidationError as error:
             found[index] = error.messages
             continue
-        reason = "must not be null: say nullable: true" if value is None else unfit(field, value)
-        if reason:
-            found[index] = [reason]
-        elif any(_same(value, member) for member in members):
+        if value is None:
+            found[index] = ["must not be null: say nullable: true"]
+            continue
+        try:
+            value = read_own(field, value)
+        except ValueError as error:
+            found[index] = [str(error)]
+        if any(_same(value, member) for member in members):
             found[index] = ["is given twice"]
         members.append(value)
     if found:
@@ -235,40 +174,17 @@ def _default(field: Field, raw: Any, enum: tuple[Any, ...] | None, wrong: dict[s
         _add(wrong, "default", "a required field has no use for a default: take one of the two away")
         return MISSING
     try:
-        value = _typed(field, raw)
+        return read_own(replace(field, enum=enum), _typed(field, raw))
     except ValidationError as error:
         wrong["default"] = error.messages
-        return MISSING
-    reason = unfit(field, value)
-    if not reason and value is not None and enum is not None and not any(_same(value, member) for member in enum):
-        reason = "must be one of the enum"
-    if reason:
-        _add(wrong, "default", reason)
-    return value
-
-
-def _well_formed(kind: str, text: str) -> bool:
-    try:
-        if kind == "date":
-            return bool(_DATE.fullmatch(text)) and bool(datetime.date.fromisoformat(text))
-        if kind == "datetime":
-            return bool(_DATETIME.fullmatch(text)) and bool(datetime.datetime.fromisoformat(text.upper()))
-        if kind == "uuid":
-            return bool(uuid.UUID(text))
-        if kind == "email":
-            return bool(validate.Email()(text))
-        return bool(validate.URL()(text))
-    except (ValueError, ValidationError):
-        return False
+    except ValueError as error:
+        _add(wrong, "default", str(error))
+    return MISSING
 
 
 def _same(one: Any, other: Any) -> bool:
     """Equal as JSON: true is not 1."""
     return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)
-
-
-def _first(reasons: Any) -> str | None:
-    return next(iter(reasons), None)
 
 
 def _add(wrong: dict[str, Any], key: str, message: str) -> None:

@@ -11,12 +11,13 @@ from marshmallow import Schema, ValidationError
 
 from trigger.config import hints
 from trigger.config.declarations import UNKNOWNS, choice, declare, field_name
-from trigger.config.model import Audience, Auth, Input, NoAuth, PasswordAuth, TokenAuth, Verb
+from trigger.config.model import Audience, Auth, NoAuth, PasswordAuth, TokenAuth, Verb
 from trigger.config.names import REFERENCE_FORM, name
 from trigger.config.parts import Partial, Scalar, Strict, Value, checked, each, loaded, part, section, unknown_key
 from trigger.config.scalars import DAY, boolean, duration, free, integer, shown, size, workers
 from trigger.config.secret import HASH_PREFIX, Secret
 from trigger.config.workflows import workflow
+from trigger.fields.model import Input
 from trigger.invocation import ours
 
 VERBS: tuple[str, ...] = get_args(Verb)

@@ -12,13 +12,14 @@ from typing import Any
 from flask import Response, g, request
 
 from trigger import store
-from trigger.config.model import MISSING, Api, Config, NoAuth, PasswordAuth, TokenAuth
+from trigger.config.model import Api, Config, NoAuth, PasswordAuth, TokenAuth
 from trigger.console.answers_shown import refusals
 from trigger.console.bars import Day, days
 from trigger.console.fields import MAX_ROWS, UNKNOWN, rows
 from trigger.console.page import Pages, see_other
 from trigger.console.switching import NotSwitched, find_api, follow_edit, switched
 from trigger.errors import BadRequest, BodyTooLarge, RequestError
+from trigger.fields.model import MISSING
 from trigger.inputs import as_query, parse_json, parse_query, secrets_of_debug, unmask
 from trigger.store import Query, Summary, acts
 from trigger.store.queueing import Accepted

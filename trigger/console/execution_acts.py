@@ -11,10 +11,11 @@ from typing import Any
 from flask import Response, g
 
 from trigger import store
-from trigger.config.model import MISSING, Config
+from trigger.config.model import Config
 from trigger.console.execution import ExecutionPage
 from trigger.console.page import see_other
 from trigger.errors import BodyTooLarge, ExecutionNotFound, RequestError
+from trigger.fields.model import MISSING
 from trigger.inputs import parse_json
 from trigger.store import Record, Status, acts
 from trigger.store.queueing import Accepted

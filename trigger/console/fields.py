@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from trigger.config.model import MISSING, Field
 from trigger.console.shown import cut, plural
+from trigger.fields.model import MISSING, Field
 from trigger.inputs.masking import MASK
 
 MAX_ROWS = 100

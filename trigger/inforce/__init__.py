@@ -15,7 +15,6 @@ from trigger.config.code import Code
 from trigger.config.loading import CheckImports, RefusedError
 from trigger.errors import ConfigError, Mistake, StartError
 from trigger.inforce.versions import REFUSED, Keeper, Said, Version
-from trigger.inputs import Shape
 from trigger.redis_server import private_redis_url
 from trigger.startup import refuse_public_demo
 from trigger.workflows.importing import ImportCheck
@@ -117,25 +116,11 @@ def _folder(config: Path) -> Path:
 
 def _load(settings: Settings, environ: Mapping[str, str], check: CheckImports | None) -> Config:
     config = load(settings.config, environ, check)
-    _check_inputs(config)
     try:
         refuse_public_demo(settings, config)
     except StartError as error:
         raise RefusedError([Mistake(str(settings.config), 1, 1, "", str(error))], config.stamps) from error
     return config
-
-
-def _check_inputs(config: Config) -> None:
-    """Compiles each API's declared input, which refuses defaults and bounds that a caller could not send either."""
-    mistakes = []
-    for api in config.apis.values():
-        try:
-            Shape(api.input)
-        except ValueError as error:
-            key = f"modules.{api.module}.methods.{api.method}.input"
-            mistakes.append(Mistake(str(config.path), api.line, 1, key, str(error)))
-    if mistakes:
-        raise RefusedError(mistakes, config.stamps)
 
 
 def _kept(settings: Settings, environ: Mapping[str, str], version: Version) -> Config:

@@ -6,9 +6,9 @@ import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from trigger.config.model import MISSING
 from trigger.config.secret import written_forms
 from trigger.errors import InvalidParams
+from trigger.fields.model import MISSING
 
 MASK = "***"
 

@@ -13,10 +13,9 @@ from itertools import accumulate
 from typing import Any, NoReturn
 
 from trigger.errors import InvalidParams
+from trigger.fields.model import MAX_INTEGER, MIN_INTEGER
 
 MAX_DEPTH = 32
-# Those of 64 bits, as most languages and databases have them.
-MIN_INTEGER, MAX_INTEGER = -(2**63), 2**63 - 1
 
 # An unterminated string matches too, up to the end of the text: otherwise each quote in it would be tried again,
 # which takes quadratic time.

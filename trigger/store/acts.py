@@ -9,7 +9,7 @@ from typing import Any
 from redis import Redis
 
 from trigger import store
-from trigger.config.model import MISSING, Api, Config, Workflow
+from trigger.config.model import Api, Config, Workflow
 from trigger.errors import (
     ApiNotAvailable,
     ExecutionEnded,
@@ -19,6 +19,7 @@ from trigger.errors import (
     RequestError,
     WorkflowChanged,
 )
+from trigger.fields.model import MISSING
 from trigger.inputs import Shape, secrets_of_debug, unmask
 from trigger.store import Origin, Plan, Resumed, Status
 from trigger.store.lua import load

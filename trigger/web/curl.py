@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from trigger.config.model import MISSING, Api, Auth, NoAuth, PasswordAuth, TokenAuth, Verb
+from trigger.config.model import Api, Auth, NoAuth, PasswordAuth, TokenAuth, Verb
 from trigger.config.secret import Secret
 from trigger.errors import InvalidParams
+from trigger.fields.model import MISSING
 from trigger.inputs import as_query, mask, secrets_of_debug
 
 

@@ -19,13 +19,14 @@ from typing import Any, Literal
 from flask import Response, g, request
 
 from trigger import store
-from trigger.config.model import MISSING, Config
+from trigger.config.model import Config
 from trigger.errors import (
     CredentialMissing,
     ExecutionNotFound,
     InvalidParams,
     Unauthorized,
 )
+from trigger.fields.model import MISSING
 from trigger.inputs import Form, parse_query
 from trigger.store import acts
 from trigger.web import sender

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlencode, urljoin
 
-from trigger.config.model import MIN_MASKED, MISSING, HttpAction
+from trigger.config.model import MIN_MASKED, HttpAction
 from trigger.errors import HttpError
+from trigger.fields.model import MISSING
 from trigger.templates import as_text
 
 if TYPE_CHECKING:  # a process that sends nothing does without urllib3

@@ -24,9 +24,10 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from trigger import templates
-from trigger.config.model import MISSING, Config, HttpAction, PythonAction, RunAction, Step
+from trigger.config.model import Config, HttpAction, PythonAction, RunAction, Step
 from trigger.config.programs import broken_script, on_path
 from trigger.errors import ArgumentError, UnexpectedStatus, WorkflowError
+from trigger.fields.model import MISSING
 from trigger.lifeline import die_with
 from trigger.store import outcome
 from trigger.templates import TemplateError, render

@@ -9,8 +9,8 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from trigger import errors
+from trigger.fields.describing import Schema
 from trigger.web.auth import BASIC, BEARER
-from trigger.web.openapi.fields import Schema
 
 UID = {"type": "string", "pattern": "^[0-9]{25}$"}
 UID_EXAMPLE = "1974144000000123456789012"

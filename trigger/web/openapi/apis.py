@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from trigger.config.model import MISSING, Api, Config, Field, Input, NoAuth, PasswordAuth, TokenAuth, Verb
+from trigger.config.model import Api, Config, NoAuth, PasswordAuth, TokenAuth, Verb
 from trigger.config.secret import Secret
+from trigger.fields.describing import Schema, closed, described, in_text, object_of
+from trigger.fields.model import MISSING, Field, Input
 from trigger.inputs.masking import MIN_SECRET_LENGTH, Hide, mask
 from trigger.inputs.shape import secrets_of_debug
 from trigger.web.openapi.answers import all_of
-from trigger.web.openapi.fields import Schema, closed, described, in_text, object_of
 from trigger.web.openapi.operations import OPERATOR
 
 _ANY_JSON = "The input: any JSON value. Query parameters are merged under an object."

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, get_args
 
+from trigger.fields.describing import Schema
 from trigger.store import LIMIT, MAX_LIMIT, Status
 from trigger.store.log_reading import MAX_LINES
 from trigger.store.timeline import What
 from trigger.web.openapi.answers import UID, UID_EXAMPLE, all_of, content
-from trigger.web.openapi.fields import Schema
 
 # Where an API's declared authentication is not what counts: an operator's, or what could have made the call.
 OPERATOR: list[dict[str, list[str]]] = [{"basic": []}, {"user": [], "password": []}]

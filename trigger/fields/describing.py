@@ -11,17 +11,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from trigger.config.declarations import NUMBERS
-from trigger.config.model import MISSING, Field, FieldType, Unknown
-from trigger.inputs.fields import MAX_EMAIL, MAX_ITEMS, MAX_PATTERN_TEXT, MAX_URL, Boolean
-from trigger.inputs.shape import least_length
-from trigger.inputs.strict_json import MAX_INTEGER, MIN_INTEGER
-from trigger.web.openapi import numerals
-from trigger.web.openapi.patterns import portable
+from trigger.fields import numerals
+from trigger.fields.compiled import least_length
+from trigger.fields.kinds import MAX_EMAIL, MAX_ITEMS, MAX_PATTERN_TEXT, MAX_URL, Boolean
+from trigger.fields.model import MAX_INTEGER, MIN_INTEGER, MISSING, NUMBERS, Field, FieldType, Unknown
+from trigger.fields.patterns import portable
 
 Schema = dict[str, Any]
 
-# http and https URLs, as trigger.inputs.fields takes them, without those that name a user.
+# http and https URLs, as trigger.fields.kinds takes them, without those that name a user.
 _LABEL = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _HOST = rf"(?:{_LABEL}|(?:{_LABEL}\.)+[A-Za-z0-9]{{2,}}|[0-9]{{1,3}}(?:\.[0-9]{{1,3}}){{3}})"
 _URL = rf"^[hH][tT][tT][pP][sS]?://{_HOST}(?::[0-9]+)?(?:/|[/?#][^\s]+)?$"

@@ -16,8 +16,7 @@ from typing import Any
 
 from marshmallow import ValidationError, fields, missing, validate
 
-from trigger.config.model import Unknown
-from trigger.inputs.strict_json import MAX_INTEGER, MIN_INTEGER
+from trigger.fields.model import MAX_INTEGER, MIN_INTEGER, Unknown
 
 MAX_REPORTED = 20  # mistakes reported of one object's unknown fields, or of one list's items
 MAX_ITEMS = 10_000  # of a list that declares no max_length
