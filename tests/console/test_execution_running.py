@@ -105,8 +105,6 @@ def test_it_fails_is_mended_and_gone_on_with(shop: Shop) -> None:
     line = CONFIG.splitlines().index("      - name: order") + 1
     assert f"is declared in line {line} of config.yaml" in failure.text
     shop.site.edit("echo the warehouse says no >&2; exit 3", "echo ordered")
-    worker = shop.site.config.parent / "worker.log"
-    eventually(lambda: "the edited config is in force" in worker.read_text())
     resumed = shop.press(page, "resume")
     assert resumed.notices() == ["This is the new execution: it continues after the steps that are done."]
     assert resumed.main.facts()["Resumes"] == f"{uid} by admin"

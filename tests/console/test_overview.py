@@ -57,7 +57,17 @@ def problems(page: Page) -> dict[str, str]:
     return {item.text: item.one("a")["href"] for item in notice.all("li")}
 
 
-@pytest.mark.usefixtures("keep")
+@pytest.fixture
+def worker(redis: Redis) -> str:
+    """The key of a worker that lives."""
+    key = "rq:worker:one"
+    redis.hset(key, mapping={"state": "idle", "last_heartbeat": "2026-01-31T12:00:00.000000Z"})
+    for workers in ("rq:workers", "rq:workers:default"):
+        redis.sadd(workers, key)
+    return key
+
+
+@pytest.mark.usefixtures("keep", "worker")
 def test_when_all_is_well_it_says_so(signed_in: Browser, bench: Bench) -> None:
     bench.accept()
     bench.run(SUCCEEDED)
@@ -74,7 +84,13 @@ def test_when_all_is_well_it_says_so(signed_in: Browser, bench: Bench) -> None:
     assert not page.root.all("a", of="count")
 
 
-@pytest.mark.usefixtures("keep")
+def test_without_a_worker_not_all_is_well(signed_in: Browser, redis: Redis, worker: str) -> None:
+    assert signed_in.get(PATH).notices() == [WELL]
+    redis.delete(worker)
+    assert list(problems(signed_in.get(PATH))) == ["No worker is there for the queue default. System"]
+
+
+@pytest.mark.usefixtures("keep", "worker")
 def test_what_failed_is_counted_and_leads_to_it(signed_in: Browser, bench: Bench) -> None:
     for result in (SUCCEEDED, FAILED, FAILED, LATER):
         bench.accept()

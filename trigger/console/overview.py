@@ -25,7 +25,6 @@ from trigger.web.readiness import Readiness
 from trigger.web.service import Service
 
 MAX_APIS = 10  # failing ones that are shown
-LONG = 60.0  # seconds that an execution may wait in a queue before the page calls that a problem
 
 FAILED = "/console/executions?status=failed&since=24h"
 QUEUED = "/console/executions?status=queued"
@@ -113,8 +112,8 @@ class OverviewPage:
 
 def _problems(state: Readiness, activity: Activity | None, config: Config) -> Iterator[Problem]:
     """What is wrong, the worst first."""
-    for problem in state.problems:
-        yield Problem(f"No calls are accepted: {problem}.", SYSTEM, "System")
+    for refusal in state.refusals:
+        yield Problem(f"No calls are accepted: {refusal}.", SYSTEM, "System")
     if g.refused_edit:
         yield Problem(
             f"The last edit of {config.path.name} was refused and is not in force.", f"{SYSTEM}#config", "its mistakes"
@@ -123,7 +122,10 @@ def _problems(state: Readiness, activity: Activity | None, config: Config) -> It
         return
     for concern in activity.seen.concerns(config.queues):
         yield Problem(concern, SYSTEM, "System")
-    if activity.oldest > LONG:
+    for queue in activity.seen.queues:
+        if queue.name in config.queues and not queue.workers and not queue.waiting:
+            yield Problem(f"No worker is there for the queue {queue.name}.", SYSTEM, "System")
+    if activity.oldest > readiness.OLD:
         waiting = plural(activity.waiting, "waiting execution")
         yield Problem(f"The oldest of {waiting} has waited for {coarse(activity.oldest)}.", QUEUED, "what waits")
     if failed := activity.lately.count("failed"):

@@ -49,8 +49,9 @@ def recent_refusals(redis: Redis, limit: int) -> list[Refused]:
 def _unpacked(text: bytes) -> Refused | None:
     """What is not as `packed` has made it, by another version, is left out."""
     try:
-        refused = Refused(**json.loads(text))
+        fields = json.loads(text)
+        refused = Refused(**fields)
     except (ValueError, TypeError):
         return None
-    texts = (value for name, value in asdict(refused).items() if name != "status")
+    texts = (value for name, value in fields.items() if name != "status")
     return refused if isinstance(refused.status, int) and all(isinstance(value, str) for value in texts) else None
