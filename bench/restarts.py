@@ -5,7 +5,8 @@
 
 Callers send `--rate` calls a second to a real nginx with deploy/nginx.conf, each on a connection of its own, whatever
 became of the calls before. Meanwhile the service (`up`, with a private Redis) is restarted: by `python -m trigger
-reload`, or by SIGTERM and a new start as soon as the old one is gone, as systemd does. Each case is run idle, and with
+reload`, or by SIGTERM and a new start as soon as the old one is gone, as systemd does; or, to compare, it is left alone
+for 10 seconds each time (`nothing`): a machine with other work refuses calls, too. Each case is run idle, and with
 an execution of `--seconds` that begins before each restart. At the end every uid that was answered must have
 a record; none may be lost.
 """
@@ -16,6 +17,7 @@ import argparse
 import http.client
 import json
 import os
+import re
 import signal
 import statistics
 import subprocess
@@ -200,11 +202,23 @@ class Service:
         self.await_calls()
         return time.monotonic() - began
 
+    def leave(self) -> float:
+        """Do nothing to it."""
+        time.sleep(10.0)
+        return 10.0
+
+    def errors(self) -> str:
+        """What nginx has logged of its upstream."""
+        return (self.folder / "error.log").read_text()
+
     def has_record(self, uid: str, connection: http.client.HTTPConnection) -> bool:
         connection.request("GET", f"/v1/executions/{uid}")
         answer = connection.getresponse()
         answer.read()
         return answer.status == 200
+
+
+KINDS = {"nothing": Service.leave, "reload": Service.reload, "restart": Service.restart}
 
 
 @contextmanager
@@ -244,19 +258,21 @@ def measure(kind: str, times: int, rate: float, seconds: float) -> None:
                 if seconds:
                     call(one.front, "bench/long", {"seconds": seconds})
                 time.sleep(1.0)
-                took.append(one.reload() if kind == "reload" else one.restart())
+                took.append(KINDS[kind](one))
             time.sleep(1.0)
         finally:
             calls = load.stop()
         connection = http.client.HTTPConnection("127.0.0.1", one.port, timeout=30)
         lost = sum(not one.has_record(uid, connection) for uid in calls.uids)
+        upstream = Counter(re.findall(r"\[error\].*?: \*\d+ (.*?)(?: while |, client)", one.errors()))
         refused = {status: count for status, count in sorted(calls.statuses.items()) if status != 202}
         what = f"with an execution of {seconds:g} s" if seconds else "idle"
         sys.stdout.write(
             f"{times} x {kind:<8} {what:<28} {calls.statuses[202]} accepted, refused {refused or 0}, {lost} lost; "
             f"longest gap {calls.longest_gap():.2f} s, slowest call {calls.slowest:.2f} s; "
-            f"{'reload' if kind == 'reload' else 'start'} took {statistics.median(took):.2f} s, "
+            f"{'start' if kind == 'restart' else kind} took {statistics.median(took):.2f} s, "
             f"at most {max(took):.2f} s\n"
+            + "".join(f"    nginx: {count} x {message}\n" for message, count in upstream.items())
         )
         sys.stdout.flush()
 
@@ -269,7 +285,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--times", type=int, default=20, help="restarts of each case (%(default)s)")
     parser.add_argument("--rate", type=float, default=50, help="calls a second (%(default)s)")
     parser.add_argument("--seconds", type=float, default=60, help="how long an execution runs (%(default)s)")
-    parser.add_argument("--kinds", default="reload,restart", help="which, separated by commas (%(default)s)")
+    parser.add_argument("--kinds", default="nothing,reload,restart", help="which, separated by commas (%(default)s)")
     options = parser.parse_args(arguments)
     for kind in options.kinds.split(","):
         for seconds in (0.0, options.seconds):
