@@ -26,7 +26,7 @@ def uids(site: Service) -> dict[str, str]:
     return found
 
 
-@pytest.fixture(scope="module", params=[(w, t) for w in WIDTHS for t in ("light", "dark")], ids="-".join)
+@pytest.fixture(scope="module", params=zip(WIDTHS, ("light", "dark", "light", "dark"), strict=True), ids="-".join)
 def context(request: Any, browser: Browser, site: Service) -> Iterator[BrowserContext]:
     width, theme = request.param
     size = dict(zip(("width", "height"), WIDTHS[width], strict=True))
