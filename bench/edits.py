@@ -136,6 +136,10 @@ class Caller:
             return 0, type(error).__name__
         return answer.status, content["uid"] if answer.status == 202 else content["error"]["code"]
 
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+
 
 class Load(threading.Thread):
     """Calls the steady APIs in turn at a rate, until told to stop."""
@@ -155,6 +159,7 @@ class Load(threading.Thread):
                 self.uids.append(said)
             else:
                 self.unanswered[f"{status} {said}"] += 1
+        self._caller.close()
 
 
 def run(folder: Path, edits: int, rate: float, seed: int) -> Report:
@@ -197,6 +202,7 @@ def _edit(folder: Path, plan: Plan, rng: random.Random, edits: int, caller: Call
             report.in_force.append(time.monotonic() - began)
             uids.append(answer[1])
         time.sleep(rng.uniform(0, 0.3))
+    caller.close()
     return uids
 
 
