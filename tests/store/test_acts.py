@@ -303,12 +303,12 @@ def test_a_repeated_rerun_with_the_same_key_starts_one(bench: Bench) -> None:
 def test_an_api_that_is_gone_or_not_enabled_starts_nothing(bench: Bench, redis: Redis, act: Any) -> None:
     of = api(workflow=STEPPED)
     uid = ordered(bench, of)
-    keys = redis.dbsize()
+    known = redis.zcard(store.INDEX)
     for in_force in (config(), config(replace(of, enabled=False))):
         with pytest.raises(ApiNotAvailable) as refused:
             act(parts(bench, in_force), uid)
         assert "shop/restock" in refused.value.message
-    assert redis.dbsize() == keys
+    assert redis.zcard(store.INDEX) == known
 
 
 @pytest.mark.parametrize("act", [acts.rerun, acts.resume])
@@ -392,13 +392,13 @@ def test_steps_that_are_not_done_may_have_been_changed_taken_out_or_put_in(bench
 def test_a_finished_step_that_was_changed_is_named(bench: Bench, redis: Redis, steps: Any) -> None:
     of = api(workflow=STEPPED)
     uid = stopped_at_order(bench, of)
-    keys = redis.dbsize()
+    known = redis.zcard(store.INDEX)
     with pytest.raises(WorkflowChanged) as refused:
         acts.resume(parts(bench, config(api(workflow=replace(STEPPED, steps=steps)))), uid)
     assert refused.value.details == {"step": "quote"}
     assert "quote" in refused.value.message
     assert (refused.value.status, refused.value.code) == (409, "requestError.workflowChanged")
-    assert redis.dbsize() == keys
+    assert redis.zcard(store.INDEX) == known
 
 
 def test_another_workflow_can_not_go_on_with_it(bench: Bench) -> None:
