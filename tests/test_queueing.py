@@ -54,7 +54,7 @@ def test_the_job_has_the_fields_that_rq_would_write_but_for_those_that_are_empty
         result_ttl=3600,
         failure_ttl=3600,
         description="shop/restock",
-        meta={"caller": "ci", "workflow": "hello"},
+        meta={"caller": "ci", "workflow": "hello", "config": ""},
     )
     theirs = {k: v for k, v in cast(dict[bytes, bytes], redis.hgetall(f"rq:job:{job.id}")).items() if v}
     assert ours.keys() == theirs.keys()
@@ -70,7 +70,7 @@ def test_only_a_request_with_an_id_from_outside_has_it_kept(redis: Redis) -> Non
     given = [None, "of-nginx", None, "of-nginx-too"]
     uids = [submitter.submit(replace(CALL, request=request), CONFIG).uid for request in given]
     metas = [RqJob.fetch(uid, connection=redis, serializer=JSONSerializer).meta for uid in uids]
-    usual = {"caller": "ci", "workflow": "hello"}
+    usual = {"caller": "ci", "workflow": "hello", "config": ""}
     assert metas == [usual | ({"request": request} if request else {}) for request in given]
 
 

@@ -81,6 +81,11 @@ class DataFolder:
         try:
             self.path.mkdir(mode=0o700, parents=True)
         except FileExistsError:
+            if (owner := self.path.stat().st_uid) != os.geteuid():
+                raise StartError(
+                    f"the data folder {self.path} is another user's ({owner}), who could read and change all in it; "
+                    "run as that user, or set TRIGGER_DATA to a folder of this one"
+                ) from None
             if not self.path.stat().st_mode & 0o077:
                 return
             # Closing a folder with other files in it could lock their users out: only an empty one, or one that

@@ -20,5 +20,13 @@ def offload(function: Callable[..., T], *args: Any) -> T:
         return function(*args)
     from gevent import get_hub
 
-    result: T = get_hub().threadpool.apply(function, args)
-    return result
+    def outcome() -> tuple[T | None, Exception | None]:
+        try:
+            return function(*args), None
+        except Exception as error:  # noqa: BLE001  raised below: the hub would print it as one that nobody handles
+            return None, error
+
+    result, error = get_hub().threadpool.apply(outcome)
+    if error is not None:
+        raise error
+    return result  # type: ignore[no-any-return]

@@ -46,7 +46,7 @@ class Keeper:
     """Keeps the last versions that were in force in the data folder, for its owner only: they may hold secrets."""
 
     def __init__(self, settings: Settings) -> None:
-        self._config = str(settings.config.absolute())
+        self._config = os.path.abspath(settings.config)
         self._data = settings.data
         self._versions = settings.data / VERSIONS
 
@@ -71,9 +71,13 @@ class Keeper:
         path.parent.mkdir(mode=0o700, exist_ok=True)
         temporary = path.with_name(f"{path.name}.{os.getpid()}")
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-        temporary.replace(path)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+            temporary.replace(path)
+        except OSError:  # a full disk needs its room back
+            temporary.unlink(missing_ok=True)
+            raise
 
     def _forget(self) -> None:
         """Removes all but the last KEPT."""
@@ -137,9 +141,8 @@ class Said:
                     return False
                 if of != REFUSED:
                     kept = [words for words in kept if words[1] != of]
-                file.seek(0)
-                file.truncate()
-                file.writelines(" ".join(words) + "\n" for words in (*kept, [str(now), of, digest]))
+                text = "".join(" ".join(words) + "\n" for words in (*kept, [str(now), of, digest]))
+                os.truncate(file.fileno(), os.pwrite(file.fileno(), text.encode("ascii"), 0))
         except OSError:
             pass
         return True

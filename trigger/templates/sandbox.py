@@ -29,7 +29,7 @@ COUNTED = " counted"  # the filter that every loop's values go through
 # The filters and methods of texts that make little of much, or as much.
 _FILTERS = (
     "abs capitalize count d default dictsort first float groupby items last length list lower max min reject "
-    "rejectattr reverse select selectattr sort title trim unique upper urlencode"
+    "rejectattr reverse select selectattr sort title trim unique upper"
 )
 # Tests that ask about data.
 _TESTS = (
@@ -237,6 +237,13 @@ def _int(value: Any, default: Any = 0, base: int = 10) -> Any:
     return filters.do_int(value, default, base)
 
 
+def _urlencode(value: Any) -> str:
+    """A text or a number, quoted: Jinja2's own makes several parameters of an object."""
+    if isinstance(value, Mapping | list | tuple):
+        raise TypeError("urlencode takes a text or a number")
+    return filters.do_urlencode(as_text(value))
+
+
 def _sum(value: Iterable[Any], attribute: str | int | None = None, start: Any = 0) -> Any:
     """The sum of numbers: lists added up would be copied again and again."""
     for item in value if attribute is None else map(filters.make_attrgetter(ENVIRONMENT, attribute), value):
@@ -289,6 +296,7 @@ _BOUNDS: Mapping[str, Callable[[Any, Any], None]] = {
 }
 _OWN_METHODS: Mapping[str, Callable[..., str]] = {"replace": _replace, "join": _join_method}
 _OWN_FILTERS: dict[str, Callable[..., Any]] = {
+    "urlencode": _urlencode,
     "format": _format,
     "int": _int,
     "join": _join,

@@ -65,6 +65,6 @@ def _opened(data: Path, stack: ExitStack) -> Iterator[tuple[Path, BinaryIO]]:
     if manifest:
         yield MANIFEST, io.BytesIO(manifest)
     yield from files
-    for name in OTHERS:
+    for name in (*OTHERS, *(path.relative_to(data) for path in sorted((data / "versions").glob("*.json")))):
         if (data / name).exists():
             yield name, stack.enter_context((data / name).open("rb"))

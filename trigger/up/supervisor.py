@@ -108,6 +108,7 @@ class Fleet:
     def retire(self, name: str) -> None:
         """Tell a program to stop, and forget it when it is gone."""
         process = self._process(name)
+        process.config.autorestart = NEVER  # also where it has just died
         if process.state in (ProcessStates.STARTING, ProcessStates.RUNNING, ProcessStates.BACKOFF):
             process.stop()
         self._retired.add(name)

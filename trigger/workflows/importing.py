@@ -127,7 +127,10 @@ class ImportCheck:
         line = answer.decode("utf-8", "replace").rpartition("\x00")[2]
         if status or not line:
             return dict.fromkeys(references, f"importing ended the process (exit status {status})")
-        bad: dict[str, str] = json.loads(line)
+        try:
+            bad: dict[str, str] = json.loads(line)
+        except ValueError:  # something of theirs has written after the answer
+            return dict.fromkeys(references, "importing wrote into what is not its own")
         return bad
 
     def _await(self, child: int) -> int | None:
@@ -194,6 +197,7 @@ def unpacked(modules: Mapping[str, Any]) -> Modules:
 
 def main() -> None:
     """The child: reads references and code as JSON, answers {reference: reason} after a NUL on stdout."""
+    signal.alarm(int(IMPORT_TIMEOUT) + 5)  # when whoever waits for the answer is gone
     question = json.load(sys.stdin)
     sys.path.insert(0, sys.argv[1])
     sys.meta_path.insert(0, KeptCode(unpacked(question["code"])))
@@ -208,3 +212,4 @@ def main() -> None:
     # What the imported modules print comes first; the answer is what follows the last NUL.
     sys.stdout.write("\x00" + json.dumps(bad))
     sys.stdout.flush()
+    os._exit(0)  # without what the modules want to do at the end, and without waiting for their threads
