@@ -29,6 +29,7 @@ from trigger.fields.model import MISSING
 from trigger.inforce import FROM_LAST_GOOD, load_checked, redis_url, say_refused, watch
 from trigger.inforce.versions import Keeper
 from trigger.inputs import parse_json
+from trigger.inputs.masking import hidden
 from trigger.invocation import ours
 from trigger.up.made_password import load_with_password
 
@@ -218,7 +219,7 @@ def workflows(machine: bool) -> None:
                 "queue": workflow.queue,
                 "timeout": workflow.timeout,
                 "apis": [f"{a.module}/{a.method}" for a in config.apis.values() if a.workflow.name == workflow.name],
-                "description": workflow.description,
+                "description": hidden(workflow.description, config.masked),
             }
             for workflow in config.workflows.values()
         ],
