@@ -14,6 +14,8 @@ from redis import Redis
 from tests.store.conftest import Bench, api
 from tests.support import ROOT, OwnRedis, eventually, process
 from tests.test_cli import CONFIG, GREETINGS
+from trigger.config import Settings, load
+from trigger.inforce.versions import Keeper
 
 BROKEN = CONFIG.replace("auth: {mode: none}", "auth: {mode: nobody}")
 WITH_SECRET = CONFIG.replace("aaaabbbbccccdddd", '"${SHOP_TOKEN}"')
@@ -22,7 +24,7 @@ WITH_SECRET = CONFIG.replace("aaaabbbbccccdddd", '"${SHOP_TOKEN}"')
 MOVED = """\
 import os, sys
 from pathlib import Path
-from trigger import acts, queueing
+from trigger.store import acts, queueing
 from trigger.cli import instance, main
 instance.SYSTEM, instance.SYSTEM_DATA = map(Path, sys.argv[1:3])
 if "NOBODY" in os.environ:
@@ -30,6 +32,13 @@ if "NOBODY" in os.environ:
     os.setresuid(65534, 65534, 65534)
 main(sys.argv[3:])
 """
+
+
+def keep_last_good(folder: Path) -> None:
+    """As a service does that runs by the config of a folder."""
+    config = folder / "config.yaml"
+    config.write_text(CONFIG)
+    Keeper(Settings(config=config, data=folder / "data")).keep(load(config, {}))
 
 
 class Operator:
@@ -82,7 +91,7 @@ def test_the_instance_of_the_current_folder_needs_no_word(operator: Operator, ui
 
 
 def test_reading_and_acting_need_no_good_config(operator: Operator, uid: str) -> None:
-    (operator.folder / "data" / "config.last-good.yaml").write_text(CONFIG)
+    keep_last_good(operator.folder)
     (operator.folder / "config.yaml").write_text(BROKEN)
     for command in (["executions"], ["show", uid], ["logs", uid], ["refused"], ["apis"], ["workflows"]):
         said = operator(*command)
@@ -104,7 +113,7 @@ def test_nothing_in_the_config_keeps_from_reading(operator: Operator, uid: str, 
 
 
 def test_a_command_says_when_it_works_with_the_last_good_version(operator: Operator, uid: str) -> None:
-    (operator.folder / "data" / "config.last-good.yaml").write_text(CONFIG)
+    keep_last_good(operator.folder)
     (operator.folder / "config.yaml").write_text(BROKEN)
     said = operator("apis")
     assert "shop/draft" in said.stdout

@@ -108,7 +108,7 @@ def test_it_goes_on_from_what_was_stored() -> None:
     stored = {name: json.loads(text) for name, text in first.unsaved.items()}
     again = progress(*first.workflow.steps, stored=stored)
     assert names(again.ready(0)) == ["b", "c"]
-    assert again.done()["a"] == {"output": {"n": 1}, "status": "succeeded", "error": None}
+    assert again.done()["a"] == {"output": {"n": 1}, "status": "succeeded", "error": None, "truncated": None}
     assert again.begin(again.workflow.steps[1], 9) == 2
 
 
