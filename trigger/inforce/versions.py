@@ -93,7 +93,10 @@ class Keeper:
 
     def last_good(self) -> Version | None:
         """Return the last one that this config had in force; None when there is none."""
-        return next(filter(None, map(self._read, reversed(self._by_age()))), None)
+        try:
+            return next(filter(None, map(self._read, reversed(self._by_age()))), None)
+        except PermissionError:  # a command of a user who may not look into the data folder
+            return None
 
     def earlier(self, version: str) -> Version | None:
         """Return that version; None when it is not kept (any more)."""
