@@ -507,3 +507,24 @@ def test_a_stop_lets_a_request_end_and_does_not_wait_for_silent_clients(make_web
     assert Answer(sending).json()["size"] == 5
     assert web.process.wait(9) == 0  # gunicorn itself would wait its 10 seconds for them
     assert all(map(is_closed, silent))
+
+
+def test_a_stop_answers_what_the_kernel_has_accepted(make_web: Callable[..., Web]) -> None:
+    web = make_web()
+    workers = web.workers()
+    for pid in workers:
+        os.kill(pid, signal.SIGSTOP)
+    waiting = [web.connect() for _ in range(20)]
+    for connection in waiting:
+        connection.sendall(post(b"x"))
+    web.process.send_signal(signal.SIGTERM)
+    for pid in workers:
+        eventually(lambda pid=pid: has_pending(pid, signal.SIGTERM))  # type: ignore[misc]
+        os.kill(pid, signal.SIGCONT)
+    assert [Answer(connection).status for connection in waiting] == [200] * 20
+
+
+def has_pending(pid: int, number: signal.Signals) -> bool:
+    """Whether a signal waits for a process, which does not run now."""
+    (pending,) = re.findall(r"^ShdPnd:\s*(\w+)", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    return bool(int(pending, 16) & 1 << (number - 1))

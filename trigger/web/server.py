@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -167,7 +167,7 @@ class Worker(GeventWorker):
 
     def run(self) -> None:
         offload(int)  # makes the pool of threads while there are file descriptors for it
-        servers = []
+        servers: list[Server] = []
         for listener in self.sockets:
             listener.setblocking(True)
             serve = partial(self._serve, listener.getsockname())
@@ -178,23 +178,24 @@ class Worker(GeventWorker):
             self.notify()
             gevent.sleep(LOOK_SECONDS)
         stopped = time.monotonic()
-        self._linger()
+        pools = [server.pool for server in servers]  # with what was accepted and has not begun to be served, too
+        self._linger(pools)
         for server in servers:
             while accepted := server.do_read():  # the kernel has told their clients that they are connected
                 server.do_handle(*accepted)
             server.close()
-        self._finish(stopped)
+        self._finish(pools, stopped)
 
-    def _linger(self) -> None:
+    def _linger(self, pools: Sequence[Pool]) -> None:
         """Go on as before, but close each connection with its next answer; until there is none, or time is over."""
         stopped = time.monotonic()
-        while self._open and time.monotonic() - stopped < STOP_LINGER_SECONDS:
+        while any(map(len, pools)) and time.monotonic() - stopped < STOP_LINGER_SECONDS:
             self.notify()
             gevent.sleep(LOOK_SECONDS)
 
-    def _finish(self, stopped: float) -> None:
+    def _finish(self, pools: Sequence[Pool], stopped: float) -> None:
         """Let what has begun end, within gunicorn's graceful_timeout."""
-        while self._open and time.monotonic() - stopped < self.cfg.graceful_timeout:
+        while any(map(len, pools)) and time.monotonic() - stopped < self.cfg.graceful_timeout:
             self._open.cut_idle()
             self.notify()
             gevent.sleep(LOOK_SECONDS)
