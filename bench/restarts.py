@@ -31,6 +31,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bench.nginx import configure
 from bench.stage import free_port, stop
 from bench.venvs import need_program
 
@@ -56,21 +57,6 @@ def hello(value):
 
 def long(value):
     time.sleep(value["seconds"])
-"""
-NGINX = """\
-daemon off;
-{user}
-pid {folder}/nginx.pid;
-error_log {folder}/error.log;
-events {{ worker_connections 1024; }}
-http {{
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
-    include {folder}/trigger.conf;
-}}
 """
 PATIENCE = 120.0
 
@@ -225,20 +211,7 @@ KINDS = {"nothing": Service.leave, "reload": Service.reload, "restart": Service.
 def service(folder: Path) -> Iterator[Service]:
     """A service behind nginx, both gone at the end."""
     made = Service(folder)
-    config = (ROOT / "deploy/nginx.conf").read_text()
-    for shipped, ours in (
-        ("server 127.0.0.1:8080;", f"server 127.0.0.1:{made.port};"),
-        ("listen 80;", f"listen 127.0.0.1:{made.front};"),
-        ("    listen [::]:80;\n", ""),
-        ("/var/log/nginx/trigger.access.log", str(folder / "access.log")),
-    ):
-        if shipped not in config:
-            raise RuntimeError(f"deploy/nginx.conf has no {shipped!r} any more")
-        config = config.replace(shipped, ours)
-    (folder / "trigger.conf").write_text(config)
-    user = "user root;" if os.geteuid() == 0 else ""
-    (folder / "nginx.conf").write_text(NGINX.format(folder=folder, user=user))
-    command = [need_program("nginx"), "-e", str(folder / "error.log"), "-c", str(folder / "nginx.conf")]
+    command = [need_program("nginx"), *configure(folder, made.front, made.port)]
     nginx = subprocess.Popen(command, start_new_session=True)
     try:
         made.await_calls()

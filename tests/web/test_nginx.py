@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import socket
 import ssl
@@ -18,6 +17,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
+from bench.nginx import SHIPPED, configure
 from tests.programs import free_port, needs_program
 from tests.support import ROOT, OwnRedis, eventually
 from tests.web.site import (
@@ -44,27 +44,10 @@ from tests.web.site import (
 from trigger.config import Settings
 from trigger.config.model import Server as ServerConfig
 
-SHIPPED = (ROOT / "deploy" / "nginx.conf").read_text()
 LIMIT = ServerConfig().max_body
 
 BAD_REQUEST = "requestError.badRequest"
 UNAVAILABLE = "serverError.unavailable"
-
-MAIN = """\
-daemon off;
-{user}
-pid {folder}/pid;
-error_log {folder}/error.log;
-events {{ worker_connections 1024; }}
-http {{
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
-    include {folder}/trigger.conf;
-}}
-"""
 
 
 class Nginx(Server):
@@ -77,25 +60,10 @@ class Nginx(Server):
         self.folder = folder
         self.port = free_port()
         self.access_log = folder / "access.log"
-        places = {
-            "server 127.0.0.1:8080;": f"server 127.0.0.1:{upstream};",
-            "listen 80;": f"listen 127.0.0.1:{self.port};",
-            "    listen [::]:80;\n": "",
-            "/var/log/nginx/trigger.access.log": str(self.access_log),
-            **(edits or {}),
-        }
-        config = SHIPPED
-        for shipped, ours in places.items():
-            assert shipped in config
-            config = config.replace(shipped, ours)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "trigger.conf").write_text(config)
-        # As root it would change to a user who may not enter our folder.
-        user = "user root;" if os.geteuid() == 0 else ""
-        (folder / "nginx.conf").write_text(MAIN.format(folder=folder, user=user))
+        self._arguments = configure(folder, self.port, upstream, edits)
 
     def __enter__(self) -> Nginx:
-        command = [needs_program("nginx"), "-e", str(self.folder / "error.log"), "-c", str(self.folder / "nginx.conf")]
+        command = [needs_program("nginx"), *self._arguments]
         with (self.folder / "output").open("wb") as output:
             self._process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
 

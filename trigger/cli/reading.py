@@ -55,7 +55,7 @@ def list_executions(limit: int, machine: bool, **options: str | None) -> None:
             }
             for summary in page.executions
         ],
-        machine,
+        machine=False,
     )
     if page.next:
         complain(f"there may be more: --cursor {page.next}")

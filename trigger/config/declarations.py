@@ -20,6 +20,7 @@ from trigger.config.references import Replaced
 from trigger.config.scalars import boolean, free, integer, number, shown
 from trigger.config.step_rules import texts
 from trigger.fields.compiled import read_own
+from trigger.fields.kinds import same
 from trigger.fields.model import MISSING, NUMBERS, TEXTS, Field, FieldType, Unknown
 
 TYPES: tuple[str, ...] = get_args(FieldType)
@@ -109,8 +110,6 @@ def declare(name: str, value: Any) -> Field:
         given["secret"] = True  # what came from outside the file may be one
     field = Field(name=name, **given)
     _check_bounds(field, wrong)
-    if wrong.keys() & given.keys():  # what its own values are read by is not known
-        raise ValidationError(wrong)
     if "enum" in raw:
         raw["enum"] = _enum(field, raw["enum"], wrong)
     if "default" in raw:
@@ -161,8 +160,9 @@ def _enum(field: Field, raw: Any, wrong: dict[str, Any]) -> tuple[Any, ...] | No
             value = read_own(field, value)
         except ValueError as error:
             found[index] = [str(error)]
-        if any(_same(value, member) for member in members):
-            found[index] = ["is given twice"]
+        else:
+            if any(same(value, member) for member in members):
+                found[index] = ["is given twice"]
         members.append(value)
     if found:
         wrong["enum"] = found
@@ -180,11 +180,6 @@ def _default(field: Field, raw: Any, enum: tuple[Any, ...] | None, wrong: dict[s
     except ValueError as error:
         _add(wrong, "default", str(error))
     return MISSING
-
-
-def _same(one: Any, other: Any) -> bool:
-    """Equal as JSON: true is not 1."""
-    return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)
 
 
 def _add(wrong: dict[str, Any], key: str, message: str) -> None:

@@ -291,7 +291,7 @@ class Object(_Field):
 
 
 class OneOf:
-    """Refuses what is not exactly one of `choices`; true is not 1 here, as it is to Python's ==."""
+    """Refuses what is not exactly one of `choices`."""
 
     def __init__(self, choices: Sequence[Any], *, shown: bool) -> None:
         self.choices = choices
@@ -303,9 +303,14 @@ class OneOf:
 
     def __call__(self, value: Any) -> Any:
         for choice in self.choices:
-            if choice == value and isinstance(choice, bool) == isinstance(value, bool):
+            if same(choice, value):
                 return value
         raise ValidationError(self.message)
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two values are equal as JSON: true is not 1 there, as it is to Python's ==."""
+    return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)
 
 
 def in_range(low: Any, high: Any, show: Callable[[Any], str]) -> validate.Range:

@@ -43,7 +43,7 @@ SLOW_SECONDS = 15.0
 ANSWER_SECONDS = 1.0
 # For so long our programs wait for the private Redis, which is started at the same time, before they look for it.
 REDIS_START_SECONDS = 2.0
-# How often the queues of the config and the log of Redis are looked at.
+# How often it is looked whether an edit has brought new queues.
 LOOK_SECONDS = 1.0
 
 

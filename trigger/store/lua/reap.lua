@@ -22,39 +22,50 @@ if ms - (tonumber(looked or '') or 0) > grace / 2 then
 end
 redis.call('HSET', REAPER .. queue, 'looked', ms, 'hold', hold)
 
+-- The status of an entry of one half of the ledger; nil for one that stands for no job, which is put aside.
+local function status_of(half, uid)
+  if is_job(uid) then
+    return redis.call('HGET', job_key(uid), 'status')
+  end
+  redis.call('ZREM', half, uid)
+  poison(uid, 'the ledger names a job that does not exist')
+end
+
+-- Takes an entry out of the ledger that is over, or puts it aside when that can't be read.
+local function take_out(half, uid, status)
+  redis.call('ZREM', half, uid)
+  if not FINAL[status] then
+    poison(uid, 'its status can not be read')
+  end
+end
+
 local expired = redis.call('ZRANGEBYSCORE', leased, '-inf', ms, 'WITHSCORES', 'LIMIT', 0, 200)
 for i = 1, #expired, 2 do
   local uid, age = expired[i], ms - tonumber(expired[i + 1])
-  if not is_job(uid) then
-    redis.call('ZREM', leased, uid)
-    poison(uid, 'the ledger names a job that does not exist')
-  else
-    local status = redis.call('HGET', job_key(uid), 'status')
-    if status == 'started' then
-      if ms >= hold then
-        local ok, into = pcall(free, queue, uid, true, budget, error, exc_string)
-        if ok then
-          into = into == 'failed' and failed or into ~= 'cancelled' and reaped or {}
-          into[#into + 1] = uid
-          oldest = math.max(oldest, age)
-        else -- a key of it has another type: the others are not to wait for it
-          poison(uid, 'it can not be taken back')
-          redis.call('ZADD', leased, ms + 60000, uid)
-        end
-      end
-    elseif status == 'scheduled' then
-      redis.call('ZREM', 'rq:scheduled:' .. queue, uid)
-      enqueue(queue, uid, 'RPUSH')
-      due[#due + 1] = uid
-    elseif status == 'queued' then
-      redis.call('ZREM', leased, uid)
-      redis.call('ZADD', waiting, tonumber(expired[i + 1]), uid)
-    else
-      redis.call('ZREM', leased, uid)
-      if not FINAL[status] then
-        poison(uid, 'its status can not be read')
+  local status = status_of(leased, uid)
+  if status == nil then
+    -- it was put aside
+  elseif status == 'started' then
+    if ms >= hold then
+      local ok, into = pcall(free, queue, uid, true, budget, error, exc_string)
+      if ok then
+        into = into == 'failed' and failed or into ~= 'cancelled' and reaped or {}
+        into[#into + 1] = uid
+        oldest = math.max(oldest, age)
+      else -- a key of it has another type: the others are not to wait for it
+        poison(uid, 'it can not be taken back')
+        redis.call('ZADD', leased, ms + 60000, uid)
       end
     end
+  elseif status == 'scheduled' then
+    redis.call('ZREM', 'rq:scheduled:' .. queue, uid)
+    enqueue(queue, uid, 'RPUSH')
+    due[#due + 1] = uid
+  elseif status == 'queued' then
+    redis.call('ZREM', leased, uid)
+    redis.call('ZADD', waiting, tonumber(expired[i + 1]), uid)
+  else
+    take_out(leased, uid, status)
   end
 end
 
@@ -69,32 +80,26 @@ local near
 local orphans = redis.call('ZRANGEBYSCORE', waiting, '-inf', horizon, 'WITHSCORES', 'LIMIT', 0, 100)
 for i = 1, #orphans, 2 do
   local uid = orphans[i]
-  if not is_job(uid) then
-    redis.call('ZREM', waiting, uid)
-    poison(uid, 'the ledger names a job that does not exist')
-  else
-    local status = redis.call('HGET', job_key(uid), 'status')
-    if status == 'queued' then
-      if not near then
-        near = {}
-        for _, other in ipairs(redis.call('LRANGE', list, 0, 999)) do
-          near[other] = true
-        end
-      end
-      if not near[uid] then
-        oldest = math.max(oldest, ms - tonumber(orphans[i + 1]))
-        enqueue(queue, uid, 'LPUSH')
-        reaped[#reaped + 1] = uid
-      end
-    elseif status == 'started' or status == 'scheduled' then
-      redis.call('ZREM', waiting, uid)
-      redis.call('ZADD', leased, ms, uid)
-    else
-      redis.call('ZREM', waiting, uid)
-      if not FINAL[status] then
-        poison(uid, 'its status can not be read')
+  local status = status_of(waiting, uid)
+  if status == nil then
+    -- it was put aside
+  elseif status == 'queued' then
+    if not near then
+      near = {}
+      for _, other in ipairs(redis.call('LRANGE', list, 0, 999)) do
+        near[other] = true
       end
     end
+    if not near[uid] then
+      oldest = math.max(oldest, ms - tonumber(orphans[i + 1]))
+      enqueue(queue, uid, 'LPUSH')
+      reaped[#reaped + 1] = uid
+    end
+  elseif status == 'started' or status == 'scheduled' then
+    redis.call('ZREM', waiting, uid)
+    redis.call('ZADD', leased, ms, uid)
+  else
+    take_out(waiting, uid, status)
   end
 end
 
