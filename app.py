@@ -36,7 +36,8 @@ def create_app(environ: Mapping[str, str] | None = None) -> App:
     redis = connect(url)
     watermark = Watermark(redis, private_data(settings, watcher.current))
     watermark.start()
-    Attendance(redis, watcher).start()
+    attendance = Attendance(redis, watcher)
+    attendance.start()
     sessions = Sessions(redis)
     sessions.get_ready()
     tally = Tally(redis, watcher)
@@ -54,7 +55,7 @@ def create_app(environ: Mapping[str, str] | None = None) -> App:
         tally=tally,
     )
     app = App("trigger")
-    app.closing.append(tally.flush)
+    app.closing += [tally.flush, attendance.stop]
     app.register_blueprint(routes.blueprint(service))
     app.register_blueprint(console.blueprint(service))
     routes.register_errors(app)

@@ -15,6 +15,7 @@ from tests.support import OwnRedis, environment
 from tests.web.site import CONFIG, Gunicorn, Site, address
 from trigger.config import Watcher
 from trigger.logs import TextFormatter
+from trigger.web.attendance import Attendance
 from trigger.web.flask_app import App
 
 MakeSite = Callable[..., Site]
@@ -44,6 +45,8 @@ def make_site(redis_server: OwnRedis, tmp_path_factory: pytest.TempPathFactory) 
     real = trigger.inforce.watch
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(composition, "watch", watch)
+        # Nobody warns of queues without workers, which all of these are, in the middle of another test.
+        patch.setattr(Attendance, "start", lambda _: None)
         yield make
     for each in apps:
         each.close()  # what it has counted is not to come while the next tests look

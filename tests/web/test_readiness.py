@@ -8,6 +8,7 @@ import pytest
 from redis import Redis
 
 from tests.store.conftest import Bench
+from tests.support import eventually
 from tests.web.conftest import MakeSite
 from tests.web.site import CONFIG, Site
 from trigger import store
@@ -15,6 +16,8 @@ from trigger.web import attendance
 from trigger.web.attendance import Attendance
 
 SLOW = CONFIG.replace("  hello: examples.hello:greet\n", "  hello: {python: 'examples.hello:greet', queue: slow}\n")
+
+START = Attendance.start  # that of the app doesn't look while tests do
 
 
 def ready(site: Site) -> dict[str, Any]:
@@ -82,3 +85,14 @@ def test_a_queue_without_a_worker_for_a_moment_is_not_worth_a_warning(site: Site
     has_worker(redis)
     process.look()
     assert log == []
+
+
+def test_it_looks_again_and_again(site: Site, redis: Redis, log: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attendance, "PATIENCE", 0.1)
+    monkeypatch.setattr(attendance, "INTERVAL", 0.05)
+    process = Attendance(redis, site.watcher)
+    START(process)
+    try:
+        eventually(lambda: log)
+    finally:
+        process.stop()

@@ -28,10 +28,15 @@ class Attendance:
         self._redis = redis
         self._watcher = watcher
         self._since: dict[str, float] = {}
+        self._end = threading.Event()
 
     def start(self) -> None:
-        """Look again and again until the process ends."""
+        """Look again and again until `stop`."""
         threading.Thread(target=self._run, name="attendance", daemon=True).start()
+
+    def stop(self) -> None:
+        """Look no more."""
+        self._end.set()
 
     def look(self) -> None:
         """Look once. A Redis that can't be asked is somebody else's to warn of."""
@@ -46,6 +51,5 @@ class Attendance:
             pass
 
     def _run(self) -> None:
-        pause = threading.Event()
-        while not pause.wait(INTERVAL):
+        while not self._end.wait(INTERVAL):
             self.look()
