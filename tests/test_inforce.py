@@ -151,6 +151,7 @@ def test_an_edit_of_code_is_told_once_and_the_file_named(settings: Settings, cap
     said = [record.getMessage() for record in caplog.records if record.name == "trigger.config"]
     assert sum("the edited code is in force: greetings.py" in line for line in said) == 1
     assert sum("is not taken up" in line for line in said) == 1
+    assert sum("again as it was" in line for line in said) == 1
 
 
 def test_what_tells_of_edits_may_be_unreadable(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:

@@ -119,7 +119,7 @@ def test_the_readmes_own_api_works_when_it_is_pasted(terminal: Terminal, running
 
     checked = terminal.paste(check)
     assert (checked.returncode, checked.stderr) == (0, "")
-    assert "1 APIs, 1 of them enabled: no mistakes" in checked.stdout
+    assert "1 API, 1 of them enabled: no mistakes" in checked.stdout
 
     assert (tmp_path / "shop/shop.token").stat().st_mode & 0o077 == 0
     assert (tmp_path / "trigger/config.yaml").read_bytes() == (ROOT / "config.yaml").read_bytes()

@@ -208,7 +208,7 @@ def test_it_starts_with_the_last_good_version_and_says_so(
     good = first.config.read_text()
     first.config.write_text(good.replace(*edit))
     service = start(TRIGGER_WORKERS="1", TRIGGER_ADMIN_PASSWORD="")
-    assert "the edit has mistakes and is not taken up; the last good version goes on serving" in service.said
+    assert "the config has mistakes and is not taken up; the last good version goes on serving" in service.said
     assert wrong in service.said
     service.succeeds(service.uid("-d", "{}", "/v1/api/iolinker/test/async"))
     eventually(lambda: all(ready(service)["config"].get("refused") for _ in range(8)))

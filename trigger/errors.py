@@ -88,6 +88,10 @@ class StartError(TriggerError):
     """The service can't start here; the message says why and what to do about it."""
 
 
+class Unfinished(Exception):
+    """A config is not checked to its end: who waited for that has to stop."""
+
+
 class WorkflowError(TriggerError):
     """A workflow could not be run as the config says."""
 

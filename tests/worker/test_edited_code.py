@@ -84,6 +84,22 @@ def test_a_module_that_takes_long_to_import_costs_the_running_execution_nothing(
     assert fresh.evidence() == {f"S {uid}": 1, f"D {uid}": 1}
 
 
+def test_a_worker_that_is_to_stop_does_not_wait_for_an_import(rig: Rig) -> None:
+    """found.md 17. When the test gives up waiting, the import would still go on."""
+    number = HELPER.format(1).replace("()", "(value)")
+    (rig.folder / "lazy.py").write_text(number)
+    rig.configure("  lazy: lazy:number\n")
+    worker = rig.start()
+    assert rig.ended(rig.submit("lazy")).output == 1
+    begun = rig.folder / "begun"
+    slow = f"import pathlib, time\n\npathlib.Path({str(begun)!r}).touch()\ntime.sleep(25)\n"
+    (rig.folder / "lazy.py").write_text(slow + number)
+    eventually(begun.exists)
+    worker.terminate()
+    assert worker.wait(12) == 0
+    assert not said(rig, "is not taken up")
+
+
 def test_each_edit_is_told_once_however_many_processes_see_it(fresh: Rig) -> None:
     for _ in range(2):
         fresh.start()

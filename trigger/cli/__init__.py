@@ -170,7 +170,8 @@ def check(file: Path | None) -> None:
             err=True,
         )
     enabled = sum(api.enabled for api in config.apis.values())
-    click.echo(f"{settings.config}: {len(config.apis)} APIs, {enabled} of them enabled: no mistakes")
+    apis = f"{len(config.apis)} {'API' if len(config.apis) == 1 else 'APIs'}"
+    click.echo(f"{settings.config}: {apis}, {enabled} of them enabled: no mistakes")
     if config.variables:
         click.echo(f"(with {', '.join(config.variables)} of this shell; a running service has those of its start)")
 

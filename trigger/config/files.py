@@ -10,9 +10,8 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """What tells one state of a file from another: where its path leads, and the times and size found there."""
+    """What tells one state of a file from another: which file it is, and the times and size found there."""
 
-    real: str
     device: int
     inode: int
     size: int
@@ -24,7 +23,7 @@ class Stamp:
 def stamp(path: Path) -> Stamp | None:
     """The state of a file now; None when there is none, or it can't be looked at."""
     try:
-        return _stamp(path, os.stat(path))
+        return _stamp(os.stat(path))
     except (OSError, ValueError):
         return None
 
@@ -59,12 +58,11 @@ def read(path: Path, limit: int) -> tuple[bytes, Stamp]:
         os.close(descriptor)
     if len(content) > limit:
         raise ValueError(f"is larger than {limit // 1024} KiB")
-    return content, _stamp(path, status)
+    return content, _stamp(status)
 
 
-def _stamp(path: Path, status: os.stat_result) -> Stamp:
+def _stamp(status: os.stat_result) -> Stamp:
     return Stamp(
-        real=os.path.realpath(path),
         device=status.st_dev,
         inode=status.st_ino,
         size=status.st_size,

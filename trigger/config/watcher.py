@@ -12,7 +12,7 @@ from typing import NamedTuple
 from trigger.config.files import Stamp, stamp
 from trigger.config.loading import RefusedError
 from trigger.config.model import Config
-from trigger.errors import ConfigError, Mistake
+from trigger.errors import ConfigError, Mistake, Unfinished
 from trigger.offload import offload
 
 log = logging.getLogger(__name__)
@@ -43,8 +43,9 @@ class Watcher:
 
     It looks instead of being told by the kernel, since that works alike for renames, symlinks and mounted volumes.
     `reload` loads the config again; given a version, the one that has it if that can be had, for `catch_up`.
-    `on_change` is given each new version that is about to be in force, `on_refused`
-    each edit that is not taken; both run in the thread that polls. When `on_change` raises, the old version stays.
+    `on_change` is given each new version that is about to be in force, `on_refused` each edit that is not taken, and
+    `on_restored` is called when the mistakes of one are gone again, and nothing else is new. All run in the thread that
+    polls. When `on_change` raises, the old version stays.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Watcher:
         reload: Callable[[str | None], Config],
         on_change: Callable[[Config], None],
         on_refused: Callable[[ConfigError], None],
+        on_restored: Callable[[], None] = lambda: None,
     ) -> None:
         self._current = config
         self._since = time.time()
@@ -61,13 +63,15 @@ class Watcher:
         self._reload = reload
         self._on_change = on_change
         self._on_refused = on_refused
+        self._on_restored = on_restored
         # A file whose state at the load is not known counts as changed.
         self._loaded: Mapping[Path, Stamp | None] = config.stamps
         self._watched = tuple(config.files)
         self._pending: Mapping[Path, Stamp | None] | None = None
         self._held: _Held | None = None
         self._missed: tuple[str, Mapping[Path, Stamp | None]] | None = None  # what catch_up did not find last
-        self.meanwhile: Callable[[], None] = lambda: None  # is called now and then while a reload takes long
+        # Is called now and then while a reload takes long, and ends it by raising Unfinished.
+        self.meanwhile: Callable[[], None] = lambda: None
         # An earlier version of the config that was in force, if it can be had.
         self.earlier: Callable[[str], Config | None] = lambda _: None
         self._polling = threading.Lock()
@@ -122,7 +126,7 @@ class Watcher:
             self._missed = version, now
             try:
                 config = self._reload(version)
-            except ConfigError:
+            except (ConfigError, Unfinished):
                 return False  # which the next look will say
             except Exception:  # so will it this
                 log.exception("the version %s of the config could not be looked for", version)
@@ -175,6 +179,8 @@ class Watcher:
             named = error.stamps if isinstance(error, RefusedError) else {}
             self._refuse(error, {**now, **named})
             return False
+        except Unfinished:
+            return False
         except Exception as error:  # the service goes on with what it has
             log.exception(_FAILED)
             self._fail(error, now)
@@ -204,7 +210,7 @@ class Watcher:
             self._since = time.time()
             self._edits = self._edits._replace(taken=self._edits.taken + 1)
         elif self._refused is not None:
-            log.info("the config is again as it was before the edit that was refused")
+            self._on_restored()
         self._refused = None
         self._watch(config.files, config.stamps)
         return changed

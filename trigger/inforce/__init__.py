@@ -12,6 +12,7 @@ from pathlib import Path
 
 from trigger.config import Config, Settings, Watcher, load
 from trigger.config.code import Code
+from trigger.config.files import Stamp
 from trigger.config.loading import CheckImports, RefusedError
 from trigger.errors import ConfigError, Mistake, StartError
 from trigger.inforce.versions import REFUSED, Keeper, Said, Version
@@ -105,7 +106,11 @@ def watch(settings: Settings, environ: Mapping[str, str]) -> Watcher:
             return None
         return found if found is not None and found.version == version else None
 
-    watcher = Watcher(config, reload, on_change, lambda error: _say_refused(said, error))
+    def on_restored() -> None:
+        if said.first(f"{watcher.current.digest} {_states(watcher.current.stamps)}".encode(), of="restored"):
+            logger.info("the config is again as it was before the edit that was refused")
+
+    watcher = Watcher(config, reload, on_change, lambda error: _say_refused(said, error), on_restored)
     watcher.earlier = earlier
     return watcher
 
@@ -156,19 +161,23 @@ def say_refused(settings: Settings, error: ConfigError) -> None:
 
 def _say_refused(said: Said, error: ConfigError) -> None:
     states = error.stamps if isinstance(error, RefusedError) else {}
-    if not said.first(f"{error} {sorted(states.items(), key=str)}".encode("utf-8", "replace"), of=REFUSED):
+    if not said.first(f"{error} {_states(states)}".encode("utf-8", "replace"), of=REFUSED):
         return
-    logger.error("the edit has mistakes and is not taken up; the last good version goes on serving")
+    logger.error("the config has mistakes and is not taken up; the last good version goes on serving")
     for mistake in error.mistakes:
         logger.error("%s", mistake)
+
+
+def _states(stamps: Mapping[Path, Stamp | None]) -> str:
+    return f"{sorted(stamps.items(), key=str)}"
 
 
 def _say_in_force(said: Said, new: Config, before: Config | None) -> None:
     """Says what of a version is new: its code, or the config itself, or both. Another process may have seen the two one
     after the other, so each is told for itself. At the start, when there is none before, it is no news."""
-    others = [(path, at) for path, at in new.stamps.items() if path != new.files[0] and path not in new.code.stamps]
+    others = {path: at for path, at in new.stamps.items() if path != new.files[0] and path not in new.code.stamps}
     is_code = said.first(b"\0".join(new.code.parts()), of="code")
-    is_config = said.first(new.content + f"{sorted(others, key=str)}".encode("utf-8", "replace"), of="config")
+    is_config = said.first(new.content + _states(others).encode("utf-8", "replace"), of="config")
     if before is None:
         return
     changed = new.code.changed_since(before.code)
@@ -176,4 +185,4 @@ def _say_in_force(said: Said, new: Config, before: Config | None) -> None:
         names = [path.name for path in changed[:5]] + ([f"{len(changed) - 5} more"] if len(changed) > 5 else [])
         logger.info("the edited code is in force: %s, version %s", ", ".join(names), new.version)
     if is_config:
-        logger.info("the edited config is in force: %d APIs, version %s", len(new.apis), new.version)
+        logger.info("the edited config is in force: version %s, APIs: %d", new.version, len(new.apis))

@@ -31,7 +31,7 @@ from rq.worker import Worker as RqWorker
 
 from trigger import store
 from trigger.config import Config, Watcher
-from trigger.errors import StartError, WorkflowError
+from trigger.errors import StartError, Unfinished, WorkflowError
 from trigger.inputs import secret_values
 from trigger.startup import check_redis
 from trigger.store import Retention, outcome, tracing
@@ -114,7 +114,7 @@ class Worker(RqWorker):
         self._loop = Loop()
         self._bell = Bell(self.connection, self.queues[0].key, self._loop)
         self._pool = Pool(self._loop, environ or {}, watcher.current)
-        watcher.meanwhile = self._keep_in_touch
+        watcher.meanwhile = self._while_checking
         self._commands: PubSub | None = None
         self._commands_at = -1  # their descriptor
         self._taken: Taken | None = None  # what was taken when the one before was ended
@@ -215,7 +215,8 @@ class Worker(RqWorker):
         now = time.monotonic()
         if now >= self._next_look:
             self._next_look = now + self._timing.tick
-            self._edited = self._watcher.poll() or self._edited
+            if self._stop_at is None:
+                self._edited = self._watcher.poll() or self._edited
         if self._stop_at is not None and now >= self._stop_at and self._wanted is not None:
             self._wanted.put_back = True
         due = min(now + seconds, self._next_look, self._next_beat, self._next_reap)
@@ -223,6 +224,12 @@ class Worker(RqWorker):
             if moment is not None and moment > now:
                 due = min(due, moment)
         self._loop.wait(due - now)
+
+    def _while_checking(self) -> None:
+        """Does what can't wait while an edit's imports are tried, which may take half a minute."""
+        if self._stop_at is not None:
+            raise Unfinished
+        self._keep_in_touch()
 
     def _keep_in_touch(self) -> None:
         """Beats, reaps and listens to commands as each is due; a Redis that can't be reached is tried again."""

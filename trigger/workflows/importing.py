@@ -91,7 +91,8 @@ def find(reference: str) -> Callable[..., Any]:
 
 class ImportCheck:
     """Tries workflows' imports in a child process whose path begins with `folder`; what worked is not tried again as
-    long as the project's code is the same. `meanwhile` is called now and then while the child is waited for."""
+    long as the project's code is the same. `meanwhile` is called now and then while the child is waited for; if it
+    raises, the child is killed."""
 
     def __init__(self, folder: Path, meanwhile: Callable[[], None] = lambda: None) -> None:
         self._folder = folder
@@ -135,6 +136,14 @@ class ImportCheck:
 
     def _await(self, child: int) -> int | None:
         """The child's exit status; None when it took too long, and was killed."""
+        try:
+            return self._ended(child)
+        except BaseException:
+            os.kill(child, signal.SIGKILL)
+            posix.waitpid(child, 0)
+            raise
+
+    def _ended(self, child: int) -> int | None:
         deadline = time.monotonic() + IMPORT_TIMEOUT
         pause, turn = 0.005, time.monotonic() + _TURN
         while True:
