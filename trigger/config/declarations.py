@@ -14,7 +14,7 @@ from typing import Any, get_args
 from marshmallow import ValidationError
 
 from trigger.config import hints
-from trigger.config.document import UNKNOWN
+from trigger.config.forms import Named, accepts
 from trigger.config.parts import Scalar, Strict, Value, by_key, did_you_mean, each
 from trigger.config.references import Replaced
 from trigger.config.scalars import boolean, free, integer, number, shown
@@ -27,6 +27,8 @@ TYPES: tuple[str, ...] = get_args(FieldType)
 UNKNOWNS: tuple[str, ...] = get_args(Unknown)
 MAX_LENGTH = 2**31 - 1
 MAX_PATTERN = 1000  # characters
+
+_NO_MAPPING = "must be a mapping that says the field's type, such as {type: string}"
 
 # Which types a key of a declaration makes sense for; keys that are not here fit all.
 FITS = {
@@ -56,6 +58,7 @@ def field_name(name: str) -> str | None:
 def choice(options: tuple[str, ...], *, show: bool = True) -> Callable[[str], str]:
     """Reads one of a few words; `show`: whether a message may repeat another word."""
 
+    @accepts({"enum": options})
     def convert(text: str) -> str:
         if text in options:
             return str(text)
@@ -85,12 +88,11 @@ def pattern(text: str) -> str:
     return str(text)
 
 
-def declare(name: str, value: Any) -> Field:
-    """The Field that one declaration stands for; ValidationError with all that is wrong with it, by key."""
-    if value is UNKNOWN:
-        raise ValidationError([])
+@accepts(lambda: Named("field", _DECLARATION))
+def declare(value: Any) -> Field:
+    """Return the Field that one declaration stands for, with no name yet; ValidationError with all that is wrong."""
     if not isinstance(value, dict):
-        raise ValidationError("must be a mapping that says the field's type, such as {type: string}")
+        raise ValidationError(_NO_MAPPING)
     wrong: dict[str, Any] = {}
     try:
         given = _DECLARATION.load(value)
@@ -108,7 +110,7 @@ def declare(name: str, value: Any) -> Field:
     raw = {key: given.pop(key) for key in ("enum", "default") if key in given}
     if any(isinstance(text, Replaced) and text.outside for _, text in texts(raw)):
         given["secret"] = True  # what came from outside the file may be one
-    field = Field(name=name, **given)
+    field = Field(name="", **given)
     _check_bounds(field, wrong)
     if "enum" in raw:
         raw["enum"] = _enum(field, raw["enum"], wrong)
@@ -117,6 +119,12 @@ def declare(name: str, value: Any) -> Field:
     if wrong:
         raise ValidationError(wrong)
     return replace(field, **raw) if raw else field
+
+
+@accepts(lambda: Named("fields", {"type": "object", "additionalProperties": Value(declare)}))
+def declared(value: Any) -> tuple[Field, ...]:
+    """Return the Fields that an object's `fields` declare; ValidationError with all that is wrong, by name and key."""
+    return tuple(replace(field, name=name) for name, field in _EACH(value).items())
 
 
 def _typed(field: Field, value: Any) -> Any:
@@ -190,24 +198,28 @@ def _raw(value: Any) -> Any:
     return value
 
 
+_EACH = each(Value(declare, error_messages={"null": _NO_MAPPING.replace("{", "{{").replace("}", "}}")}), field_name)
 _length = integer(0, MAX_LENGTH)
-_DECLARATION = Strict.from_dict(
+_DECLARATION: Strict = Strict.from_dict(
     {
         "type": Scalar(choice(TYPES), required=True),
-        "required": Scalar(boolean),
+        "required": Scalar(boolean, metadata={"default": False}),
         "default": Value(_raw, allow_none=True),
-        "enum": Value(_raw),
+        "enum": Value(_raw, {"type": "array", "minItems": 1}),
         "min": Scalar(number),
         "max": Scalar(number),
         "min_length": Scalar(_length),
         "max_length": Scalar(_length),
         "pattern": Scalar(pattern),
-        "nullable": Scalar(boolean),
+        "nullable": Scalar(boolean, metadata={"default": False}),
         "description": Scalar(str),
-        "secret": Scalar(boolean),
-        "fields": Value(lambda value: tuple(each(declare, field_name)(value).values())),
+        "secret": Scalar(boolean, metadata={"default": False}),
+        "fields": Value(declared),
         "unknown": Scalar(choice(UNKNOWNS)),
-        "of": Value(lambda value: declare("", value)),
+        "of": Value(declare),
     },
     name="Declaration",
-)(hints.FIELD)
+)(
+    hints.FIELD,
+    {"dependentSchemas": {key: {"properties": {"type": {"enum": sorted(types)}}} for key, types in FITS.items()}},
+)

@@ -167,6 +167,7 @@ STEP: Hints = {
     "parallel": "is the workflow's: steps run at once when they need none of one another",
     "queue": "is the workflow's: all its steps run on one",
 }
+LAST_STEP: Hints = {**STEP, "needs": "the steps of on_failure run in order: take needs away"}
 HTTP: Hints = {
     **_all("timeout retry retries", "is the step's: write it beside http"),
     **_all("data payload content", "is called json, form or body here"),
