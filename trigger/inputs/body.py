@@ -5,18 +5,16 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from werkzeug.http import parse_options_header
 
+from trigger.config.model import BodyKind
 from trigger.errors import BadRequest, BodyTooLarge, UnsupportedMediaType
 from trigger.inputs.coding import codec, text_of, unpacked
 from trigger.inputs.forms import Form, Upload, parse_multipart, parse_urlencoded
 from trigger.inputs.strict_json import parse_json
 from trigger.inputs.xml import parse_xml
-
-# How a body is read: as its Content-Type says, or always as one thing, whatever it is labelled.
-BodyKind = Literal["auto", "json", "form", "text", "xml", "lines", "raw"]
 
 _ACCEPTED = "application/json, application/x-www-form-urlencoded, multipart/form-data, application/x-ndjson"
 _JSON_TYPE = re.compile(r"application/(?:json|[a-z0-9!#$&^_.+-]+\+json)")  # RFC 6839, section 3.1
