@@ -19,9 +19,9 @@ from trigger.config.parts import Scalar, Strict, Value, by_key, did_you_mean, ea
 from trigger.config.references import Replaced
 from trigger.config.scalars import boolean, free, integer, number, shown
 from trigger.config.step_rules import texts
-from trigger.fields.compiled import read_own
-from trigger.fields.kinds import same
-from trigger.fields.model import MISSING, NUMBERS, TEXTS, Field, FieldType, Unknown
+from trigger.fields.compiled import read_own, same
+from trigger.fields.kinds import KINDS
+from trigger.fields.model import MISSING, Field, FieldType, Unknown
 
 TYPES: tuple[str, ...] = get_args(FieldType)
 UNKNOWNS: tuple[str, ...] = get_args(Unknown)
@@ -30,17 +30,10 @@ MAX_PATTERN = 1000  # characters
 
 _NO_MAPPING = "must be a mapping that says the field's type, such as {type: string}"
 
-# Which types a key of a declaration makes sense for; keys that are not here fit all.
+# The types that each key of a declaration makes sense for; keys that are not here fit all.
 FITS = {
-    "min": NUMBERS,
-    "max": NUMBERS,
-    "min_length": frozenset({"string", "email", "url", "list"}),
-    "max_length": frozenset({"string", "email", "url", "list"}),
-    "pattern": frozenset({"string"}),
-    "enum": TEXTS | NUMBERS | {"any"},
-    "fields": frozenset({"object"}),
-    "unknown": frozenset({"object"}),
-    "of": frozenset({"list"}),
+    key: sorted(name for name, kind in KINDS.items() if key in kind.keys)
+    for key in sorted(frozenset[str]().union(*(kind.keys for kind in KINDS.values())))
 }
 # What matches input, the `regex` package, reads more than `re` into other braces, fuzzy matching, and
 # into "[:" in a class.
@@ -49,7 +42,7 @@ _FIELD_NAME = re.compile(r"[^\W_]?[\w-]{1,63}")
 
 
 def field_name(name: str) -> str | None:
-    """What is wrong with a field's name, if anything."""
+    """Return what is wrong with a field's name, if anything."""
     if _FIELD_NAME.fullmatch(name):
         return None
     return "a field's name has letters, digits, '_' and '-', at most 64 of them"
@@ -100,18 +93,17 @@ def declare(value: Any) -> Field:
         wrong, given = by_key(error), error.valid_data
         if not isinstance(given, dict) or "type" not in given:
             raise
-    kind = given["type"]
-    for key in value.keys() & FITS.keys():
-        if kind not in FITS[key]:
-            _add(wrong, key, f"does not fit type {kind}: it is for {', '.join(sorted(FITS[key]))}")
-            given.pop(key, None)
-    if kind == "object" and "fields" not in value:
-        given.setdefault("unknown", "keep")
+    kind = KINDS[given["type"]]
+    for key in (value.keys() & FITS.keys()) - kind.keys:
+        _add(wrong, key, f"does not fit type {given['type']}: it is for {', '.join(FITS[key])}")
+        given.pop(key, None)
+    given = {**kind.implied(value), **given}
     raw = {key: given.pop(key) for key in ("enum", "default") if key in given}
     if any(isinstance(text, Replaced) and text.outside for _, text in texts(raw)):
         given["secret"] = True  # what came from outside the file may be one
     field = Field(name="", **given)
-    _check_bounds(field, wrong)
+    for key, clash in kind.clashes(field):
+        _add(wrong, key, clash)
     if "enum" in raw:
         raw["enum"] = _enum(field, raw["enum"], wrong)
     if "default" in raw:
@@ -129,7 +121,7 @@ def declared(value: Any) -> tuple[Field, ...]:
 
 def _typed(field: Field, value: Any) -> Any:
     """A raw value of the document as JSON, by the field's type: for a text, the characters that were written."""
-    if field.type in TEXTS and isinstance(value, str):
+    if str in KINDS[field.type].in_config and isinstance(value, str):
         return str(value)
     if isinstance(value, list) and field.of is not None:
         return [_typed(field.of, item) for item in value]
@@ -137,16 +129,6 @@ def _typed(field: Field, value: Any) -> Any:
         known = {member.name: member for member in field.fields}
         return {str(name): _typed(known[name], item) if name in known else free(item) for name, item in value.items()}
     return free(value)
-
-
-def _check_bounds(field: Field, wrong: dict[str, Any]) -> None:
-    for low, high in (("min", "max"), ("min_length", "max_length")):
-        least, most = getattr(field, low), getattr(field, high)
-        if least is not None and most is not None and least > most:
-            _add(wrong, low, f"must not be larger than {high}: {least} is larger than {most}")
-    for key in ("min", "max"):
-        if field.type == "integer" and isinstance(getattr(field, key), float):
-            _add(wrong, key, "must be a whole number, for the type is integer")
 
 
 def _enum(field: Field, raw: Any, wrong: dict[str, Any]) -> tuple[Any, ...] | None:
@@ -221,5 +203,5 @@ _DECLARATION: Strict = Strict.from_dict(
     name="Declaration",
 )(
     hints.FIELD,
-    {"dependentSchemas": {key: {"properties": {"type": {"enum": sorted(types)}}} for key, types in FITS.items()}},
+    {"dependentSchemas": {key: {"properties": {"type": {"enum": types}}} for key, types in FITS.items()}},
 )

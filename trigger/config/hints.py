@@ -1,4 +1,4 @@
-"""What the words of other tools are called here: one table for each kind of mapping, read where a key is not known.
+"""Our words for those of other tools: one table for each kind of mapping, read when a key is unknown.
 
 Words are written as `word` gives them: working-directory and workingDirectory are working_directory.
 """
@@ -12,7 +12,7 @@ Hints = Mapping[str, str]
 
 
 def hint(key: str, hints: Hints) -> str | None:
-    """What is said of an unknown key, if it is a word of another tool; the key itself stands before it."""
+    """Return the hint for an unknown key, if it is a word of another tool; the key itself stands before it."""
     return hints.get(word(key))
 
 

@@ -58,7 +58,7 @@ def step(text: str) -> str:
 
 @accepts(forms.pattern(VARIABLE))
 def variable(text: str) -> str | None:
-    """What is wrong with the name of an environment variable, if anything."""
+    """Return what is wrong with the name of an environment variable, if anything."""
     if not _VARIABLE.fullmatch(text):
         return "the name of an environment variable has letters, digits and '_', and begins with none of the digits"
     if text.startswith("TRIGGER_"):

@@ -78,7 +78,7 @@ class Value(fields.Field[Any]):
             raise ValidationError(str(error)) from None
 
     def _left(self, valid: Any) -> Any:
-        """What stays of a value with mistakes: nothing, for half of what `convert` makes is not of its type."""
+        """Return the valid part of a value with mistakes: nothing, as half of it would not be of the field's type."""
         return None
 
 
@@ -137,7 +137,7 @@ class Strict(Schema):
 
 
 def unknown_key(key: str, known: Iterable[str], hints: Hints) -> str:
-    """What is said of a key that is not known; the key itself stands before the message."""
+    """Return the message for an unknown key; the key itself stands before it."""
     meant = hint(key, hints)
     if meant:
         return meant
@@ -213,12 +213,12 @@ def many(field: Value, said: str, at_least: int = 1) -> Callable[[Any], list[Any
 
 
 def by_key(error: ValidationError) -> dict[str, Any]:
-    """What is wrong by key; what is wrong with the whole stands under "_schema"."""
+    """Return the mistakes by key; those of the whole stand under "_schema"."""
     return dict(error.messages) if isinstance(error.messages, dict) else {"_schema": error.messages}
 
 
 def loaded(load: Callable[[Any], Any], value: Any) -> tuple[Any, dict[str, Any]]:
-    """What `load` makes of a value, as far as that is valid, and what is wrong by key, to which more may be added."""
+    """Return the valid part of what `load` makes of a value, and the mistakes by key, to which more may be added."""
     try:
         return load(value), {}
     except ValidationError as error:
@@ -226,7 +226,7 @@ def loaded(load: Callable[[Any], Any], value: Any) -> tuple[Any, dict[str, Any]]
 
 
 def checked(given: Any, wrong: dict[str, Any]) -> Any:
-    """What was `given`; a ValidationError that keeps it where something is `wrong`."""
+    """Return `given`; raise a ValidationError that keeps it if something is `wrong`."""
     if wrong:
         raise ValidationError(wrong, valid_data=given)
     return given

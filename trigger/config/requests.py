@@ -74,7 +74,7 @@ def _check_host(text: str) -> None:
 
 
 def _header(name: str) -> str | None:
-    """What is wrong with the name of a header, if anything."""
+    """Return what is wrong with the name of a header, if anything."""
     if not _TOKEN.fullmatch(name):
         return "the name of a header has letters, digits and !#$%&'*+-.^_`|~ (RFC 9110), no blank and no line end"
     return f"{name} is set by the service itself" if name.lower() in _CLIENTS_OWN else None

@@ -1,4 +1,4 @@
-"""What a scalar of the config is, read from the characters that were written.
+"""The scalars of the config, read from the characters that were written.
 
 One function for each kind; the ValueError it raises says what would be right.
 """
@@ -121,7 +121,7 @@ def duration(low: int, high: int) -> Callable[[str], float]:
 
 
 def core(text: str) -> Any:
-    """What a plain scalar is by YAML 1.2's core schema (https://yaml.org/spec/1.2.2/#103-core-schema).
+    """Read a plain scalar by YAML 1.2's core schema (https://yaml.org/spec/1.2.2/#103-core-schema).
 
     Two departures: numbers with leading zeros stay text, since JSON has none and an article number 0123 is not 123;
     and what JSON can't carry exactly (.inf, .nan, whole numbers beyond 64 bits) is refused.

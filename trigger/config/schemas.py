@@ -34,7 +34,7 @@ _SCRYPT = re.compile(r"scrypt:([0-9]{1,8}):([0-9]{1,3}):([0-9]{1,3})\$[^$]+\$[0-
 
 
 def caller(text: str) -> str | None:
-    """What is wrong with the name of a token, a user or an operator, as records will show it."""
+    """Return what is wrong with the name of a token, a user or an operator, as records will show it."""
     if ":" in text:
         return "the name must not hold ':', which ends the user's name in HTTP Basic (RFC 7617)"
     if not text or len(text) > 64 or not text.isprintable() or text != text.strip():
@@ -162,7 +162,7 @@ def auth(value: Any) -> Auth:
 
 @accepts(lambda: _INPUT)
 def declared_input(value: Any) -> Input:
-    """What an API accepts."""
+    """Read the `input` of an API."""
     given = _INPUT.load(value)
     return Input(fields=given["fields"], unknown=given.get("unknown", "reject"))
 

@@ -25,7 +25,7 @@ _LINES_TYPES = ("application/x-ndjson", "application/ndjson", "application/jsonl
 
 
 class Stream(Protocol):
-    """What WSGI gives as wsgi.input, as far as we use it."""
+    """The part of wsgi.input that we use."""
 
     def read(self, size: int, /) -> bytes: ...
 
