@@ -23,14 +23,13 @@ from trigger.store.keys import (
     is_uid,
     leased_key,
     new_uid,
-    split_api,
     told_key,
     waiting_key,
 )
 from trigger.store.listing import Page, accepted_since, collect, every, page, recent
 from trigger.store.query import LIMIT, MAX_LIMIT, Query
 from trigger.store.reading import Breaker, unless_away
-from trigger.store.record import CUT, Origin, Record, api_of, origin, read, stats, statuses
+from trigger.store.record import CUT, Record, api_of, origin, read, stats, statuses
 from trigger.store.retention import Retention
 from trigger.store.status import FINAL, OF_RQ, Status
 from trigger.store.steps import Plan, Resumed, StepRecord, states_of, stored_in
@@ -59,7 +58,6 @@ __all__ = [
     "STATS",
     "STEPS",
     "WAITING",
-    "Origin",
     "Page",
     "Plan",
     "Query",
@@ -84,7 +82,6 @@ __all__ = [
     "page",
     "read",
     "recent",
-    "split_api",
     "states_of",
     "stats",
     "statuses",

@@ -30,14 +30,15 @@ from trigger.store.keys import (
 from trigger.store.lua import load
 from trigger.store.query import MAX_LIMIT, Query, cursor_of
 from trigger.store.status import FINAL, Status, words_of_rq
-from trigger.store.summary import FIELDS, Summary, of_rows
+from trigger.store.stored import LISTED
+from trigger.store.summary import Summary, of_rows
 
 WALK = 2_000  # entries that one page looks at
 SLICE = 500  # of them in one call, during which Redis serves nobody else
 MERGED = 20  # indexes of a module's APIs that are walked side by side; with more, the index of all is
 LEDGER = 5_000  # entries of the ledger that are sorted; with more, the index of all is walked
 
-_PAGE = load("page", FIELDS=FIELDS)
+_PAGE = load("page", FIELDS=LISTED)
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,9 +29,7 @@ from trigger.errors import ExecutionNotFound, IdempotencyMismatch, QueueUnavaila
 from trigger.store import Breaker, Resumed
 from trigger.store.lua import load
 from trigger.store.script import Script, pack
-
-# The function every job of ours names. No worker imports it: our Job class runs the workflow of the config instead.
-RUNNER = "trigger.worker.run"
+from trigger.store.stored import RUNNER
 
 # A caller has its answer within 2 seconds, also when Redis hangs: one reply is waited for at most REPLY_TIMEOUT, and a
 # lost one is asked for again until ACCEPT_DEADLINE, both in seconds.

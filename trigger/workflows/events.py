@@ -1,6 +1,6 @@
 """What the service's log says of an execution and its steps: a sentence for people, names and numbers for machines.
 
-Every line carries what finds the call in all logs (executions.tracing). Most have the `state` that the execution or the
+Every line carries what finds the call in all logs (see store.tracing). Most have the `state` that the execution or the
 step is in now, in the words of its record; those about a step have its name as `step`.
 """
 
