@@ -145,7 +145,7 @@ def batches(uids: Sequence[str], rate: float | None) -> Iterator[list[str]]:
 
 
 @dataclass(slots=True)
-class Tally:
+class BatchResult:
     """What has become of what a command was to do to several executions; `done` is the word for that."""
 
     chosen: Chosen

@@ -51,7 +51,7 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class Lines:
     """Some lines, in order.
 
     `cut` is how many lines of the log in all are not kept any more, given where some of them stood before these lines,
@@ -75,12 +75,12 @@ class Page:
 
 
 def is_position(text: str) -> bool:
-    """Whether the text can stand for a place in a log, as Page.next does."""
+    """Whether the text can stand for a place in a log, as Lines.next does."""
     match = _ID.fullmatch(text)
     return match is not None and all(int(part) < 2**63 for part in match.groups())
 
 
-def read(redis: Redis, uid: str, after: str | None = None, limit: int = MAX_LINES) -> Page:
+def read(redis: Redis, uid: str, after: str | None = None, limit: int = MAX_LINES) -> Lines:
     """The lines after the one with the id `after` (from the first if None), at most `limit`, in one round trip."""
     after = after or START
     pipeline = redis.pipeline(transaction=True)  # status and lines of one moment: an end with lines missing can't be
@@ -94,12 +94,12 @@ def read(redis: Redis, uid: str, after: str | None = None, limit: int = MAX_LINE
     lines = tuple(_line(key.decode(), fields) for key, fields in entries[:limit])
     position = lines[-1].id if lines else upto if missed else after
     is_over = execution.status is None or execution.status in FINAL  # None: the record is gone
-    return Page(lines, missed, position, is_over and len(entries) <= limit)
+    return Lines(lines, missed, position, is_over and len(entries) <= limit)
 
 
 def follow(
     redis: Redis, uid: str, after: str | None, limit: int, wait: float, places: threading.Semaphore | None = None
-) -> Page:
+) -> Lines:
     """As `read`, but where nothing is there yet it waits up to `wait` seconds for a line or the end.
 
     It waits in Redis, which tells it at once, unless all of the `places` there are taken: then it looks once a second.

@@ -64,7 +64,7 @@ REST = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Timing:
+class Clocks:
     """The worker's clocks, in seconds. An execution whose worker is dead is free after at most `lease` + `reap`."""
 
     lease: float = 10.0
@@ -74,7 +74,7 @@ class Timing:
     worker_key: int = 15
 
 
-class Worker(RqWorker):
+class QueueWorker(RqWorker):
     """Serves one queue until it is told to stop, whatever becomes of its processes and of Redis.
 
     Arguments: `queue`, its name; `watcher`, which has the config in force; `connect(reply_timeout)`, which makes Redis
@@ -89,10 +89,10 @@ class Worker(RqWorker):
         watcher: Watcher,
         connect: Callable[[float], Redis],
         *,
-        timing: Timing | None = None,
+        timing: Clocks | None = None,
         environ: Mapping[str, str] | None = None,
     ) -> None:
-        self._timing = timing or Timing()
+        self._timing = timing or Clocks()
         self._watcher = watcher
         # A name of its own for each life: RQ refuses one whose former bearer was killed and is not yet forgotten.
         super().__init__(
@@ -572,7 +572,7 @@ def run(queue: str, watcher: Watcher, connect: Callable[[float], Redis], **optio
 
     Then SIGHUP is blocked: one that comes before the new start is complete is for the new worker.
     """
-    renews = Worker(queue, watcher, connect, **options).work()
+    renews = QueueWorker(queue, watcher, connect, **options).work()
     if renews:
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])
     return renews

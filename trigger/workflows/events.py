@@ -122,7 +122,7 @@ def put_aside(entries: Iterable[str]) -> None:
         logger.error("put aside as unreadable: %r", entry, extra={"fields": fields})
 
 
-class Steps:
+class StepLines:
     """The lines about the steps of one run of an execution, in which `secrets` are hidden."""
 
     def __init__(self, about: About, secrets: Iterable[str]) -> None:
