@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from trigger.config import MISSING, Input, NoAuth, PasswordAuth, ServerConfig, TokenAuth, Workflow, load
-from trigger.config.model import Retry
+from trigger.config import MISSING, Input, NoAuth, PasswordAuth, TokenAuth, Workflow, load
+from trigger.config.model import Retry, ServerConfig
 from trigger.config.scalars import core, duration, size
 from trigger.errors import ConfigError
 

@@ -36,6 +36,9 @@ UNREADABLE: Mapping[str, Any] = {"unreadable": True}
 # that only looks like a marker is none.
 CUT = " "
 
+# What the JSON of a record has only where there is something to tell.
+_IF_SO = ("truncated", "debug", "rerun_of", "resumed_from")
+
 
 @dataclass(frozen=True, slots=True)
 class Record(Facts):
@@ -63,28 +66,14 @@ class Record(Facts):
         error = dict(self.error) if self.error else None
         if error is not None and operator and self.traceback:
             error["traceback"] = self.traceback
-        return {
-            "uid": self.uid,
-            "module": self.module,
-            "method": self.method,
-            "workflow": self.workflow,
-            "status": str(self.status),
-            "created_at": self.created_at,
-            "started_at": self.started_at,
-            "ended_at": self.ended_at,
-            "attempt": self.attempt,
-            "caller": self.caller,
-            "config_version": self.config_version,
-            "request_id": self.request_id,
+        told = {name: getattr(self, name) for name in Facts.__slots__ if name not in ("error", *_IF_SO)}
+        return told | {
             "input": self.input,
             "output": self.output,
             "error": error,
             "steps": [step.as_json(operator=operator) for step in self.steps],
             "timeline": [span.as_json() for span in self.timeline],
-            **({"truncated": True} if self.truncated else {}),
-            **({"debug": True} if self.debug else {}),
-            **({"rerun_of": self.rerun_of} if self.rerun_of else {}),
-            **({"resumed_from": self.resumed_from} if self.resumed_from else {}),
+            **{name: value for name in _IF_SO if (value := getattr(self, name))},
             **({"operator": self.operator} if operator and self.operator else {}),
         }
 
@@ -161,8 +150,7 @@ def _runs(execution: Stored) -> Iterator[Times]:
     return ((shown(begin), shown(end) if end else None) for begin, end in runs)
 
 
-# What RQ's keys hold is ours only as long as nobody else writes there: what can't be read is shown as not there, and
-# what stands there is never run.
+# RQ's results may be anybody's, like its hashes: what can't be read is shown as not there.
 
 
 def _readable(read: Callable[[bytes], T], stored: bytes | None) -> T | None:

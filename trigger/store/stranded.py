@@ -8,7 +8,8 @@ from typing import cast
 
 from redis import Redis
 
-from trigger.store.keys import QUEUE, QUEUES, leased_key, waiting_key
+from trigger.store.keys import QUEUES, leased_key, waiting_key
+from trigger.store.queues import names_of
 from trigger.store.status import Status
 from trigger.store.stored import AWAITED, all_stored
 
@@ -24,8 +25,7 @@ def stranded(redis: Redis, workflows: Collection[str], queues: Collection[str] |
     either half of its ledger are looked at.
     """
     if queues is None:
-        found: set[bytes] = redis.smembers(QUEUES)  # type: ignore[assignment]  # no decoding client is ever used
-        queues = [key.decode("utf-8", "replace").removeprefix(QUEUE) for key in found]
+        queues = names_of(cast(set[bytes], redis.smembers(QUEUES)))
     counted = Counter(name for queue in queues for name in _workflows(redis, queue) if name not in workflows)
     return dict(counted.most_common(NAMED))
 
