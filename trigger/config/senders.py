@@ -25,10 +25,20 @@ MAX_HEADERS = 20
 _OF_CUSTOM = ("header", "digest", "encoding", "prefix", "signed", "timestamp", "id")
 # They hold secrets, or belong to the connection, or are Trigger's own.
 _NOT_DECLARED = frozenset(
-    (
-        "authorization proxy-authorization cookie token user password "
-        "connection transfer-encoding content-length te trailer upgrade"
-    ).split()
+    [
+        "authorization",
+        "proxy-authorization",
+        "cookie",
+        "token",
+        "user",
+        "password",
+        "connection",
+        "transfer-encoding",
+        "content-length",
+        "te",
+        "trailer",
+        "upgrade",
+    ]
 )
 
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^`|~-]{1,100}")  # as in RFC 9110, 5.6.2, but for "_", which WSGI has as "-"

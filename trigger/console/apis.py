@@ -9,7 +9,7 @@ from itertools import groupby, zip_longest
 from flask import Response
 
 from trigger import store
-from trigger.console.api_index import Listed
+from trigger.console.api_index import ApiIndex
 from trigger.console.bars import days
 from trigger.console.lists import MAX_SEARCH, PerConfig, part
 from trigger.console.page import Pages
@@ -24,7 +24,7 @@ class ApisPage:
 
     service: Service
     pages: Pages
-    index: PerConfig[Listed]
+    index: PerConfig[ApiIndex]
 
     def __call__(self, call: ReceivedCall) -> Response:
         follow_edit(call)

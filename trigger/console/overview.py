@@ -43,7 +43,7 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
-class Activity:
+class LastDay:
     """The results of calls in the last 24 hours, and the state of now.
 
     `failing` are the APIs that failed, with their day; `refused` says how many calls were refused, by reason, the most
@@ -58,7 +58,7 @@ class Activity:
     is_all: bool
 
     @classmethod
-    def of(cls, redis: Redis, config: Config, known: Sequence[Queue], now: float) -> Activity:
+    def of(cls, redis: Redis, config: Config, known: Sequence[Queue], now: float) -> LastDay:
         """Read it; `known` are the queues that were read before, `now` is the time in seconds since 1970.
 
         Raises RedisError.
@@ -100,7 +100,7 @@ class OverviewPage:
         state = readiness.state(service.redis, service.watcher, service.watermark)
         activity = None
         if state.redis["status"] != "unreachable":  # a second look would wait for the same again
-            activity = store.unless_away(lambda: Activity.of(service.redis, config, state.found, time.time()))
+            activity = store.unless_away(lambda: LastDay.of(service.redis, config, state.found, time.time()))
         return self.pages(
             "overview.html",
             200 if activity else 503,
@@ -115,7 +115,7 @@ class OverviewPage:
         )
 
 
-def _problems(call: ReceivedCall, state: Readiness, activity: Activity | None) -> Iterator[Problem]:
+def _problems(call: ReceivedCall, state: Readiness, activity: LastDay | None) -> Iterator[Problem]:
     """Yield the problems, the worst first."""
     for refusal in state.refusals:
         yield Problem(f"No calls are accepted: {refusal}.", SYSTEM, "System")

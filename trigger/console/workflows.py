@@ -14,7 +14,7 @@ from trigger.console.drawing import draw, marks_of
 from trigger.console.lists import MAX_SEARCH, PerConfig, found, part
 from trigger.console.page import Pages
 from trigger.console.week import Week, weeks
-from trigger.console.workflow_index import Listed
+from trigger.console.workflow_index import WorkflowIndex
 from trigger.errors import PathNotFound
 from trigger.store import Plan, Summary
 from trigger.web.call import ReceivedCall
@@ -30,7 +30,7 @@ class WorkflowsPage:
 
     service: Service
     pages: Pages
-    index: PerConfig[Listed]
+    index: PerConfig[WorkflowIndex]
 
     def __call__(self, call: ReceivedCall) -> Response:
         config = call.config
@@ -63,7 +63,7 @@ class WorkflowPage:
 
     service: Service
     pages: Pages
-    index: PerConfig[Listed]
+    index: PerConfig[WorkflowIndex]
 
     def __call__(self, call: ReceivedCall, name: str) -> Response:
         config = call.config

@@ -55,7 +55,9 @@ def watch(settings: Settings, environ: Mapping[str, str]) -> Watcher:
     """
     follower = _Follower(settings, environ)
     config = follower.first()
-    watcher = follower.watcher = Watcher(config, follower.reload, follower.on_change, follower.on_error, follower.on_restored)
+    watcher = follower.watcher = Watcher(
+        config, follower.reload, follower.on_change, follower.on_error, follower.on_restored
+    )
     watcher.earlier = follower.earlier
     return watcher
 

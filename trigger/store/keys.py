@@ -99,9 +99,3 @@ def is_uid(text: str) -> bool:
 def known_uid(value: Any) -> str | None:
     """The value if it is a uid, else None: what is stored may be anything."""
     return value if isinstance(value, str) and is_uid(value) else None
-
-
-def split_api(description: bytes) -> tuple[str, str]:
-    """The module and method that a job's description names; raises ValueError for one that is not ours."""
-    module, method = description.decode().split("/")
-    return module, method
