@@ -81,6 +81,15 @@ class Answer:
     handshake: Handshake | None = None
     verify: Secret | None = None
 
+    @property
+    def has_own(self) -> bool:
+        """Whether there are calls that are answered without an execution."""
+        return self.head is not None or self.handshake is not None
+
+    @property
+    def has_body(self) -> bool:
+        return self.body == "uid" and self.status != 204
+
 
 @dataclass(frozen=True, slots=True)
 class Files:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator, Mapping
 from typing import Any
 
+from trigger import templates
 from trigger.config.document import Document
-from trigger.config.model import ServerConfig
+from trigger.config.model import Answer, ServerConfig, SignatureAuth, TokenAuth
 from trigger.config.names import REFERENCE_FORM, reference
 from trigger.config.parts import MAX_CANDIDATES, did_you_mean
 from trigger.config.scalars import shown
-from trigger.config.step_rules import LISTS, check_steps
+from trigger.config.step_rules import LISTS, check_steps, wrong_header
 
 # The paths that the service answers itself, with all below them.
 RESERVED = ("/v1/executions", "/healthz", "/readyz", "/console", "/docs", "/openapi.json", "/metrics")
@@ -52,6 +53,52 @@ def _fields(data: Mapping[str, Any]) -> dict[str, frozenset[str] | None]:
     return found
 
 
+def _headers(data: Mapping[str, Any]) -> dict[str, frozenset[str]]:
+    """By workflow: the headers that its APIs declare."""
+    found: dict[str, frozenset[str]] = {}
+    for _, _, api in apis_of(data):
+        if api.get("headers"):
+            name = str(api.get("workflow"))
+            found[name] = found.get(name, frozenset()) | api["headers"].keys()
+    return found
+
+
+def _check_sender(document: Document, where: Path, api: Mapping[str, Any]) -> None:
+    """Report what does not fit among the keys that say what an API's sender sends and expects."""
+    auth, verbs = api.get("auth"), api.get("verbs", ())
+    declared, handshake = api.get("input"), api.get("answer", Answer()).handshake
+    if api.get("body") in ("text", "raw", "lines") and declared is not None and declared.fields:
+        document.report((*where, "body"), f"{api['body']} gives no object: there can be no fields of an input")
+    if handshake == "zoom" and auth is not None and not isinstance(auth, SignatureAuth):
+        document.report((*where, "answer", "handshake"), "zoom is answered with the secret of a signature: say auth so")
+    if isinstance(auth, SignatureAuth) and tuple(verbs) == ("GET",):
+        document.report((*where, "verbs"), "of a signed API must have one with a body, such as POST")
+    own = {auth.scheme.header.lower()} if isinstance(auth, SignatureAuth) else set()
+    if isinstance(auth, TokenAuth):
+        own = {auth.header.lower()}
+    for name, header in api.get("headers", {}).items():
+        if header.lower() in own:
+            document.report((*where, "headers", name), f"{header} holds the credential, which is never shown")
+    if isinstance(when := api.get("when"), str):
+        _check_when(document, (*where, "when"), when, api)
+
+
+def _check_when(document: Document, where: Path, when: str, api: Mapping[str, Any]) -> None:
+    declared = api.get("input")
+    fields = None if declared is None or declared.unknown == "keep" else {field.name for field in declared.fields}
+    for path in sorted(templates.names(when).paths):
+        root, name = path[0], path[1] if len(path) > 1 else None
+        wrong = None
+        if root == "headers":
+            wrong = wrong_header(name, frozenset(api.get("headers", {})))
+        elif root == "input" and name is not None and fields is not None and name not in fields:
+            wrong = f"the API has no field {shown(name)}{did_you_mean(name, fields)}"
+        elif root not in ("input", "headers", "caller"):
+            wrong = "is not there yet: `when` of an API can use input, headers and caller"
+        if wrong:
+            document.report(where, f"{shown('.'.join(path))}: {wrong}")
+
+
 def check_together(document: Document, data: Mapping[str, Any], raw: Mapping[str, Any]) -> dict[str, list[Path]]:
     """Report what is wrong between keys; `data` is what the schemas let through, `raw` what the document holds.
 
@@ -65,13 +112,15 @@ def check_together(document: Document, data: Mapping[str, Any], raw: Mapping[str
     places: dict[str, list[Path]] = {}
     _check_workflows(document, data, raw, places)
     _check_targets(document, data, raw, places)
+    for module, method, api in apis_of(data):
+        _check_sender(document, ("modules", module, "methods", method), api)
     return places
 
 
 def _check_workflows(
     document: Document, data: Mapping[str, Any], raw: Mapping[str, Any], places: dict[str, list[Path]]
 ) -> None:
-    fields = _fields(data)
+    fields, headers = _fields(data), _headers(data)
     for name, workflow in (data.get("workflows") or {}).items():
         where: Path = ("workflows", name)
         declared = raw["workflows"][name]
@@ -79,7 +128,7 @@ def _check_workflows(
             python_key = (*where, "python") if isinstance(declared, dict) else where
             places.setdefault(workflow["python"], []).append(python_key)
         if isinstance(declared, dict):
-            check_steps(document, name, workflow, declared, fields.get(name))
+            check_steps(document, name, workflow, declared, fields.get(name), headers.get(name, frozenset()))
             for place, step in steps_of(name, workflow):
                 if "python" in step:
                     places.setdefault(step["python"], []).append((*place, "python"))

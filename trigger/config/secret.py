@@ -13,6 +13,7 @@ HASH_PREFIX = "scrypt:"
 # The credentials of the shipped config.yaml. They are public: whoever uses one listens on loopback only.
 DEMO_VALUES = frozenset({"123456"})
 MIN_LENGTH = 16
+MIN_SIGNING = 24  # who has one signed request can try secrets without asking here
 
 
 class Secret:

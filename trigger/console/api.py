@@ -12,7 +12,7 @@ from typing import Any
 from flask import Response
 
 from trigger import store
-from trigger.config.model import Api, NoAuth, PasswordAuth, TokenAuth
+from trigger.config.model import Api, NoAuth, PasswordAuth, SignatureAuth, TokenAuth
 from trigger.console.answers_shown import refusals
 from trigger.console.bars import Day, days
 from trigger.console.fields import MAX_ROWS, UNKNOWN, rows
@@ -122,7 +122,7 @@ class ApiPage:
 def _names(api: Api) -> str:
     """The names of those who may call: of tokens or of users, never what they are known by."""
     match api.auth:
-        case TokenAuth(named) | PasswordAuth(named):
+        case TokenAuth(named) | PasswordAuth(named) | SignatureAuth(_, named):
             more = f" and {len(named) - MAX_NAMES} more" if len(named) > MAX_NAMES else ""
             return ", ".join(islice(named, MAX_NAMES)) + more
         case NoAuth():

@@ -177,7 +177,7 @@ def _api(config: Config, origin: Stored) -> Api:
 def _call(api: Api, origin: Stored, value: Any, shape: Shape, key: str | None) -> Call:
     """A call in place of the one that `origin` was accepted for. What was secret then stays so."""
     secrets = tuple(dict.fromkeys((*origin.secrets, *shape.secrets)))
-    return Call(api, value, origin.caller, secrets, debug=origin.debug, key=key)
+    return Call(api, value, origin.caller, secrets, debug=origin.debug, key=key, headers=origin.headers)
 
 
 def _finished(workflow: Workflow, states: Mapping[str, Mapping[str, Any]]) -> set[str]:

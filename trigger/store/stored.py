@@ -122,6 +122,12 @@ class Stored:
         return ((),)
 
     @property
+    def headers(self) -> dict[str, str | None]:
+        """The headers of the request that its API declares, by the API's names for them."""
+        found = self._note("headers", {})
+        return {str(name): _text(value) for name, value in found.items()} if isinstance(found, dict) else {}
+
+    @property
     def debug(self) -> bool:
         return bool(self._note("debug"))
 

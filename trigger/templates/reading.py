@@ -15,7 +15,7 @@ from trigger.errors import TemplateError
 from trigger.templates.sandbox import COUNTED, ENVIRONMENT
 
 # The names that a template may begin with; `error` only in steps that run after a failure.
-ROOTS = ("input", "steps", "env", "execution", "error")
+ROOTS = ("input", "headers", "caller", "request", "steps", "env", "execution", "error")
 MAX_DEPTH = 100  # of an expression, and of blocks inside one another
 
 _BRACE = re.compile(r"\{+")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from flask import Request, Response, request
 
-from trigger.config.model import Api, Config
+from trigger.config.model import Api, BodyKind, Config
 from trigger.errors import ConfigError, InvalidParams, RequestError
 from trigger.store import tracing
 from trigger.web.request_body import raw_body, value_of
@@ -37,6 +37,9 @@ class ReceivedCall(Request):
     caller: str | None = None
     uid: str | None = None
     refused: RequestError | None = None
+    delivery: str | None = None  # the sender's own id of what it has sent, where that counts as an Idempotency-Key
+    path_token: str = ""  # the last part of the path, where an API has its token there
+    ignored: bool = False  # the API's `when` was false
 
     operator: str = ""
     posted: Mapping[str, str] = {}
@@ -51,18 +54,26 @@ class ReceivedCall(Request):
             self._body = raw_body(self.environ, self.config.server.max_body)
         return self._body
 
-    def value(self) -> Any:
+    def value(self, kind: BodyKind = "auto") -> Any:
         """Return the value that the body stands for. Raises as `body` does, InvalidParams and UnsupportedMediaType."""
-        return value_of(self.environ, self.body())
+        return value_of(self.environ, self.body(), self.config.server.max_body, kind)
+
+    def header(self, name: str) -> bytes | None:
+        """Return the bytes of a header, None if it is absent or empty."""
+        key = name.upper().replace("-", "_")
+        if key not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
+            key = f"HTTP_{key}"
+        return self.environ.get(key, "").encode("latin-1") or None
 
     def idempotency_key(self) -> str | None:
-        """Return the Idempotency-Key: a quoted string as in draft-ietf-httpapi-idempotency-key-header, or a bare one.
+        """Return the Idempotency-Key: a quoted string as in draft-ietf-httpapi-idempotency-key-header, or a bare one;
+        else the id of the delivery, where that counts as one.
 
         Raises InvalidParams.
         """
         raw: str | None = self.environ.get("HTTP_IDEMPOTENCY_KEY")
         if raw is None:
-            return None
+            return self.delivery
         quoted = len(raw) >= 2 and raw[0] == raw[-1] == '"'
         key = raw[1:-1] if quoted else raw
         if not 1 <= len(key) <= 255 or not (key.isascii() and key.isprintable()):

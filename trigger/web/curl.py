@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from trigger.config.model import Api, Auth, NoAuth, PasswordAuth, TokenAuth, Verb
+from trigger.config.model import Api, Auth, NoAuth, PasswordAuth, SignatureAuth, TokenAuth, Verb
 from trigger.config.secret import Secret
 from trigger.errors import InvalidParams
 from trigger.fields.model import MISSING
@@ -47,11 +47,14 @@ def _query(value: Any) -> str:
 
 def _headers(auth: Auth) -> list[str]:
     match auth:
-        case TokenAuth(tokens):
-            return [f"token:{_shown(next(iter(tokens.values())), 'YOUR-TOKEN')}"]
+        case TokenAuth(tokens, header):
+            token = _shown(next(iter(tokens.values())), "YOUR-TOKEN")
+            return [f"{header}:{token}"] if header else []
         case PasswordAuth(users):
             user, secret = next(iter(users.items()))
             return [f"user:{user}", f"password:{_shown(secret, 'YOUR-PASSWORD')}"]
+        case SignatureAuth(scheme):
+            return [f"{header}:YOUR-{header.upper()}" for header in scheme.headers]
         case NoAuth():
             return []
 

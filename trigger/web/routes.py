@@ -9,17 +9,18 @@ from __future__ import annotations
 import functools
 import logging
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 from flask import Blueprint, Flask, Response
 
+from trigger import templates
 from trigger.config.model import Api
-from trigger.errors import BadRequest, NotReady, PathNotFound
+from trigger.errors import BadRequest, InvalidParams, NotReady, PathNotFound, TemplateError
 from trigger.inputs import parse_query
 from trigger.store import tracing
 from trigger.store.queueing import Call
-from trigger.web import answers, docs, executions, readiness, sender
+from trigger.web import answers, docs, executions, handshakes, readiness, sender
 from trigger.web.admission import authenticated, only, resolved
 from trigger.web.answers import answer, refusal, shown_path, whole
 from trigger.web.call import ReceivedCall, View, current
@@ -39,12 +40,36 @@ def trigger(call: ReceivedCall, api: Api) -> Response:
     shape = service.shapes.of(api)
     text = environ.get("QUERY_STRING")
     query = parse_query(text.encode("latin-1")) if text else {}
-    body: Any = {} if environ["REQUEST_METHOD"] == "GET" else call.value()
+    body: Any = {} if environ["REQUEST_METHOD"] == "GET" else call.value(api.body)
+    if api.answer.handshake and (answered := handshakes.after(call, api, body)) is not None:
+        return answered
     value = shape.apply(body, query)
-    asked = Call(api, value, call.caller, shape.secrets, key=call.idempotency_key(), request=call.request_id)
+    headers = {name: _shown(call.header(header)) for name, header in api.headers.items()}
+    if api.when is not None and not _is_wanted(api.when, value, headers, call):
+        return answers.ignored(call, api.answer)
+    key, request = call.idempotency_key(), call.request_id
+    asked = Call(api, value, call.caller, shape.secrets, key=key, request=request, headers=headers)
     service.watermark.check()
     new = service.submitter.submit(asked, call.config)
-    return answers.accepted(call, new.uid, replayed=new.replayed)
+    return answers.accepted(call, new.uid, replayed=new.replayed, how=api.answer)
+
+
+def _is_wanted(when: str, value: Any, headers: Mapping[str, str | None], call: ReceivedCall) -> bool:
+    """Whether the API's `when` lets this start an execution. Raises InvalidParams where it can't be told."""
+    try:
+        return bool(templates.render(when, {"input": value, "headers": headers, "caller": call.caller}))
+    except TemplateError as error:
+        raise InvalidParams("The condition of this API can't be told for this input", reason=f"{error}") from None
+
+
+def _shown(header: bytes | None) -> str | None:
+    """A header as text: in UTF-8 if it is that, else in the encoding that HTTP has them in."""
+    if header is None:
+        return None
+    try:
+        return header.decode()
+    except UnicodeDecodeError:
+        return header.decode("latin-1")
 
 
 def healthz(call: ReceivedCall) -> Response:
@@ -79,6 +104,7 @@ class Route(NamedTuple):
 ROUTES = (
     Route("/", front),
     Route("/<path:prefix>/<module>/<method>/async", trigger),
+    Route("/<path:prefix>/<module>/<method>/async/<token>", trigger),
     # For operators, and for callers
     Route("/v1/executions", executions.listed, ["GET"]),
     Route("/v1/executions/<uid>", executions.record, ["GET"]),
@@ -166,7 +192,7 @@ def _log(response: Response) -> Response:
     if call.caller:
         fields["caller"] = call.caller
     if refused:
-        fields["error"] = f"{refused.code}: {refused.message}"
+        fields["error"] = f"{refused.code}: {refused.message}" + (f" ({refused.reason})" if refused.reason else "")
     call.service.tally.note(
         Answered(
             method=verb,
@@ -178,6 +204,8 @@ def _log(response: Response) -> Response:
             refused=refused,
             replayed="Idempotency-Replayed" in response.headers,
             seconds=seconds,
+            ignored=call.ignored,
+            started=call.uid is not None,
         )
     )
     text = " ".join([f"{name}={value}" for name, value in fields.items()])

@@ -38,7 +38,8 @@ class Answered(NamedTuple):
     """A call that was answered.
 
     `path` is percent-encoded; `below`: it lies below the prefix of the APIs; `api`: the one it is, if there is one;
-    `replayed`: it was a repetition that started nothing; `seconds` is how long the answer took.
+    `replayed`: it was a repetition that started nothing; `ignored`: the API's `when` was false; `started`: there is an
+    execution, of this call or the one it repeats; `seconds` is how long the answer took.
     """
 
     method: str
@@ -50,6 +51,8 @@ class Answered(NamedTuple):
     refused: RequestError | None
     replayed: bool
     seconds: float
+    ignored: bool
+    started: bool
 
 
 class _Note(NamedTuple):
@@ -92,8 +95,8 @@ class Tally:
             # Elsewhere only wrong credentials of operators are of interest: a browser has none when it first asks.
             if call.below or isinstance(refused, Unauthorized | TooManyRequests):
                 kept = _kept(call, name, refused)
-        elif call.below and call.status == 202:
-            outcome = "replayed" if call.replayed else "accepted"
+        elif call.below and (call.started or call.ignored):
+            outcome = "ignored" if call.ignored else "replayed" if call.replayed else "accepted"
         if outcome or kept:
             self._notes.append(_Note(name, outcome, call.status, call.seconds, kept))
 
@@ -168,6 +171,8 @@ def _kept(call: Answered, api: str, refused: RequestError) -> Refused:
 def _message(refused: RequestError, api: Api | None) -> str:
     """Return the message that the caller got, with the names of wrong fields. Names that only the caller has used are
     not repeated: they may be a secret in the wrong place."""
+    if refused.reason:
+        return f"{refused.message}: {refused.reason}"
     fields = (refused.details or {}).get("fields")
     if not fields or api is None:
         return refused.message

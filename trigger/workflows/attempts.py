@@ -204,6 +204,8 @@ class Attempts:
             "method": run.job.method,
             "attempt": run.job.attempt,
             "input": run.job.input,
+            "headers": run.job.headers,
+            "caller": run.job.caller,
         }
 
     def start(

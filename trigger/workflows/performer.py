@@ -254,7 +254,14 @@ class Performer:
         subject = attempt.subject
         called = self._find(action.python)
         current = context.CurrentExecution(
-            subject.uid, subject.module, subject.method, attempt.number, attempt.step.name, subject.request_id
+            uid=subject.uid,
+            module=subject.module,
+            method=subject.method,
+            attempt=attempt.number,
+            step=attempt.step.name,
+            request_id=subject.request_id,
+            headers=subject.headers,
+            caller=subject.caller,
         )
         with context.entered(current):
             if action.arguments is None:
