@@ -43,7 +43,7 @@ def holder(path: Path) -> Holder | None:
 
 
 def _read(descriptor: int) -> Holder | None:
-    """What the lock file says; None in the moment before its holder has written into it."""
+    """Return what the lock file says; None in the moment before its holder has written into it."""
     # What stands behind that is left of a longer text, which is about to be cut off.
     found = re.match(r"(\d+)\n(\d+) (.*)\n", os.pread(descriptor, 4096, 0).decode("utf-8", "replace"))
     return Holder(int(found[1]), int(found[2]), found[3]) if found else None

@@ -10,7 +10,7 @@ USUAL = ".venv/bin/python -m trigger"
 
 
 def ours() -> str:
-    """What comes before a command's name, as this process was started: ".venv/bin/python -m trigger".
+    """Return what comes before a command's name, as this process was started: ".venv/bin/python -m trigger".
 
     Where it was started by something else, the way that the README shows.
     """

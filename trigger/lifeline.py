@@ -1,4 +1,4 @@
-"""What ties a child process to its parent: when the parent is killed, the child goes too; and who is there at all."""
+"""The tie of a child process to its parent: when the parent is killed, the child goes too; and who is there at all."""
 
 from __future__ import annotations
 

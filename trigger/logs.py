@@ -1,4 +1,4 @@
-"""What the log looks like: a line per event, for people as text or for machines as JSON.
+"""The form of the log: a line per event, for people as text or for machines as JSON.
 
 It is always exactly one line, but for tracebacks in the text: their lines begin with "  | ". What a line is about is
 given as `extra={"fields": {…}}`: in JSON all of it is there, in the text what TRACED names.

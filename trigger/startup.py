@@ -1,4 +1,4 @@
-"""What must hold before the service may start: a Redis that keeps its promises, and no public password on a network."""
+"""The conditions for the service to start: a Redis that keeps its promises, and no public password on a network."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PROMISES = {
 
 @dataclass(frozen=True, slots=True)
 class Durability:
-    """What becomes of an answered call when Redis dies.
+    """The durability of an answered call when Redis dies.
 
     `fsync` is Redis' appendfsync, "unknown" where it can't be read, None where there is no append-only file.
     `warnings` are sentences on settings that weaken it.

@@ -136,3 +136,10 @@ def keys(schema: Schema) -> set[str]:
 def test_editors_know_the_same_keys_as_the_service(ours: Schema, editors: dict[str, Any]) -> None:
     assert set(editors["properties"]) == keys(ours)
     assert set(editors.get("required", ())) == {key for key, field in ours.fields.items() if field.required}
+
+
+@pytest.mark.parametrize("key", sorted(key for key, field in CONFIG.fields.items() if "default" in field.metadata))
+def test_editors_are_told_the_defaults_that_count(tmp_path: Path, key: str) -> None:
+    field = CONFIG.fields[key]
+    config = loaded(tmp_path, f"workflows: {{w: 'x.y:z'}}\n{API}")
+    assert field.deserialize(str(field.metadata["default"])) == getattr(config, key)

@@ -88,7 +88,7 @@ def named(given: Sequence[str]) -> list[str]:
 
 
 def unknown(uid: str) -> str:
-    """What is said of a uid that leads nowhere."""
+    """Return the message for a uid that leads nowhere."""
     return f"there is no execution {escaped(uid)}, or its record is no longer kept"
 
 
@@ -146,7 +146,7 @@ def batches(uids: Sequence[str], rate: float | None) -> Iterator[list[str]]:
 
 @dataclass(slots=True)
 class Tally:
-    """What has become of what a command was to do to several executions; `done` is the word for that."""
+    """The count of what a command did to several executions; `done` is the word for it."""
 
     chosen: Chosen
     done: str

@@ -1,4 +1,4 @@
-"""What the commands share: the instance they are about, its config and Redis, and how they complain."""
+"""Shared by the commands: the instance they are about, its config and Redis, and how they complain."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def config_in_force(found: Instance) -> Config:
 
 
 def masked_in(found: Instance) -> tuple[str, ...]:
-    """What a record must not show of the config. Where that can't be read, the record is shown all the same."""
+    """Return the texts of the config that a record must not show: none where the config can't be read."""
     try:
         return config_in_force(found).masked
     except ConfigError:
@@ -69,7 +69,7 @@ def masked_in(found: Instance) -> tuple[str, ...]:
 
 
 def parts_of(found: Instance) -> acts.Parts:
-    """What starting an execution takes, with the config as it is now."""
+    """Return what is needed to start an execution, with the config as it is now."""
     from trigger.store import acts
     from trigger.store.queueing import Submitter
 

@@ -189,7 +189,7 @@ def _written(path: Path) -> tuple[dict[str, str], Path | None]:
 
 
 def _closed(path: Path) -> Path | None:
-    """What keeps this user from a socket: a folder that may not be entered, or the socket itself."""
+    """Return what keeps this user from a socket: a folder that may not be entered, or the socket itself."""
     for folder in reversed(path.absolute().parents):
         if folder.exists() and not os.access(folder, os.X_OK):
             return folder

@@ -45,7 +45,7 @@ def _holder(data: Path) -> Holder:
 
 
 def _awaited(data: Path, before: Holder, deadline: float) -> Holder:
-    """What is said next."""
+    """Wait for the next report of the service, and return it."""
     while (now := _holder(data)).reports == before.reports and now.pid == before.pid:
         if time.monotonic() > deadline:
             raise StartError(f"the service (process {before.pid}) does not answer; its log may say why")

@@ -75,7 +75,7 @@ def _action(given: Mapping[str, Any]) -> Action:
 
 
 def _digest(given: Mapping[str, Any], action: Action, needs: tuple[str, ...], env: Mapping[str, str]) -> str:
-    """What tells whether the step still does the same. How long and how often it is tried makes no difference.
+    """Return a digest of all that a step does. How long and how often it is tried makes no difference.
 
     A program is given all of `env`; of another step, only the names that its templates use make a difference.
     """

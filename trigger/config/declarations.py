@@ -14,31 +14,26 @@ from typing import Any, get_args
 from marshmallow import ValidationError
 
 from trigger.config import hints
-from trigger.config.document import UNKNOWN
+from trigger.config.forms import Named, accepts
 from trigger.config.parts import Scalar, Strict, Value, by_key, did_you_mean, each
 from trigger.config.references import Replaced
 from trigger.config.scalars import boolean, free, integer, number, shown
 from trigger.config.step_rules import texts
-from trigger.fields.compiled import read_own
-from trigger.fields.kinds import same
-from trigger.fields.model import MISSING, NUMBERS, TEXTS, Field, FieldType, Unknown
+from trigger.fields.compiled import read_own, same
+from trigger.fields.kinds import KINDS
+from trigger.fields.model import MISSING, Field, FieldType, Unknown
 
 TYPES: tuple[str, ...] = get_args(FieldType)
 UNKNOWNS: tuple[str, ...] = get_args(Unknown)
 MAX_LENGTH = 2**31 - 1
 MAX_PATTERN = 1000  # characters
 
-# Which types a key of a declaration makes sense for; keys that are not here fit all.
+_NO_MAPPING = "must be a mapping that says the field's type, such as {type: string}"
+
+# The types that each key of a declaration makes sense for; keys that are not here fit all.
 FITS = {
-    "min": NUMBERS,
-    "max": NUMBERS,
-    "min_length": frozenset({"string", "email", "url", "list"}),
-    "max_length": frozenset({"string", "email", "url", "list"}),
-    "pattern": frozenset({"string"}),
-    "enum": TEXTS | NUMBERS | {"any"},
-    "fields": frozenset({"object"}),
-    "unknown": frozenset({"object"}),
-    "of": frozenset({"list"}),
+    key: sorted(name for name, kind in KINDS.items() if key in kind.keys)
+    for key in sorted(frozenset[str]().union(*(kind.keys for kind in KINDS.values())))
 }
 # What matches input, the `regex` package, reads more than `re` into other braces, fuzzy matching, and
 # into "[:" in a class.
@@ -47,7 +42,7 @@ _FIELD_NAME = re.compile(r"[^\W_]?[\w-]{1,63}")
 
 
 def field_name(name: str) -> str | None:
-    """What is wrong with a field's name, if anything."""
+    """Return what is wrong with a field's name, if anything."""
     if _FIELD_NAME.fullmatch(name):
         return None
     return "a field's name has letters, digits, '_' and '-', at most 64 of them"
@@ -56,6 +51,7 @@ def field_name(name: str) -> str | None:
 def choice(options: tuple[str, ...], *, show: bool = True) -> Callable[[str], str]:
     """Reads one of a few words; `show`: whether a message may repeat another word."""
 
+    @accepts({"enum": options})
     def convert(text: str) -> str:
         if text in options:
             return str(text)
@@ -85,12 +81,11 @@ def pattern(text: str) -> str:
     return str(text)
 
 
-def declare(name: str, value: Any) -> Field:
-    """The Field that one declaration stands for; ValidationError with all that is wrong with it, by key."""
-    if value is UNKNOWN:
-        raise ValidationError([])
+@accepts(lambda: Named("field", _DECLARATION))
+def declare(value: Any) -> Field:
+    """Return the Field that one declaration stands for, with no name yet; ValidationError with all that is wrong."""
     if not isinstance(value, dict):
-        raise ValidationError("must be a mapping that says the field's type, such as {type: string}")
+        raise ValidationError(_NO_MAPPING)
     wrong: dict[str, Any] = {}
     try:
         given = _DECLARATION.load(value)
@@ -98,18 +93,17 @@ def declare(name: str, value: Any) -> Field:
         wrong, given = by_key(error), error.valid_data
         if not isinstance(given, dict) or "type" not in given:
             raise
-    kind = given["type"]
-    for key in value.keys() & FITS.keys():
-        if kind not in FITS[key]:
-            _add(wrong, key, f"does not fit type {kind}: it is for {', '.join(sorted(FITS[key]))}")
-            given.pop(key, None)
-    if kind == "object" and "fields" not in value:
-        given.setdefault("unknown", "keep")
+    kind = KINDS[given["type"]]
+    for key in (value.keys() & FITS.keys()) - kind.keys:
+        _add(wrong, key, f"does not fit type {given['type']}: it is for {', '.join(FITS[key])}")
+        given.pop(key, None)
+    given = {**kind.implied(value), **given}
     raw = {key: given.pop(key) for key in ("enum", "default") if key in given}
     if any(isinstance(text, Replaced) and text.outside for _, text in texts(raw)):
         given["secret"] = True  # what came from outside the file may be one
-    field = Field(name=name, **given)
-    _check_bounds(field, wrong)
+    field = Field(name="", **given)
+    for key, clash in kind.clashes(field):
+        _add(wrong, key, clash)
     if "enum" in raw:
         raw["enum"] = _enum(field, raw["enum"], wrong)
     if "default" in raw:
@@ -119,9 +113,15 @@ def declare(name: str, value: Any) -> Field:
     return replace(field, **raw) if raw else field
 
 
+@accepts(lambda: Named("fields", {"type": "object", "additionalProperties": Value(declare)}))
+def declared(value: Any) -> tuple[Field, ...]:
+    """Return the Fields that an object's `fields` declare; ValidationError with all that is wrong, by name and key."""
+    return tuple(replace(field, name=name) for name, field in _EACH(value).items())
+
+
 def _typed(field: Field, value: Any) -> Any:
     """A raw value of the document as JSON, by the field's type: for a text, the characters that were written."""
-    if field.type in TEXTS and isinstance(value, str):
+    if str in KINDS[field.type].in_config and isinstance(value, str):
         return str(value)
     if isinstance(value, list) and field.of is not None:
         return [_typed(field.of, item) for item in value]
@@ -129,16 +129,6 @@ def _typed(field: Field, value: Any) -> Any:
         known = {member.name: member for member in field.fields}
         return {str(name): _typed(known[name], item) if name in known else free(item) for name, item in value.items()}
     return free(value)
-
-
-def _check_bounds(field: Field, wrong: dict[str, Any]) -> None:
-    for low, high in (("min", "max"), ("min_length", "max_length")):
-        least, most = getattr(field, low), getattr(field, high)
-        if least is not None and most is not None and least > most:
-            _add(wrong, low, f"must not be larger than {high}: {least} is larger than {most}")
-    for key in ("min", "max"):
-        if field.type == "integer" and isinstance(getattr(field, key), float):
-            _add(wrong, key, "must be a whole number, for the type is integer")
 
 
 def _enum(field: Field, raw: Any, wrong: dict[str, Any]) -> tuple[Any, ...] | None:
@@ -190,24 +180,28 @@ def _raw(value: Any) -> Any:
     return value
 
 
+_EACH = each(Value(declare, error_messages={"null": _NO_MAPPING.replace("{", "{{").replace("}", "}}")}), field_name)
 _length = integer(0, MAX_LENGTH)
-_DECLARATION = Strict.from_dict(
+_DECLARATION: Strict = Strict.from_dict(
     {
         "type": Scalar(choice(TYPES), required=True),
-        "required": Scalar(boolean),
+        "required": Scalar(boolean, metadata={"default": False}),
         "default": Value(_raw, allow_none=True),
-        "enum": Value(_raw),
+        "enum": Value(_raw, {"type": "array", "minItems": 1}),
         "min": Scalar(number),
         "max": Scalar(number),
         "min_length": Scalar(_length),
         "max_length": Scalar(_length),
         "pattern": Scalar(pattern),
-        "nullable": Scalar(boolean),
+        "nullable": Scalar(boolean, metadata={"default": False}),
         "description": Scalar(str),
-        "secret": Scalar(boolean),
-        "fields": Value(lambda value: tuple(each(declare, field_name)(value).values())),
+        "secret": Scalar(boolean, metadata={"default": False}),
+        "fields": Value(declared),
         "unknown": Scalar(choice(UNKNOWNS)),
-        "of": Value(lambda value: declare("", value)),
+        "of": Value(declare),
     },
     name="Declaration",
-)(hints.FIELD)
+)(
+    hints.FIELD,
+    {"dependentSchemas": {key: {"properties": {"type": {"enum": types}}} for key, types in FITS.items()}},
+)

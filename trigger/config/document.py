@@ -147,7 +147,7 @@ class Document:
         return node
 
     def entries(self, node: Node) -> dict[Hashable, tuple[Node, Node]]:
-        """What a node holds: key or index -> the node of the key (in a list: the item), the node of the value."""
+        """Return the entries of a node: key or index -> the node of the key (in a list: the item) and of the value."""
         known = self._entries_of.get(id(node))
         if known is None:
             known = self._entries_of[id(node)] = {}
@@ -197,7 +197,7 @@ class Document:
         return ConfigError([Mistake(self.file, line, column, "", message)])
 
     def _syntax_error(self, error: YAMLError, text: str) -> ConfigError:
-        """What PyYAML found, without the piece of the file that it would quote: that may hold a secret."""
+        """Return the mistake that PyYAML found, without the text that it would quote: that may hold a secret."""
         mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
         problem = getattr(error, "problem", None) or "it can't be parsed"
         context = getattr(error, "context", None) or ""

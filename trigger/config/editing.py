@@ -31,45 +31,45 @@ def set_enabled(path: Path, module: str, method: str, enabled: bool) -> bool:
     API or the file can't be written.
     """
     target = Path(os.path.realpath(path))
+    api = ("modules", module, "methods", method)
+    word = "true" if enabled else "false"
     with _locked(target, path), collector_paused():
         text, content, state = read_text(target)
         document = Document(str(path), text)
         before = _values(document)
-        start, end, replacement = _change(document, text, before, module, method, enabled)
+        start, end, replacement = _change(document, text, before, api, word)
         edited = text[:start] + replacement + text[end:]
         if edited == text:
             return False
-        _verify(path, edited, before, module, method, enabled)
+        _verify(path, edited, before, api, word)
         bom = b"\xef\xbb\xbf" if content.startswith(b"\xef\xbb\xbf") else b""
         _replace(target, path, bom + edited.encode(), state)
     return True
 
 
 def _change(
-    document: Document, text: str, values: dict[str, Any], module: str, method: str, enabled: bool
+    document: Document, text: str, values: dict[str, Any], where: tuple[str, ...], word: str
 ) -> tuple[int, int, str]:
-    """Where in the text to put what: start, end, replacement."""
-    where = ("modules", module, "methods", method)
-    word = "true" if enabled else "false"
+    """Return where in the text to put what: start, end, replacement."""
     api = _api_node(document, values, where)
     entry = next(((key, value) for key, value in api.value if key.value == _KEY), None)
     if entry is None:
         inherited = _at(values, (*where, _KEY))
-        if inherited == word or (inherited is None and not enabled):
+        if inherited == word or (inherited is None and word == "false"):
             return 0, 0, ""
         return _insertion(api, text, word)
     key, value = entry
-    refuse = _refuser(document, (*where, _KEY))
+    place = (*where, _KEY)
     if not isinstance(value, ScalarNode):
-        raise refuse("is not true or false")
+        raise _refusal(document, place, "is not true or false")
     if value.start_mark.index < key.end_mark.index:
-        raise refuse("is an alias of a value elsewhere")
+        raise _refusal(document, place, "is an alias of a value elsewhere")
     if "${" in value.value:
-        raise refuse("takes its value from outside the file")
+        raise _refusal(document, place, "takes its value from outside the file")
     start, end = value.start_mark.index, value.end_mark.index
     quote = value.style if value.style in {"'", '"'} else ""
     if not value.value or text[start:end] != f"{quote}{value.value}{quote}":
-        raise refuse("is not plainly true or false")
+        raise _refusal(document, place, "is not plainly true or false")
     return start + len(quote), end - len(quote), word
 
 
@@ -92,10 +92,10 @@ def _api_node(document: Document, values: dict[str, Any], where: tuple[str, ...]
         key, value = document.entries(node)[step]
         own = any(key is candidate for candidate, _ in node.value)
         if not own or value.start_mark.index < key.end_mark.index:
-            raise _refuser(document, where[:depth])("is an alias of, or merged from, something elsewhere")
+            raise _refusal(document, where[:depth], "is an alias of, or merged from, something elsewhere")
         node = value
     if not isinstance(node, MappingNode):
-        raise _refuser(document, where)("is not a mapping")
+        raise _refusal(document, where, "is not a mapping")
     return node
 
 
@@ -110,21 +110,16 @@ def _insertion(api: MappingNode, text: str, word: str) -> tuple[int, int, str]:
     return mark.index, mark.index, f"{_KEY}: {word}{newline}{' ' * mark.column}"
 
 
-def _verify(path: Path, edited: str, before: dict[str, Any], module: str, method: str, enabled: bool) -> None:
+def _verify(path: Path, edited: str, before: dict[str, Any], where: tuple[str, ...], word: str) -> None:
     """Refuse an edit after which the file is broken, or says anything else differently."""
-    failed = ConfigError(
-        [
-            Mistake(
-                str(path), 1, 1, "", f"{module}/{method} can't be changed alone; {_BY_HAND}: other parts use its text"
-            )
-        ]
-    )
+    _, module, _, method = where
+    message = f"{module}/{method} can't be changed alone; {_BY_HAND}: other parts use its text"
+    failed = ConfigError([Mistake(str(path), 1, 1, "", message)])
     try:
         after = _values(Document(str(path), edited))
     except ConfigError:
         raise failed from None
-    api = _at(before, ("modules", module, "methods", method))
-    api[_KEY] = "true" if enabled else "false"
+    _at(before, where)[_KEY] = word
     if after != before:
         raise failed
 
@@ -149,11 +144,8 @@ def _few(names: list[str]) -> str:
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
-def _refuser(document: Document, path: tuple[str, ...]) -> Any:
-    def refuse(reason: str) -> ConfigError:
-        return ConfigError([document.mistake(path, f"{reason}: {_BY_HAND}")])
-
-    return refuse
+def _refusal(document: Document, path: tuple[str, ...], reason: str) -> ConfigError:
+    return ConfigError([document.mistake(path, f"{reason}: {_BY_HAND}")])
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""What the words of other tools are called here: one table for each kind of mapping, read where a key is not known.
+"""Our words for those of other tools: one table for each kind of mapping, read when a key is unknown.
 
 Words are written as `word` gives them: working-directory and workingDirectory are working_directory.
 """
@@ -12,7 +12,7 @@ Hints = Mapping[str, str]
 
 
 def hint(key: str, hints: Hints) -> str | None:
-    """What is said of an unknown key, if it is a word of another tool; the key itself stands before it."""
+    """Return the hint for an unknown key, if it is a word of another tool; the key itself stands before it."""
     return hints.get(word(key))
 
 
@@ -167,6 +167,7 @@ STEP: Hints = {
     "parallel": "is the workflow's: steps run at once when they need none of one another",
     "queue": "is the workflow's: all its steps run on one",
 }
+LAST_STEP: Hints = {**STEP, "needs": "the steps of on_failure run in order: take needs away"}
 HTTP: Hints = {
     **_all("timeout retry retries", "is the step's: write it beside http"),
     **_all("data payload content", "is called json, form or body here"),

@@ -131,7 +131,7 @@ _SETS = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
 
 
 def misread(argv: Sequence[str]) -> dict[int, str]:
-    """What is wrong with arguments, by their place: their template would be read as code, an option or a program."""
+    """Return the mistakes in arguments, by place: templates that would be read as code, as an option or a program."""
     found = dict(_command(argv, 0))
     for index, text in enumerate(argv):
         if text == "--":
@@ -142,14 +142,14 @@ def misread(argv: Sequence[str]) -> dict[int, str]:
 
 
 def misused(name: str, value: str) -> str | None:
-    """What is wrong with the value of an environment variable, if anything."""
+    """Return what is wrong with the value of an environment variable, if anything."""
     if (name in _LOADED.split() or name.startswith(_LOADING)) and is_open(value):
         return f"{name} says what programs run or load: what a caller sends must not stand in it"
     return None
 
 
 def _command(argv: Sequence[str], at: int) -> Iterator[tuple[int, str]]:
-    """What is wrong with the program at a place, and with the words behind it."""
+    """Yield the mistakes in the program at a place, and in the words behind it."""
     if at >= len(argv):
         return
     if is_open(argv[at]):

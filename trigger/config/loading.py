@@ -123,43 +123,23 @@ def _load(
     document = Document(str(path), text)
     # Keys that begin with x- are for what is used elsewhere with anchors.
     raw = {key: value for key, value in document.values(references.replace).items() if not key.startswith("x-")}
-    try:
-        data = CONFIG.load(raw)
-    except ValidationError as error:
-        _report(document, (), error.messages)
-        data = error.valid_data if isinstance(error.valid_data, dict) else {}
+    data = _converted(document, raw)
     places = check_together(document, data, raw)
     code = kept_code or code_of(places, file.resolve().parent)
     references.stamps.update(code.stamps)
     if check_imports is not None:
-        for reference, reason in check_imports(sorted(places), code).items():
-            for place in places[reference]:
-                document.report(place, reason)
-        for where, wrong in _missing(data, file.resolve().parent, references.path):
-            document.report(where, wrong)
+        failed = check_imports(sorted(places), code)
+        wrong = [(place, reason) for reference, reason in failed.items() for place in places[reference]]
+        for where, reason in (*wrong, *_missing(data, file.resolve().parent, references.path)):
+            document.report(where, reason)
     if document.mistakes:
         raise ConfigError(list(dict.fromkeys(document.mistakes)))
-    workflows = {
-        name: workflow_of(document, name, given, raw["workflows"][name])
-        for name, given in (data.get("workflows") or {}).items()
-    }
-    apis = {
-        (module, method): _api(document, raw, module, method, given, workflows)
-        for module, method, given in apis_of(data)
-    }
-    modules = {
-        name: Module(name, given.get("description", ""), tuple(given.get("methods") or ()))
-        for name, given in (data.get("modules") or {}).items()
-    }
-    operators = data.get("operators") or {}
     return Config(
         path=path,
         server=Server(**(data.get("server") or {})),
         retention=data.get("retention", RETENTION),
-        operators={name: secret for name, secret in operators.items() if secret is not None},
-        workflows=workflows,
-        modules=modules,
-        apis=apis,
+        operators={name: secret for name, secret in (data.get("operators") or {}).items() if secret is not None},
+        **_declared(document, data, raw),
         files=tuple(dict.fromkeys((*references.stamps, *(source.path for source in code.modules.values())))),
         digest=references.digest(content, *code.parts()),
         code=code,
@@ -173,6 +153,33 @@ def _load(
         # The file's own state is not that of a text kept from earlier: unknown, so that a Watcher looks at it.
         stamps={name: at for name, at in references.stamps.items() if kept is None or name != file},
     )
+
+
+def _converted(document: Document, raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the schemas make of the document's values, as far as they are valid; mistakes are reported."""
+    try:
+        data: dict[str, Any] = CONFIG.load(raw)
+    except ValidationError as error:
+        _report(document, (), error.messages)
+        data = error.valid_data if isinstance(error.valid_data, dict) else {}
+    return data
+
+
+def _declared(document: Document, data: Mapping[str, Any], raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the workflows, APIs and modules of the valid data, by these words."""
+    workflows = {
+        name: workflow_of(document, name, given, raw["workflows"][name])
+        for name, given in (data.get("workflows") or {}).items()
+    }
+    apis = {
+        (module, method): _api(document, raw, module, method, given, workflows)
+        for module, method, given in apis_of(data)
+    }
+    modules = {
+        name: Module(name, given.get("description", ""), tuple(given.get("methods") or ()))
+        for name, given in (data.get("modules") or {}).items()
+    }
+    return {"workflows": workflows, "apis": apis, "modules": modules}
 
 
 def _api(
@@ -211,8 +218,8 @@ def _missing(data: Mapping[str, Any], folder: Path, search: str) -> Iterator[tup
 
 
 def _masked(workflows: Any) -> tuple[str, ...]:
-    """What came from outside the file into workflows, in every form in which it may turn up; of a value of several
-    lines each line too, as logs show it."""
+    """Return all that came into workflows from outside the file, in every form in which it may turn up; of a value of
+    several lines each line too, as logs show it."""
     found: set[str] = set()
     for _, text in texts(workflows):
         if isinstance(text, Replaced):
@@ -235,7 +242,7 @@ def _report(document: Document, path: tuple[Hashable, ...], messages: Any) -> No
 def _warnings(
     document: Document, data: Mapping[str, Any], raw: Mapping[str, Any], state: Stamp | None
 ) -> tuple[Mistake, ...]:
-    """What is allowed but unwise: secrets that are public or short, a file that others may read or write."""
+    """Return what is allowed but unwise: secrets that are public or short, a file that others may read or write."""
     found = []
     mode = state.mode if state is not None else 0
     exposed = bool(mode & (stat.S_IROTH | stat.S_IWOTH))

@@ -141,9 +141,9 @@ def _function(python: str) -> Step:
 
 @dataclass(frozen=True, slots=True)
 class Workflow:
-    """What an API starts: one Python callable, or steps. `timeout` is in seconds, of one run of it; `queue` is the RQ
-    queue its executions wait in; at most `parallel` steps run at once. `about` and `calls` are the description and the
-    callable for people, with `${NAME}` for what that gave: it may be secret."""
+    """The work an API starts: one Python callable, or steps. `timeout` is in seconds, of one run of it; `queue` is the
+    RQ queue its executions wait in; at most `parallel` steps run at once. `about` and `calls` are the description and
+    the callable for people, with `${NAME}` for what that gave: it may be secret."""
 
     name: str  # its key under `workflows:`, or "package.module:callable" itself where an API names one directly
     python: str | None  # "package.module:callable"; None where it has steps
@@ -271,7 +271,7 @@ class Config:
 
     @property
     def references(self) -> frozenset[str]:
-        """What all of its workflows call, as "package.module:callable"."""
+        """All callables that its workflows name, as "package.module:callable"."""
         return frozenset(called for workflow in self.workflows.values() for called in workflow.references)
 
     @property

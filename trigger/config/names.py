@@ -8,6 +8,8 @@ import re
 import sys
 from collections.abc import Callable
 
+from trigger.config import forms
+from trigger.config.forms import accepts
 from trigger.config.scalars import shown
 
 NAME = r"[A-Za-z0-9_.-]{1,64}"
@@ -27,6 +29,7 @@ def name(what: str, pattern: re.Pattern[str] = _NAME) -> Callable[[str], str | N
     """Says what is wrong with a name in the config."""
     allowed = "letters, digits, '_', '-' and '.'" if pattern is _NAME else "letters, digits, '_' and '-'"
 
+    @accepts(forms.pattern(pattern.pattern))
     def check(text: str) -> str | None:
         if pattern.fullmatch(text) and text not in {".", ".."}:
             return None
@@ -36,6 +39,7 @@ def name(what: str, pattern: re.Pattern[str] = _NAME) -> Callable[[str], str | N
     return check
 
 
+@accepts(forms.pattern(QUEUE))
 def queue(text: str) -> str:
     """The name of an RQ queue."""
     wrong = name("queue", _QUEUE)(text)
@@ -44,6 +48,7 @@ def queue(text: str) -> str:
     return str(text)
 
 
+@accepts(forms.pattern(STEP))
 def step(text: str) -> str:
     """The name of a step, as templates use it."""
     if not _STEP.fullmatch(text):
@@ -51,8 +56,9 @@ def step(text: str) -> str:
     return str(text)
 
 
+@accepts(forms.pattern(VARIABLE))
 def variable(text: str) -> str | None:
-    """What is wrong with the name of an environment variable, if anything."""
+    """Return what is wrong with the name of an environment variable, if anything."""
     if not _VARIABLE.fullmatch(text):
         return "the name of an environment variable has letters, digits and '_', and begins with none of the digits"
     if text.startswith("TRIGGER_"):
@@ -60,6 +66,7 @@ def variable(text: str) -> str | None:
     return None
 
 
+@accepts({"type": "string", "pattern": r"^[^:]+:[^:]+$", "examples": ["examples.hello:greet"]})
 def reference(text: str) -> str:
     """The "package.module:callable" of a workflow. Only its form is checked here."""
     module, _, path = text.partition(":")

@@ -11,6 +11,7 @@ from typing import Any, cast
 from marshmallow import RAISE, Schema, ValidationError, fields, missing
 
 from trigger.config.document import UNKNOWN
+from trigger.config.forms import TEXT, Form, Named, accepts, form_of, items
 from trigger.config.hints import Hints, hint
 
 _UNKNOWN_KEY = "unknown key"
@@ -37,17 +38,26 @@ def did_you_mean(word: str, candidates: Iterable[str]) -> str:
 
 
 class Value(fields.Field[Any]):
-    """The base of every field: a null is no value, and a reference that failed has been reported already."""
+    """The base of every field: a null is no value, and a reference that failed has been reported already.
+
+    `form` is its JSON Schema for editors, to which marshmallow's `metadata` adds what it says for people.
+    """
+
+    form: Form = {}  # noqa: RUF012  # never changed
 
     default_error_messages = {  # noqa: RUF012  # marshmallow declares it without ClassVar
         "required": "is missing",
         "null": "has no value: write one or take the key away; a text that begins with # & * or ! must be quoted",
     }
 
-    def __init__(self, convert: Callable[[Any], Any], **options: Any) -> None:
-        """`convert` makes the value of what the document holds; it raises ValidationError, or ValueError with text."""
+    def __init__(self, convert: Callable[[Any], Any], form: Form = None, **options: Any) -> None:
+        """`convert` makes the value of what the document holds; it raises ValidationError, or ValueError with text.
+
+        `form` replaces the one that `convert` carries.
+        """
         super().__init__(**options)
         self.convert = convert
+        self.form = form_of(convert, self.form) if form is None else form
 
     def deserialize(
         self, value: Any, attr: str | None = None, data: Mapping[str, Any] | None = None, **kwargs: Any
@@ -68,7 +78,7 @@ class Value(fields.Field[Any]):
             raise ValidationError(str(error)) from None
 
     def _left(self, valid: Any) -> Any:
-        """What stays of a value with mistakes: nothing, for half of what `convert` makes is not of its type."""
+        """Return the valid part of a value with mistakes: nothing, as half of it would not be of the field's type."""
         return None
 
 
@@ -82,6 +92,8 @@ class Partial(Value):
 class Scalar(Value):
     """A value that is one text, a number or the like; `convert` gets its characters."""
 
+    form = TEXT
+
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
         if not isinstance(value, str):
             raise ValidationError(f"must be one value, not a {'mapping' if isinstance(value, dict) else 'list'}")
@@ -89,7 +101,10 @@ class Scalar(Value):
 
 
 class Strict(Schema):
-    """A mapping with fixed keys; `hints` are what hints.py has of the words that others use for them."""
+    """A mapping with fixed keys; `hints` are what hints.py has of the words that others use for them.
+
+    `rules` are further keywords of its JSON Schema, for what keys mean together.
+    """
 
     error_messages = {"unknown": _UNKNOWN_KEY, "type": _MAPPING}  # noqa: RUF012  # marshmallow declares it without ClassVar
 
@@ -100,8 +115,9 @@ class Strict(Schema):
     def from_dict(cls, fields: dict[str, Any], *, name: str = "GeneratedSchema") -> type[Strict]:
         return cast(type[Strict], super().from_dict(fields, name=name))
 
-    def __init__(self, hints: Hints = MappingProxyType({})) -> None:
+    def __init__(self, hints: Hints = MappingProxyType({}), rules: Mapping[str, Form] = MappingProxyType({})) -> None:
         super().__init__()
+        self.rules = rules
         self._hints = hints
         self._required = frozenset(key for key, field in self.fields.items() if field.required)
 
@@ -121,7 +137,7 @@ class Strict(Schema):
 
 
 def unknown_key(key: str, known: Iterable[str], hints: Hints) -> str:
-    """What is said of a key that is not known; the key itself stands before the message."""
+    """Return the message for an unknown key; the key itself stands before it."""
     meant = hint(key, hints)
     if meant:
         return meant
@@ -130,11 +146,22 @@ def unknown_key(key: str, known: Iterable[str], hints: Hints) -> str:
     return f"is not a key that is known here{near}"
 
 
-def each(
-    load: Callable[[str, Any], Any], name: Callable[[str], str | None], at_least: int = 0
-) -> Callable[[Any], dict[str, Any]]:
-    """Reads a mapping of names to values: `load` makes each value, `name` says what is wrong with its name."""
+class Section(Partial):
+    """A mapping with a schema of its own, which stands under `name` among the definitions of the editors' schema."""
 
+    def __init__(self, schema: Strict, name: str | None = None, **options: Any) -> None:
+        super().__init__(schema.load, Named(name, schema) if name else schema, **options)
+
+
+def each(field: Value, name: Callable[[str], str | None], at_least: int = 0) -> Callable[[Any], dict[str, Any]]:
+    """Return what reads a mapping of names to values: `field` makes each, `name` says what is wrong with its name."""
+    form = {"type": "object", "additionalProperties": field}
+    if form_of(name):
+        form["propertyNames"] = form_of(name)
+    if at_least:
+        form["minProperties"] = at_least
+
+    @accepts(form)
     def convert(value: Any) -> dict[str, Any]:
         if not isinstance(value, dict):
             raise ValidationError(f"{_MAPPING}, not a {'list' if isinstance(value, list) else 'single value'}")
@@ -142,7 +169,7 @@ def each(
         wrong: dict[str, Any] = {}
         for key, item in value.items():
             try:
-                result[key] = load(key, item)
+                result[key] = field.deserialize(item)
             except ValidationError as error:
                 wrong[key] = error.messages
                 if isinstance(error.valid_data, dict):
@@ -160,18 +187,18 @@ def each(
     return convert
 
 
-def many(load: Callable[[Any], Any], form: str) -> Callable[[Any], list[Any]]:
-    """Reads a list with at least one item: `load` makes each; `form` ends the sentence "must be …".
+def many(field: Value, said: str, at_least: int = 1) -> Callable[[Any], list[Any]]:
+    """Return what reads a list: `field` makes each item; `said` ends the sentence "must be …".
 
     The items that are valid, or what is valid of them, are kept at their places beside the mistakes; None for others.
     """
 
+    @accepts(items(field, at_least))
     def convert(value: Any) -> list[Any]:
-        if not isinstance(value, list) or not value:
-            raise ValidationError(f"must be {form}")
+        if not isinstance(value, list) or len(value) < at_least:
+            raise ValidationError(f"must be {said}")
         result: list[Any] = []
         wrong: dict[int, Any] = {}
-        field = Partial(load)
         for index, item in enumerate(value):
             try:
                 result.append(field.deserialize(item))
@@ -185,35 +212,13 @@ def many(load: Callable[[Any], Any], form: str) -> Callable[[Any], list[Any]]:
     return convert
 
 
-def part(schema: Schema) -> Callable[[str, Any], Any]:
-    """Loads an entry of a mapping by its own schema; a null is told apart from a wrong type."""
-
-    def load(name: str, value: Any) -> Any:
-        return section(schema)(value)
-
-    return load
-
-
-def section(schema: Schema) -> Callable[[Any], Any]:
-    """Loads a value by its own schema, keeping what is valid of it beside the mistakes."""
-
-    def load(value: Any) -> Any:
-        if value is UNKNOWN:
-            raise ValidationError([])
-        if value is None:
-            raise ValidationError(Value.default_error_messages["null"])
-        return schema.load(value)
-
-    return load
-
-
 def by_key(error: ValidationError) -> dict[str, Any]:
-    """What is wrong by key; what is wrong with the whole stands under "_schema"."""
+    """Return the mistakes by key; those of the whole stand under "_schema"."""
     return dict(error.messages) if isinstance(error.messages, dict) else {"_schema": error.messages}
 
 
 def loaded(load: Callable[[Any], Any], value: Any) -> tuple[Any, dict[str, Any]]:
-    """What `load` makes of a value, as far as that is valid, and what is wrong by key, to which more may be added."""
+    """Return the valid part of what `load` makes of a value, and the mistakes by key, to which more may be added."""
     try:
         return load(value), {}
     except ValidationError as error:
@@ -221,7 +226,7 @@ def loaded(load: Callable[[Any], Any], value: Any) -> tuple[Any, dict[str, Any]]
 
 
 def checked(given: Any, wrong: dict[str, Any]) -> Any:
-    """What was `given`; a ValidationError that keeps it where something is `wrong`."""
+    """Return `given`; raise a ValidationError that keeps it if something is `wrong`."""
     if wrong:
         raise ValidationError(wrong, valid_data=given)
     return given

@@ -13,7 +13,7 @@ _FIRST = 256  # bytes: the kernel reads no more of a script's first line
 
 
 def missing(given: Mapping[str, Any], folder: Path, search: str) -> Iterator[tuple[tuple[str | int, ...], str]]:
-    """What a step can't use, with the path of the value in the step.
+    """Yield what a step can't use, with the path of the value in the step.
 
     `folder` is the config's; `search` is the PATH that names without "/" are looked up on.
     """

@@ -121,7 +121,7 @@ class References:
         return parts
 
     def _value(self, reference: str) -> tuple[str, bool]:
-        """What a reference gives, and whether that is from outside the file: a default is not."""
+        """Return the value of a reference, and whether it is from outside the file: a default is not."""
         if reference.startswith("file:"):
             return self._file(reference.removeprefix("file:")), True
         name, separator, default = reference.partition(":-")

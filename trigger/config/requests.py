@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -11,7 +12,8 @@ from marshmallow import ValidationError
 from trigger import templates
 from trigger.config import hints
 from trigger.config.declarations import choice
-from trigger.config.parts import Scalar, Strict, Value, checked, each, loaded, section
+from trigger.config.forms import Named, accepts, form_of, items, or_reference
+from trigger.config.parts import Scalar, Strict, Value, checked, each, loaded
 from trigger.config.scalars import integer, size
 from trigger.config.texts import data, one_or_more, template
 
@@ -28,10 +30,10 @@ _CLIENTS_OWN = frozenset({"connection", "content-length", "transfer-encoding"})
 _RANGE = "must be the lowest and the highest status that is a success, such as [200, 299]"
 
 
+@accepts(lambda: Named("http", _HTTP))
 def request(value: Any) -> dict[str, Any]:
     """The keys of `http`, as HttpAction takes them."""
-    load = section(_HTTP)
-    given, wrong = loaded(load, value) if isinstance(value, dict) else (load(value), {})
+    given, wrong = loaded(_HTTP.load, value) if isinstance(value, dict) else (_HTTP.load(value), {})
     bodies = [key for key in BODIES if key in value]
     if len(bodies) > 1:
         wrong.setdefault(bodies[1], [f"a request has one body: {' and '.join(bodies)} are given"])
@@ -41,6 +43,7 @@ def request(value: Any) -> dict[str, Any]:
     return {"method": "GET", **checked(given, wrong)}
 
 
+@accepts({"type": "string", "pattern": r"^[Hh][Tt][Tt][Pp][Ss]?://|^\{\{|\$\{"})
 def _url(text: str) -> str:
     begin = _TEMPLATE.search(text)
     plain = text[: begin.start()] if begin else text
@@ -71,7 +74,7 @@ def _check_host(text: str) -> None:
 
 
 def _header(name: str) -> str | None:
-    """What is wrong with the name of a header, if anything."""
+    """Return what is wrong with the name of a header, if anything."""
     if not _TOKEN.fullmatch(name):
         return "the name of a header has letters, digits and !#$%&'*+-.^_`|~ (RFC 9110), no blank and no line end"
     return f"{name} is set by the service itself" if name.lower() in _CLIENTS_OWN else None
@@ -87,6 +90,7 @@ def _header_value(text: str) -> str:
     return template(text)
 
 
+@accepts(lambda: form_of(_EACH_HEADER))
 def _headers(value: Any) -> dict[str, str]:
     headers: dict[str, str] = _EACH_HEADER(value)
     seen: set[str] = set()
@@ -97,6 +101,7 @@ def _headers(value: Any) -> dict[str, str]:
     return headers
 
 
+@accepts(lambda: {**items(_STATUS, 2), "maxItems": 2})
 def _expect(value: Any) -> tuple[int, int]:
     if not isinstance(value, list) or len(value) != 2:
         raise ValidationError(_RANGE)
@@ -110,24 +115,31 @@ def _any_name(name: str) -> str | None:
     return None if name else "the name is empty"
 
 
-_STATUS = Scalar(integer(*STATUSES))
-_HEADER_VALUE = Scalar(_header_value)
-_ONE_OR_MORE = Value(one_or_more)
-_EACH_HEADER = each(lambda _, value: _HEADER_VALUE.deserialize(value), _header)
-_PAIRS = each(lambda _, value: _ONE_OR_MORE.deserialize(value), _any_name)
+_STATUS: Scalar = Scalar(integer(*STATUSES))
+_EACH_HEADER: Callable[[Any], dict[str, str]] = each(Scalar(_header_value), _header)
+_PAIRS = each(Value(one_or_more), _any_name)
 
 
-_HTTP = Strict.from_dict(
+_HTTP: Strict = Strict.from_dict(
     {
-        "method": Scalar(choice(METHODS)),
+        "method": Scalar(choice(METHODS), or_reference({"enum": METHODS}), metadata={"default": "GET"}),
         "url": Scalar(_url, required=True),
         "headers": Value(_headers),
         "query": Value(_PAIRS),
-        "json": Value(data, allow_none=True),
+        "json": Value(data, allow_none=True, metadata={"description": "The body, as JSON"}),
         "form": Value(_PAIRS),
         "body": Scalar(template),
-        "expect": Value(_expect),
-        "redirects": Scalar(integer(0, MAX_REDIRECTS)),
-        "max_size": Scalar(size(1, MAX_ANSWER)),
+        "expect": Value(
+            _expect,
+            metadata={
+                "default": [200, 299],
+                "description": "The lowest and the highest status that is a success",
+            },
+        ),
+        "redirects": Scalar(integer(0, MAX_REDIRECTS), metadata={"default": 0}),
+        "max_size": Scalar(size(1, MAX_ANSWER), metadata={"default": "1 MiB"}),
     }
-)(hints.HTTP)
+)(
+    hints.HTTP,
+    {"not": {"anyOf": [{"required": [one, other]} for one in BODIES for other in BODIES if one < other]}},
+)

@@ -1,4 +1,4 @@
-"""What the config's keys mean together: the rules that no single key can keep."""
+"""The rules that concern several keys of the config together."""
 
 from __future__ import annotations
 
@@ -63,6 +63,14 @@ def check_together(document: Document, data: Mapping[str, Any], raw: Mapping[str
             document.report(("server", "prefix"), f"clashes with {path}, which the service answers itself")
 
     places: dict[str, list[Path]] = {}
+    _check_workflows(document, data, raw, places)
+    _check_targets(document, data, raw, places)
+    return places
+
+
+def _check_workflows(
+    document: Document, data: Mapping[str, Any], raw: Mapping[str, Any], places: dict[str, list[Path]]
+) -> None:
     fields = _fields(data)
     for name, workflow in (data.get("workflows") or {}).items():
         where: Path = ("workflows", name)
@@ -76,6 +84,10 @@ def check_together(document: Document, data: Mapping[str, Any], raw: Mapping[str
                 if "python" in step:
                     places.setdefault(step["python"], []).append((*place, "python"))
 
+
+def _check_targets(
+    document: Document, data: Mapping[str, Any], raw: Mapping[str, Any], places: dict[str, list[Path]]
+) -> None:
     # Also workflows with mistakes of their own are there: what uses them is not wrong too.
     declared = raw.get("workflows")
     names = declared if isinstance(declared, dict) else {}
@@ -96,4 +108,3 @@ def check_together(document: Document, data: Mapping[str, Any], raw: Mapping[str
             known = shown(target) != "this" and suggestions <= MAX_SUGGESTIONS
             hint = (did_you_mean(target, candidates) if known else "") or f"; name one of them, or {REFERENCE_FORM}"
             document.report(where, f"{shown(target)} is not one of `workflows`{hint}")
-    return places

@@ -1,4 +1,4 @@
-"""What a scalar of the config is, read from the characters that were written.
+"""The scalars of the config, read from the characters that were written.
 
 One function for each kind; the ValueError it raises says what would be right.
 """
@@ -14,6 +14,7 @@ from typing import Any
 from marshmallow import ValidationError
 
 from trigger.config.document import UNKNOWN
+from trigger.config.forms import accepts, form_of, or_reference
 from trigger.config.references import Quoted, Replaced
 
 SIZES = {"B": 1, "kB": 1000, "MB": 1000**2, "GB": 1000**3, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
@@ -38,6 +39,7 @@ def shown(value: object) -> str:
     return ascii(text) if not text.isprintable() else repr(str(text))
 
 
+@accepts(or_reference({"type": "boolean"}))
 def boolean(text: str) -> bool:
     """`true` or `false`, in these letters only."""
     if text == "true":
@@ -50,6 +52,7 @@ def boolean(text: str) -> bool:
 def integer(low: int, high: int) -> Callable[[str], int]:
     """Reads whole numbers from `low` to `high`."""
 
+    @accepts(or_reference({"type": "integer", "minimum": low, "maximum": high}))
     def convert(text: str) -> int:
         if not _INTEGER.fullmatch(text) or len(text) > 20 or not low <= int(text) <= high:
             raise ValueError(f"must be a whole number from {low} to {high}, not {shown(text)}")
@@ -58,16 +61,21 @@ def integer(low: int, high: int) -> Callable[[str], int]:
     return convert
 
 
+_WORKERS = integer(1, MAX_WORKERS)
+
+
+@accepts({"anyOf": [form_of(_WORKERS), {"const": "auto"}]})
 def workers(text: str) -> int:
     """How many worker processes a queue has: a number, or `auto` for as many as there are cores that we may use."""
     if text == "auto":
         return min(MAX_WORKERS, len(os.sched_getaffinity(0)))
     try:
-        return integer(1, MAX_WORKERS)(text)
+        return _WORKERS(text)
     except ValueError:
         raise ValueError(f"must be auto, or a whole number from 1 to {MAX_WORKERS}, not {shown(text)}") from None
 
 
+@accepts({"type": ["number", "string"]})
 def number(text: str) -> int | float:
     """A JSON number."""
     value = core(text)
@@ -79,6 +87,7 @@ def number(text: str) -> int | float:
 def size(low: int, high: int) -> Callable[[str], int]:
     """Reads sizes such as "1 MiB" or "500 kB" (without a unit: bytes) into bytes, from `low` to `high`."""
 
+    @accepts({"type": ["string", "integer"], "pattern": rf"^[0-9]+ ?({'|'.join(SIZES)})?$|\$\{{"})
     def convert(text: str) -> int:
         match = _SIZE.fullmatch(text)
         unit = SIZES.get(match[2] or "B") if match else None
@@ -95,6 +104,7 @@ def size(low: int, high: int) -> Callable[[str], int]:
 def duration(low: int, high: int) -> Callable[[str], float]:
     """Reads durations such as "7d", "10m" or "30s" into seconds, from `low` to `high` seconds."""
 
+    @accepts({"type": "string", "pattern": rf"^[0-9]+ ?[{''.join(DURATIONS)}]$|\$\{{"})
     def convert(text: str) -> float:
         match = _DURATION.fullmatch(text)
         unit = DURATIONS.get(match[2]) if match else None
@@ -111,7 +121,7 @@ def duration(low: int, high: int) -> Callable[[str], float]:
 
 
 def core(text: str) -> Any:
-    """What a plain scalar is by YAML 1.2's core schema (https://yaml.org/spec/1.2.2/#103-core-schema).
+    """Read a plain scalar by YAML 1.2's core schema (https://yaml.org/spec/1.2.2/#103-core-schema).
 
     Two departures: numbers with leading zeros stay text, since JSON has none and an article number 0123 is not 123;
     and what JSON can't carry exactly (.inf, .nan, whole numbers beyond 64 bits) is refused.

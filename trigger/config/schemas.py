@@ -10,10 +10,11 @@ from urllib.parse import urlsplit
 from marshmallow import Schema, ValidationError
 
 from trigger.config import hints
-from trigger.config.declarations import UNKNOWNS, choice, declare, field_name
+from trigger.config.declarations import UNKNOWNS, choice, declared
+from trigger.config.forms import TEXT, Form, Named, accepts, form_of, mapping
 from trigger.config.model import Audience, Auth, NoAuth, PasswordAuth, TokenAuth, Verb
 from trigger.config.names import REFERENCE_FORM, name
-from trigger.config.parts import Partial, Scalar, Strict, Value, checked, each, loaded, part, section, unknown_key
+from trigger.config.parts import Partial, Scalar, Section, Strict, Value, checked, each, loaded, unknown_key
 from trigger.config.scalars import DAY, boolean, duration, free, integer, shown, size, workers
 from trigger.config.secret import HASH_PREFIX, Secret
 from trigger.config.workflows import workflow
@@ -31,7 +32,7 @@ _SCRYPT = re.compile(r"scrypt:([0-9]{1,8}):([0-9]{1,3}):([0-9]{1,3})\$[^$]+\$[0-
 
 
 def caller(text: str) -> str | None:
-    """What is wrong with the name of a token, a user or an operator, as records will show it."""
+    """Return what is wrong with the name of a token, a user or an operator, as records will show it."""
     if ":" in text:
         return "the name must not hold ':', which ends the user's name in HTTP Basic (RFC 7617)"
     if not text or len(text) > 64 or not text.isprintable() or text != text.strip():
@@ -39,6 +40,7 @@ def caller(text: str) -> str | None:
     return None
 
 
+@accepts({**TEXT, "description": "The secret, its hash, or a reference such as ${NAME} or ${file:PATH}"})
 def secret(text: str) -> Secret:
     """A token or password. The messages never show it."""
     if not text:
@@ -58,11 +60,13 @@ def secret(text: str) -> Secret:
     return Secret(str(text))
 
 
+@accepts(form_of(secret))
 def operator_secret(text: str) -> Secret | None:
     """As `secret`, but an empty one means that the operator is off."""
     return secret(text) if text else None
 
 
+@accepts({"type": "string"})
 def redis_url(text: str) -> Secret | None:
     """A redis://, rediss:// or unix:// URL, None when empty. The messages never show it: it may hold a password."""
     if not text.strip():
@@ -81,6 +85,7 @@ def redis_url(text: str) -> Secret | None:
     return Secret(str(text))
 
 
+@accepts({"type": "array", "items": {"enum": VERBS}, "minItems": 1, "uniqueItems": True})
 def verbs(value: Any) -> tuple[str, ...]:
     """A list of GET and POST."""
     if not isinstance(value, list) or not value:
@@ -96,6 +101,7 @@ def verbs(value: Any) -> tuple[str, ...]:
     return tuple(str(item) for item in value)
 
 
+@accepts({"type": "array", "items": {"type": "string"}})
 def hosts(value: Any) -> tuple[str, ...]:
     """A list of host names."""
     if not isinstance(value, list):
@@ -110,6 +116,7 @@ def hosts(value: Any) -> tuple[str, ...]:
     return tuple(str(item) for item in value)
 
 
+@accepts({"type": "string", "pattern": rf"^{_PREFIX.pattern}$|\$\{{"})
 def prefix(text: str) -> str:
     """The path before module and method."""
     if not _PREFIX.fullmatch(text) or len(text) > 200 or any(part in {".", ".."} for part in text.split("/")):
@@ -120,6 +127,7 @@ def prefix(text: str) -> str:
     return str(text)
 
 
+@accepts(lambda: Named("auth", {"oneOf": [_auth_form(*one) for one in _AUTH_FORMS]}))
 def auth(value: Any) -> Auth:
     """Who may call an API: {mode: none}, {mode: token, token: …} or {mode: password, users: …}."""
     if not isinstance(value, dict):
@@ -141,24 +149,20 @@ def auth(value: Any) -> Auth:
     return PasswordAuth(given["users"]) if mode == "password" else NoAuth()
 
 
+@accepts(lambda: _INPUT)
 def declared_input(value: Any) -> Input:
-    """What an API accepts."""
-    given = section(_INPUT)(value)
-    return Input(fields=tuple(given["fields"].values()), unknown=given.get("unknown", "reject"))
+    """Read the `input` of an API."""
+    given = _INPUT.load(value)
+    return Input(fields=given["fields"], unknown=given.get("unknown", "reject"))
 
 
-def _secret_of(convert: Callable[[str], Secret | None]) -> Callable[[str, Any], Any]:
-    field = Scalar(convert)
-
-    def load(_: str, value: Any) -> Any:
-        return field.deserialize(value)
-
-    return load
+def _optional(convert: Callable[[Any], Any], **options: Any) -> Partial:
+    """Return a field for what may stand there empty, all its entries commented out."""
+    return Partial(convert, allow_none=True, **options)
 
 
-def _optional(convert: Callable[[Any], Any]) -> Partial:
-    """A section that may stand there empty, all its entries commented out."""
-    return Partial(convert, allow_none=True)
+def _auth_form(mode: str, *keys: str) -> Form:
+    return mapping({"mode": {"const": mode}, **{key: _ANY_AUTH.fields[key] for key in keys}}, ["mode", *keys])
 
 
 class _AuthSchema(Strict):
@@ -172,7 +176,7 @@ class _AuthSchema(Strict):
 
 _mode = Scalar(choice(MODES, show=False), required=True)
 _one = Scalar(secret)
-_tokens = Value(each(_secret_of(secret), caller, at_least=1))
+_tokens = Value(each(_one, caller, at_least=1))
 _AUTH: dict[str, Schema] = {
     "none": _AuthSchema.from_dict({"mode": _mode})(),
     "token": _AuthSchema.from_dict({"mode": _mode, "token": _one, "tokens": _tokens})(),
@@ -180,9 +184,11 @@ _AUTH: dict[str, Schema] = {
 }
 _ANY_AUTH = _AuthSchema.from_dict({"mode": _mode, "token": _one, "tokens": _tokens, "users": _tokens})()
 
-_INPUT = Strict.from_dict(
+# By mode: the key with its secrets, if it takes any. Each has exactly one.
+_AUTH_FORMS: tuple[tuple[str, ...], ...] = (("none",), ("token", "token"), ("token", "tokens"), ("password", "users"))
+_INPUT: Strict = Strict.from_dict(
     {
-        "fields": Value(each(declare, field_name), required=True),
+        "fields": Value(declared, required=True),
         "unknown": Scalar(choice(UNKNOWNS)),
     }
 )()
@@ -190,7 +196,7 @@ _INPUT = Strict.from_dict(
 _API = Strict.from_dict(
     {
         "description": Scalar(str),
-        "enabled": Scalar(boolean),
+        "enabled": Scalar(boolean, metadata={"default": False}),
         "verbs": Value(verbs),
         "auth": Value(
             auth,
@@ -201,48 +207,52 @@ _API = Strict.from_dict(
         ),
         "workflow": Scalar(
             lambda text: text,  # what it names is found in rules.py
+            {"type": "string", "minLength": 1},
             required=True,
             error_messages={"required": f"is missing: name one of `workflows`, or {REFERENCE_FORM}"},
         ),
         "input": Value(declared_input),
-        "debug": Value(free, allow_none=True),
+        "debug": Value(free, allow_none=True, metadata={"description": "A simulated request's input"}),
     }
 )(hints.API)
 
 _MODULE = Strict.from_dict(
     {
         "description": Scalar(str),
-        "methods": _optional(each(part(_API), name("method"))),
+        "methods": _optional(each(Section(_API, "api"), name("method"))),
     }
 )(hints.MODULE)
 
 _SERVER = Strict.from_dict(
     {
-        "prefix": Scalar(prefix),
-        "max_body": Scalar(size(1, 64 * 1024**2)),
-        "proxies": Scalar(integer(0, 16)),
+        "prefix": Scalar(prefix, metadata={"default": "/v1/api"}),
+        "max_body": Scalar(size(1, 64 * 1024**2), metadata={"default": "1 MiB"}),
+        "proxies": Scalar(integer(0, 16), metadata={"default": 0}),
         "hosts": Value(hosts),
-        "backlog": Scalar(integer(1, 10_000_000)),
-        "auth_failures": Scalar(integer(1, 1_000_000)),
+        "backlog": Scalar(integer(1, 10_000_000), metadata={"default": 100_000}),
+        "auth_failures": Scalar(integer(1, 1_000_000), metadata={"default": 30}),
     }
 )(hints.SERVER)
 
 CONFIG: Schema = Strict.from_dict(
     {
-        "server": _optional(section(_SERVER)),
-        "redis": Scalar(redis_url, allow_none=True),
-        "retention": Scalar(duration(60, 3650 * DAY)),
-        "workers": Scalar(workers),
-        "idempotency": Scalar(duration(1, 365 * DAY)),
-        "crashes": Scalar(integer(1, 1000)),
-        "stop_grace": Scalar(duration(0, DAY)),
-        "cancel_grace": Scalar(duration(0, DAY)),
-        "logs": Scalar(size(16 * 1024, 64 * 1024**2)),
+        "server": Section(_SERVER, allow_none=True),
+        "redis": Scalar(redis_url, allow_none=True, metadata={"description": "URL of a Redis; empty: a private one"}),
+        "retention": Scalar(duration(60, 3650 * DAY), metadata={"default": "7d"}),
+        "workers": Scalar(workers, metadata={"default": 2}),
+        "idempotency": Scalar(duration(1, 365 * DAY), metadata={"default": "24h"}),
+        "crashes": Scalar(integer(1, 1000), metadata={"default": 5}),
+        "stop_grace": Scalar(duration(0, DAY), metadata={"default": "25s"}),
+        "cancel_grace": Scalar(duration(0, DAY), metadata={"default": "10s"}),
+        "logs": Scalar(size(16 * 1024, 64 * 1024**2), metadata={"default": "1 MiB"}),
         "keep": Scalar(integer(1, 10_000_000)),
-        "docs": Scalar(choice(AUDIENCES)),
-        "metrics": Scalar(choice(AUDIENCES)),
-        "operators": _optional(each(_secret_of(operator_secret), caller)),
-        "workflows": _optional(each(lambda _, value: Partial(workflow).deserialize(value), name("workflow"))),
-        "modules": Partial(each(part(_MODULE), name("module")), required=True, allow_none=True),
+        "docs": Scalar(choice(AUDIENCES), metadata={"default": "operators"}),
+        "metrics": Scalar(choice(AUDIENCES), metadata={"default": "operators"}),
+        "operators": _optional(each(Scalar(operator_secret), caller)),
+        "workflows": _optional(each(Partial(workflow), name("workflow"))),
+        "modules": _optional(each(Section(_MODULE, "module"), name("module")), required=True),
     }
-)(hints.ROOT)
+)(
+    hints.ROOT,
+    {"patternProperties": {"^x-": {"description": "Anything: for anchors (&NAME) that are used elsewhere (*NAME)"}}},
+)

@@ -20,7 +20,7 @@ _BIND_HELP = "it must be HOST:PORT such as 127.0.0.1:8080 or [::1]:8080, or unix
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the environment says. `unix` is the socket to listen on; None: `host` and `port` count."""
+    """The settings of the environment. `unix` is the socket to listen on; None: `host` and `port` count."""
 
     config: Path = Path("config.yaml")
     host: str = "127.0.0.1"

@@ -1,4 +1,4 @@
-"""What the steps of a workflow mean together: their names, what they need, and what their templates use."""
+"""The rules that concern the steps of a workflow together: their names, needs, and the names in their templates."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def texts(value: Any, where: Path = ()) -> Iterator[tuple[Path, str]]:
 
 
 def resolved(needs: Sequence[Sequence[str] | None], names: Sequence[str]) -> list[tuple[str, ...]]:
-    """What each step needs: what it says, or in a list where none says it, the step before it."""
+    """Return the needs of each step: those it says, or in a list where none says any, the step before it."""
     if any(said is not None for said in needs):
         return [tuple(dict.fromkeys(said or ())) for said in needs]
     return [(names[index - 1],) if index else () for index in range(len(names))]

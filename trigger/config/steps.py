@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import keyword
 import re
+from collections.abc import Callable
 from typing import Any
 
 from marshmallow import ValidationError
 
 from trigger import templates
 from trigger.config import hints
+from trigger.config.forms import Named, accepts, form_of
 from trigger.config.interpreters import PROGRAM, misread, misused
 from trigger.config.model import StepRetry
 from trigger.config.names import REFERENCE_FORM, reference, step, variable
-from trigger.config.parts import Partial, Scalar, Strict, Value, checked, each, loaded, many, section
+from trigger.config.parts import Partial, Scalar, Strict, Value, checked, each, loaded, many
 from trigger.config.requests import STATUSES, request
 from trigger.config.retrying import ATTEMPTS, backoff
 from trigger.config.scalars import DAY, boolean, core, duration, free, shown
@@ -29,11 +31,22 @@ _NUMBER = re.compile(r"[0-9]{1,4}")
 _PERCENT = re.compile(r"([0-9]{1,3}) ?%")
 
 
+@accepts(lambda: Named("step", _STEP))
 def read_step(value: Any) -> dict[str, Any]:
-    """What a step declares, by key: `with`, `run` and `http` as their actions take them."""
+    """Return what a step declares, by key: `with`, `run` and `http` as their actions take them."""
+    return _read(_STEP, value)
+
+
+@accepts(lambda: Named("last_step", _LAST_STEP))
+def read_last_step(value: Any) -> dict[str, Any]:
+    """Return the same of a step that runs after a failure: these run in order."""
+    return _read(_LAST_STEP, value)
+
+
+def _read(schema: Strict, value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValidationError(f"must be {FORM}")
-    given, wrong = loaded(_STEP.load, value)
+    given, wrong = loaded(schema.load, value)
     kinds = [kind for kind in KINDS if kind in value]
     if len(kinds) > 1 or not (kinds or any(hints.word(key) in hints.MEANT for key in value)):
         wrong["_schema"] = [
@@ -51,17 +64,6 @@ def read_step(value: Any) -> dict[str, Any]:
     return valid
 
 
-def read_last_step(value: Any) -> dict[str, Any]:
-    """As `read_step`, for those that run in order after a failure."""
-    if not isinstance(value, dict):
-        return read_step(value)  # which refuses it
-    given, wrong = loaded(read_step, value)
-    if "needs" in value:
-        wrong["needs"] = ["the steps of on_failure run in order: take needs away"]
-    valid: dict[str, Any] = checked(given, wrong)
-    return valid
-
-
 def _unfit_codes(kind: str, retry: StepRetry) -> dict[int, list[str]]:
     wrong: dict[int, list[str]] = {}
     for index, item in enumerate(retry.on):
@@ -75,6 +77,7 @@ def _unfit_codes(kind: str, retry: StepRetry) -> dict[int, list[str]]:
     return wrong
 
 
+@accepts({"type": "object"})
 def _arguments(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValidationError("must be a mapping of the callable's arguments to values, such as {sku: A1}")
@@ -86,6 +89,10 @@ def _arguments(value: Any) -> dict[str, Any]:
     return valid
 
 
+_RUN = many(Scalar(passed), "a list of a program and its arguments, such as [scripts/tell.sh, A1]: no shell reads it")
+
+
+@accepts(form_of(_RUN))
 def _argv(value: Any) -> list[str]:
     found: list[str] = _RUN(value)
     if not found[0]:
@@ -98,6 +105,7 @@ def _argv(value: Any) -> list[str]:
     return found
 
 
+@accepts({"type": "string", "minLength": 1})
 def _folder(text: str) -> str:
     if not text or "\0" in text:
         raise ValueError("must be a folder")
@@ -106,6 +114,7 @@ def _folder(text: str) -> str:
     return str(text)
 
 
+@accepts({"type": ["string", "integer"]})
 def _one_of(text: str) -> str:
     if _NUMBER.fullmatch(text):
         return str(int(text))
@@ -117,6 +126,7 @@ def _one_of(text: str) -> str:
     return str(text)
 
 
+@accepts({"anyOf": [{"type": "number", "minimum": 0, "maximum": 1}, {"type": "string"}]})
 def _jitter(text: str) -> float:
     percent = _PERCENT.fullmatch(text)
     value = int(percent[1]) / 100 if percent else core(text)
@@ -125,58 +135,57 @@ def _jitter(text: str) -> float:
     return float(value)
 
 
+@accepts(lambda: _RETRY)
 def _retry(value: Any) -> StepRetry:
-    given = section(_RETRY)(value)
+    given = _RETRY.load(value)
     return StepRetry(**{**given, "on": tuple(given.get("on", ()))})
 
 
-_NEED = Scalar(str)
-_ARGUMENT = Scalar(passed)
-_ONE_OF = Scalar(_one_of)
-_VARIABLE = Scalar(passed)
-_RUN = many(
-    _ARGUMENT.deserialize, "a list of a program and its arguments, such as [scripts/tell.sh, A1]: no shell reads it"
-)
+@accepts(lambda: Named("environment", form_of(_VARIABLES)))
+def _environment(value: Any) -> dict[str, str]:
+    given, wrong = loaded(_VARIABLES, value)
+    for name, text in list((given or {}).items()):
+        misuse = misused(name, text)
+        if misuse:
+            wrong.setdefault(name, []).append(misuse)
+            del given[name]
+    valid: dict[str, str] = checked(given, wrong)
+    return valid
 
 
-def _needs(value: Any) -> list[str]:
-    needed: list[str] = [] if value == [] else many(_NEED.deserialize, "a list of steps, such as [quote]")(value)
-    return needed
+_VARIABLES: Callable[[Any], dict[str, str]] = each(Scalar(passed), variable)
+ENVIRONMENT = Partial(_environment)
 
-
-def _variable(name: str, value: Any) -> str:
-    text: str = _VARIABLE.deserialize(value)
-    wrong = misused(name, text)
-    if wrong:
-        raise ValidationError(wrong)
-    return text
-
-
-ENVIRONMENT = Partial(each(_variable, variable))
-
-_RETRY = Strict.from_dict(
+_RETRY: Strict = Strict.from_dict(
     {
         "attempts": Scalar(ATTEMPTS, required=True),
         "backoff": Value(backoff),
-        "jitter": Scalar(_jitter),
-        "on": Value(many(_ONE_OF.deserialize, "a list such as [ConnectionError, 503]")),
+        "jitter": Scalar(_jitter, metadata={"default": 0}),
+        "on": Value(many(Scalar(_one_of), "a list such as [ConnectionError, 503]")),
     }
 )(hints.RETRY)
 
-
-_STEP = Strict.from_dict(
-    {
-        "name": Scalar(step, required=True),
-        "python": Scalar(reference),
-        "with": Partial(_arguments),
-        "run": Partial(_argv),
-        "cwd": Scalar(_folder),
-        "http": Partial(request),
-        "when": Scalar(expression),
-        "needs": Value(_needs),
-        "timeout": Scalar(duration(1, 30 * DAY)),
-        "retry": Value(_retry),
-        "continue_on_error": Scalar(boolean),
-        "env": ENVIRONMENT,
-    }
-)(hints.STEP)
+_KEYS = {
+    "name": Scalar(step, required=True),
+    "python": Scalar(reference),
+    "with": Partial(
+        _arguments, metadata={"description": "The callable's arguments; without it, its argument is the input"}
+    ),
+    "run": Partial(_argv, metadata={"description": "A program and its arguments, without a shell"}),
+    "cwd": Scalar(_folder, metadata={"description": "The folder to run in, relative to the config's"}),
+    "http": Partial(request),
+    "when": Scalar(expression),
+    "needs": Value(many(Scalar(str, form_of(step)), "a list of steps, such as [quote]", at_least=0)),
+    "timeout": Scalar(duration(1, 30 * DAY)),
+    "retry": Value(_retry),
+    "continue_on_error": Scalar(boolean, metadata={"default": False}),
+    "env": ENVIRONMENT,
+}
+_TOGETHER = {
+    "oneOf": [{"required": [kind]} for kind in KINDS],
+    "dependentRequired": {key: [kind] for key, kind in _FITS.items()},
+}
+_STEP: Strict = Strict.from_dict(_KEYS)(hints.STEP, _TOGETHER)
+_LAST_STEP: Strict = Strict.from_dict({key: field for key, field in _KEYS.items() if key != "needs"})(
+    hints.LAST_STEP, _TOGETHER
+)

@@ -7,6 +7,7 @@ from typing import Any
 from marshmallow import ValidationError
 
 from trigger import templates
+from trigger.config.forms import TEXT, accepts, items
 from trigger.config.parts import Scalar
 from trigger.config.references import Replaced
 from trigger.config.scalars import free
@@ -32,6 +33,14 @@ def passed(text: str) -> str:
     return template(text)
 
 
+@accepts(
+    {
+        "type": "string",
+        "pattern": r"^\{\{[\s\S]*\}\}\s*$",
+        "description": "One expression: the step is skipped unless it is true",
+        "examples": ["{{ input.count > 0 }}"],
+    }
+)
 def expression(text: str) -> str:
     """A text that is one expression."""
     read = template(text)
@@ -45,6 +54,7 @@ def data(value: Any) -> Any:
     return free(value, template)
 
 
+@accepts({"oneOf": [TEXT, items(TEXT, 0)]})
 def one_or_more(value: Any) -> str | list[str]:
     """A text that may hold templates, or a list of them."""
     if not isinstance(value, list):

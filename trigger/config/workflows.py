@@ -7,6 +7,7 @@ from typing import Any
 from marshmallow import ValidationError
 
 from trigger.config import hints
+from trigger.config.forms import Named, accepts, form_of
 from trigger.config.names import REFERENCE_FORM, queue, reference
 from trigger.config.parts import Partial, Scalar, Strict, Value, checked, loaded, many
 from trigger.config.retrying import retry
@@ -18,6 +19,7 @@ MAX_STEPS = 1000
 OF_STEPS = ("on_failure", "parallel", "env")  # keys that make sense only beside steps
 
 
+@accepts(lambda: Named("workflow", {"oneOf": [form_of(reference), _WORKFLOW]}))
 def workflow(value: Any) -> dict[str, Any]:
     """A workflow: "package.module:callable", or a mapping with it as `python`, or with `steps`."""
     if isinstance(value, str):
@@ -38,22 +40,32 @@ def workflow(value: Any) -> dict[str, Any]:
     return valid
 
 
+_STEPS = many(Partial(read_step), f"a list of steps, each {FORM}")
+
+
+@accepts(form_of(_STEPS))
 def _steps(value: Any) -> list[Any]:
     if isinstance(value, list) and len(value) > MAX_STEPS:
         raise ValidationError(f"has {len(value)} steps: a workflow may have {MAX_STEPS}")
-    return many(read_step, f"a list of steps, each {FORM}")(value)
+    return _STEPS(value)
 
 
-_WORKFLOW = Strict.from_dict(
+_WORKFLOW: Strict = Strict.from_dict(
     {
         "python": Scalar(reference),
         "description": Scalar(str),
-        "timeout": Scalar(duration(1, 30 * DAY)),
+        "timeout": Scalar(duration(1, 30 * DAY), metadata={"default": "10m"}),
         "queue": Scalar(queue),
         "retry": Value(retry),
-        "parallel": Scalar(integer(1, MAX_PARALLEL)),
+        "parallel": Scalar(integer(1, MAX_PARALLEL), metadata={"default": 4}),
         "env": ENVIRONMENT,
         "steps": Partial(_steps),
-        "on_failure": Partial(many(read_last_step, f"a list of steps, each {FORM}")),
+        "on_failure": Partial(many(Partial(read_last_step), f"a list of steps, each {FORM}")),
     }
-)(hints.WORKFLOW)
+)(
+    hints.WORKFLOW,
+    {
+        "oneOf": [{"required": ["python"]}, {"required": ["steps"]}],
+        "dependentRequired": {key: ["steps"] for key in OF_STEPS},
+    },
+)

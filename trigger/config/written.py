@@ -1,4 +1,4 @@
-"""What steps call, for people: with `${NAME}` for what that gave, which may be secret."""
+"""The calls of steps, for people: with `${NAME}` for what that gave, which may be secret."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def as_written(text: Any) -> str:
 
 
 def called(action: Action, raw: Mapping[str, Any]) -> str:
-    """What a step calls: a callable with the names of its arguments, a program with its own, or a method and a URL
-    (without the user and password that may be in it). `raw` is the step as the document has it."""
+    """Return what a step calls: a callable with the names of its arguments, a program with its own, or a method and a
+    URL (without the user and password that may be in it). `raw` is the step as the document has it."""
     if isinstance(action, PythonAction):
         arguments = "" if action.arguments is None else f"({', '.join(action.arguments)})"
         text = as_written(raw["python"]) + arguments

@@ -1,4 +1,4 @@
-"""What the config declares of an API's input, as frozen values."""
+"""The declared input of an API, as frozen values."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ FieldType = Literal[
 
 # Those of 64 bits, as most languages and databases have them.
 MIN_INTEGER, MAX_INTEGER = -(2**63), 2**63 - 1
-TEXTS = frozenset({"string", "date", "datetime", "email", "url", "uuid"})
-NUMBERS = frozenset({"integer", "number"})
 
 
 class _Missing:
@@ -50,7 +48,7 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """What an API accepts: its declared fields, and what is done with others."""
+    """The input that an API accepts: its declared fields, and what is done with others."""
 
     fields: tuple[Field, ...]
     unknown: Unknown = "reject"

@@ -53,66 +53,101 @@ def watch(settings: Settings, environ: Mapping[str, str]) -> Watcher:
     With FROM_LAST_GOOD in `environ` it is the last good version, and what the files say counts as an edit.
     Raises ConfigError when neither version can be used.
     """
-    imports = ImportCheck(_folder(settings.config), lambda: watcher.meanwhile())
-    keeper = Keeper(settings)
-    said = Said(settings.data)
-    kept = keeper.last_good()
-    try:
-        if kept is not None and environ.get(FROM_LAST_GOOD):
-            config = _kept(settings, environ, kept)
-        else:
-            config = _load(settings, environ, None)
-            if kept is not None and kept.code != config.code:
-                config = _load(settings, environ, ImportCheck(_folder(settings.config)))
-            keeper.keep(config)
-    except ConfigError as error:
-        if kept is None:
-            raise
-        config = _kept(settings, environ, kept)
-        _say_refused(said, error)
-    _say_in_force(said, config, None)
-    imports.trust(config.references, config.code)
+    follower = _Follower(settings, environ)
+    config = follower.first()
+    watcher = follower.watcher = Watcher(
+        config, follower.reload, follower.on_change, follower.on_error, follower.on_restored
+    )
+    watcher.earlier = follower.earlier
+    return watcher
 
-    def check(references: Sequence[str], code: Code) -> Mapping[str, str]:
-        tried = keeper.last_good()  # by the process that was first to take an edit up
-        if tried is not None and tried.code == code and tried.references.issuperset(references):
-            imports.trust(references, code)
-        return imports(references, code)
 
-    def reload(version: str | None) -> Config:
+class _Follower:
+    """Finds the versions for a Watcher, which is known once the first is found, and keeps them."""
+
+    watcher: Watcher
+
+    def __init__(self, settings: Settings, environ: Mapping[str, str]) -> None:
+        self._settings = settings
+        self._environ = environ
+        self._keeper = Keeper(settings)
+        self._said = Said(settings.data)
+        self._imports = ImportCheck(_folder(settings.config), lambda: self.watcher.meanwhile())
+
+    def first(self) -> Config:
+        """Return the version to begin with; ConfigError if there is none."""
+        kept = self._keeper.last_good()
         try:
-            found = _load(settings, environ, check)
+            config = self._first_of(kept)
+        except ConfigError as error:
+            if kept is None:
+                raise
+            config = self._kept(kept)
+            _say_refused(self._said, error)
+        _say_in_force(self._said, config, None)
+        self._imports.trust(config.references, config.code)
+        return config
+
+    def _first_of(self, kept: Version | None) -> Config:
+        if kept is not None and self._environ.get(FROM_LAST_GOOD):
+            return self._kept(kept)
+        config = self._load(None)
+        if kept is not None and kept.code != config.code:
+            config = self._load(ImportCheck(_folder(self._settings.config)))
+        self._keeper.keep(config)
+        return config
+
+    def reload(self, version: str | None) -> Config:
+        """Return what is to be in force now: `version`, or what the files say if it is None. Raises ConfigError."""
+        try:
+            found = self._load(self._check)
             if version in (None, found.version):
                 return found
         except ConfigError:
             # Of two quick edits another process may have taken up the first, and we see only the second, broken one:
             # then we follow it. What is wrong with the file is found again at the next look.
-            newer = keeper.last_good()
-            if newer is None or newer.is_of(watcher.current):
+            newer = self._keeper.last_good()
+            if newer is None or newer.is_of(self.watcher.current):
                 raise
-            return _kept(settings, environ, newer)
-        newer = keeper.last_good()  # the version may have been in force before what the files say now
-        return found if newer is None else _kept(settings, environ, newer)
+            return self._kept(newer)
+        newer = self._keeper.last_good()  # the version may have been in force before what the files say now
+        return found if newer is None else self._kept(newer)
 
-    def on_change(new: Config) -> None:
-        keeper.keep(new)
-        _say_in_force(said, new, watcher.current)
+    def on_change(self, new: Config) -> None:
+        """Keep a version that is about to come into force, and log it."""
+        self._keeper.keep(new)
+        _say_in_force(self._said, new, self.watcher.current)
 
-    def earlier(version: str) -> Config | None:
-        kept = keeper.earlier(version)
+    def on_error(self, error: ConfigError) -> None:
+        """Log an edit that was refused."""
+        _say_refused(self._said, error)
+
+    def earlier(self, version: str) -> Config | None:
+        """Return a version that was in force before, if it is kept and can still be used."""
+        kept = self._keeper.earlier(version)
         try:
-            found = None if kept is None else _kept(settings, environ, kept)
+            found = None if kept is None else self._kept(kept)
         except ConfigError:  # what its `${…}` name is there no more
             return None
         return found if found is not None and found.version == version else None
 
-    def on_restored() -> None:
-        if said.first(f"{watcher.current.digest} {_states(watcher.current.stamps)}".encode(), of="restored"):
+    def on_restored(self) -> None:
+        """Log that the mistakes of a refused edit are gone, and that nothing else is new."""
+        current = self.watcher.current
+        if self._said.first(f"{current.digest} {_states(current.stamps)}".encode(), of="restored"):
             logger.info("the config is again as it was before the edit that was refused")
 
-    watcher = Watcher(config, reload, on_change, lambda error: _say_refused(said, error), on_restored)
-    watcher.earlier = earlier
-    return watcher
+    def _check(self, references: Sequence[str], code: Code) -> Mapping[str, str]:
+        tried = self._keeper.last_good()  # by the process that was first to take an edit up
+        if tried is not None and tried.code == code and tried.references.issuperset(references):
+            self._imports.trust(references, code)
+        return self._imports(references, code)
+
+    def _load(self, check: CheckImports | None) -> Config:
+        return _load(self._settings, self._environ, check)
+
+    def _kept(self, version: Version) -> Config:
+        return _kept(self._settings, self._environ, version)
 
 
 def _folder(config: Path) -> Path:

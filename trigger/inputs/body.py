@@ -20,7 +20,7 @@ _MULTIPART_TYPE = "multipart/form-data"
 
 
 class Stream(Protocol):
-    """What WSGI gives as wsgi.input, as far as we use it."""
+    """The part of wsgi.input that we use."""
 
     def read(self, size: int, /) -> bytes: ...
 

@@ -1,4 +1,4 @@
-"""What one API accepts, compiled once from its declaration and applied to each call."""
+"""The input that one API accepts, compiled once from its declaration and applied to each call."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from marshmallow import ValidationError
 
 from trigger.config.model import Api
 from trigger.errors import InvalidParams
-from trigger.fields import kinds
 from trigger.fields.compiled import by_path, compiled_members
 from trigger.fields.model import Field, Input
+from trigger.fields.nested import Object
 from trigger.inputs.forms import Form
 
 MAX_MISTAKES = 100  # fields named in one refusal
 
 
 class Shape:
-    """What one API accepts: `declared`, or any JSON when nothing is.
+    """The input that one API accepts: `declared`, or any JSON when nothing is.
 
     `secrets` are the paths of the fields declared secret, "*" standing for each item of a list.
 
@@ -31,10 +31,10 @@ class Shape:
 
     def __init__(self, declared: Input | None) -> None:
         self._members: Mapping[str, Field] = {}
-        self._object: kinds.Object | None = None
+        self._object: Object | None = None
         if declared is not None and declared.fields:
             self._members = {field.name: field for field in declared.fields}
-            self._object = kinds.Object(compiled_members(declared.fields), declared.unknown)
+            self._object = Object(compiled_members(declared.fields), declared.unknown)
         self.secrets: tuple[tuple[str, ...], ...] = secret_paths(declared)
 
     def apply(self, body: Any, query: Mapping[str, Any]) -> Any:

@@ -24,7 +24,7 @@ _STATEMENTS: tuple[type[nodes.Node], ...] = (nodes.Template, nodes.Output, nodes
 
 @dataclass(frozen=True, slots=True)
 class References:
-    """What templates use: steps, declared names of the environment, the roots of names, and all paths from them.
+    """The names that templates use: steps, variables of the environment, the roots of names, and all paths from them.
 
     A path is ("input", "sku") for `input.sku` and `input['sku']`; ("steps",) alone is a step that only running tells.
     """
@@ -69,7 +69,7 @@ def literal(text: str) -> str:
 
 
 def check(value: Any) -> list[str]:
-    """What is wrong with the templates in a value, see templates_in."""
+    """Return what is wrong with the templates in a value, see templates_in."""
     found = []
     for text in templates_in(value):
         try:
@@ -91,7 +91,7 @@ def parts(text: str) -> list[str | None] | None:
 
 
 def names(value: Any) -> References:
-    """What the templates in a value use. Raises TemplateError where `check` finds something."""
+    """Return the names that the templates in a value use. Raises TemplateError where `check` finds something."""
     paths = frozenset(path for text in templates_in(value) for path in _paths(text))
     return References(
         steps=frozenset(path[1] for path in paths if path[0] == "steps" and len(path) > 1),

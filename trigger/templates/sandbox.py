@@ -1,4 +1,4 @@
-"""What an expression may do: read JSON data and shape it, within bounds, whatever the data is.
+"""The sandbox of expressions: they read JSON data and shape it, within bounds, whatever the data is.
 
 Jinja2's sandbox keeps expressions from reaching into Python. It does not keep `'x' * input.n` from filling the memory,
 so what can make much of little is bounded here, or left out.

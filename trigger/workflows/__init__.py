@@ -1,4 +1,4 @@
-"""What a workflow's own code may use: `current()`, the execution it runs in."""
+"""The interface for a workflow's own code: `current()`, the execution it runs in."""
 
 from trigger.workflows.context import CurrentExecution, current
 

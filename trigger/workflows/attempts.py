@@ -51,7 +51,7 @@ class Run:
 
 @dataclass(slots=True)
 class Wanted:
-    """What is wanted of the run that a worker has in hand.
+    """The wishes about the run that a worker has in hand.
 
     `cancel`: it is to end. `is_lost`: it is another worker's. `put_back`: the worker stops and can't wait any longer.
     `is_said`: the service's log has how it ended.
@@ -67,7 +67,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What all runs of a worker share.
+    """The things that all runs of a worker share.
 
     `wait(seconds)` lets the worker do what else it has to, for so long or until something happens; `stops()` says
     whether no further steps are to begin here.

@@ -1,4 +1,4 @@
-"""What one attempt puts out, as the worker reads it: lines for the log, an output, a report."""
+"""The output of one attempt, as the worker reads it: lines for the log, an output, a report."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LEVELS = 16
 
 
 class Collected:
-    """What is kept is bounded.
+    """The output of one attempt, kept within bounds.
 
     Arguments: `log`, which gives the execution's log when there is something for it; `step` and `attempt`, whose output
     it is; `keep`, whether stdout is the step's output.

@@ -1,4 +1,4 @@
-"""What the service's log says of an execution and its steps: a sentence for people, names and numbers for machines.
+"""The lines of the service's log on an execution and its steps: a sentence for people, names and numbers for machines.
 
 Every line carries what finds the call in all logs (executions.tracing). Most have the `state` that the execution or the
 step is in now, in the words of its record; those about a step have its name as `step`.
@@ -62,7 +62,8 @@ def taken_over(about: About) -> None:
 
 
 def interrupted(about: About, why: str, became: str) -> None:
-    """What ran an execution is gone, because of a 'crash' or of a 'stop'; what came of it: see release.lua."""
+    """Log that the process or worker of an execution is gone, because of a 'crash' or a 'stop'; for `became` see
+    release.lua."""
     what = "its worker stops" if why == "stop" else "its process has died"
     states = {
         "queued": "it runs again",

@@ -171,7 +171,7 @@ def _is_late(error: Exception) -> bool:
 
 
 def _why(error: Exception) -> str:
-    """What went wrong, in words of ours: urllib3's own may show the URL."""
+    """Return what went wrong, in words of ours: urllib3's own may show the URL."""
     from urllib3.exceptions import DecodeError, NameResolutionError, NewConnectionError
 
     cause = error.__cause__ if isinstance(error, NewConnectionError) else error

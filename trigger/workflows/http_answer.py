@@ -1,4 +1,4 @@
-"""What comes back to an http step, as data."""
+"""The answer to an http step, as data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an http step sends: its method, URL, headers and body, ready for the wire."""
+"""The request of an http step: its method, URL, headers and body, ready for the wire."""
 
 from __future__ import annotations
 

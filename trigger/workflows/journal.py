@@ -1,4 +1,4 @@
-"""What a run writes into Redis while it goes on: how far its steps are, and its log."""
+"""The journal that a run writes into Redis while it goes on: how far its steps are, and its log."""
 
 from __future__ import annotations
 

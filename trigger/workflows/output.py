@@ -23,7 +23,7 @@ _WORKFLOW = "trigger.workflow"
 
 
 class Output:
-    """What the process writes. Arguments: `sock`, its end of the socket pair; `out` and `err`, pipes."""
+    """The output of the process. Arguments: `sock`, its end of the socket pair; `out` and `err`, pipes."""
 
     def __init__(self, sock: int, out: int, err: int) -> None:
         self._sock = sock
@@ -72,7 +72,7 @@ class Output:
 
 
 class _Messages(io.RawIOBase):
-    """What is under `sys.stdout` or `sys.stderr`. Its descriptor is the pipe's, for programs."""
+    """The stream under `sys.stdout` or `sys.stderr`. Its descriptor is the pipe's, for programs."""
 
     def __init__(self, send: Callable[[bytes], None], descriptor: int) -> None:
         self._send = send

@@ -80,7 +80,7 @@ class _Attempt:
 
 
 class Performer:
-    """What the forked process does.
+    """The work of the forked process.
 
     Arguments: `config`, in force for its whole life; `environ`, the service's environment, of which programs get what
     KEPT names; `sock`, its end of the socket pair; `out` and `err`, what is to be its stdout and stderr. A `warm`
@@ -139,7 +139,7 @@ class Performer:
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
     def _stop(self, signum: int, frame: object) -> None:
-        """What SIGTERM does: the work may clean up. Not an Exception, so nobody swallows it by accident."""
+        """Handle SIGTERM: the work may clean up. Not an Exception, so nobody swallows it by accident."""
         if self._running:
             sys.exit(128 + signum)
 
@@ -185,7 +185,7 @@ class Performer:
                 before = None
 
     def _attempt(self, order: dict[str, Any]) -> _Attempt:
-        """What an order says. What is the same for all steps of a run is only said once to each process."""
+        """Read an order. All that is the same for the steps of a run is only sent once to each process."""
         if order["run"] != self._run:
             self._run = order["run"]
             self._subject = Subject(**order["subject"], done={})

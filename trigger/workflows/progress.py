@@ -54,8 +54,8 @@ class Progress:
         return state.get("status") == "failed" and state.get("round") == self._round and not self.is_done(name)
 
     def done(self, *, late: bool = False) -> dict[str, Mapping[str, Any]]:
-        """What templates can use of the steps that have ended; with `late`, for steps that run after a failure, also of
-        those that never began."""
+        """Return what templates can use of the steps that have ended; with `late`, for steps that run after a failure,
+        also of those that never began."""
         ended: dict[str, Mapping[str, Any]] = {}
         for name in (*self._steps, *self._late):
             state = self._states.get(name, {})
@@ -181,7 +181,7 @@ class Progress:
 
     @property
     def unsaved(self) -> Mapping[str, str]:
-        """What Redis does not have yet: states by the name of their step, as JSON."""
+        """The changes that Redis does not have yet: states by the name of their step, as JSON."""
         return self._unsaved
 
     def saved(self) -> None:

@@ -1,4 +1,4 @@
-"""What becomes of one attempt at a step, and how its process tells the runner: a letter, and JSON."""
+"""The end of one attempt at a step, and how its process tells the runner: a letter, and JSON."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def kept(report: Report, secrets: Iterable[str]) -> str:
 
 
 def note(given: Any) -> bytes:
-    """What a step was given, as a process says it before it begins: then it is known however the step ends."""
+    """Return a step's input as JSON. It is sent before the step begins, to be known however the step ends."""
     try:
         text = json.dumps(given, separators=(",", ":"))
     except (TypeError, ValueError, RecursionError):

@@ -226,7 +226,7 @@ class Runner:
         return Outcome(RELEASED) if self._is_broken_off else None
 
     def _end_of_steps(self) -> Outcome:
-        """What has become of the whole. When steps are to run after a failure, `_error` is what it failed with."""
+        """Return the outcome of the whole. When steps are to run after a failure, `_error` is what it failed with."""
         broken = self._broken_off()
         if broken is not None:
             return broken
@@ -251,7 +251,7 @@ class Runner:
         return result
 
     def _end_of_last_steps(self, failed: Outcome) -> Outcome:
-        """What has become of the whole after the steps that run when it has failed so."""
+        """Return the outcome of the whole after the steps that run when it has failed so."""
         broken = self._broken_off()
         if broken is not None:
             return broken

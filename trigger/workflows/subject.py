@@ -1,4 +1,4 @@
-"""What the templates of a step can use: `input`, `steps`, `env`, `execution` and `error`."""
+"""The names that the templates of a step can use: `input`, `steps`, `env`, `execution` and `error`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from trigger.templates import as_text, render
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What one attempt at a step works on.
+    """The data of one attempt at a step.
 
     `done` maps each step that is done to its status, output and error, and to whether the output was `truncated`;
     `error` is what the workflow failed with, for the steps of on_failure.
@@ -37,7 +37,7 @@ class Subject:
 
 
 class Ended(Mapping[str, Any]):
-    """What templates can use of a step: its output only as a whole."""
+    """The view that templates have of a step: its output only as a whole."""
 
     def __init__(self, name: str, state: Mapping[str, Any]) -> None:
         self._name = name

@@ -1,4 +1,4 @@
-"""What work leaves behind in its process, for the next to stumble over: seen at little cost, or put right."""
+"""The traces that work leaves in its process, for the next to stumble over: seen at little cost, or put right."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _MOMENT = 0.0005
 
 
 class Before:
-    """What the process was like before its first work.
+    """The state of the process before its first work.
 
     Argument: `descriptors` that it owns, which have to stay what they are.
     """
@@ -128,7 +128,7 @@ def _status() -> list[bytes]:
 
 
 def _variables() -> dict[bytes, bytes]:
-    """What is under os.environ: a look at that itself decodes each variable."""
+    """Return the data under os.environ, which itself decodes each variable that is looked at."""
     found: dict[bytes, bytes] = vars(os.environ)["_data"]
     return found
 

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from trigger import errors
-from trigger.fields.describing import Schema
+from trigger.fields.base import Schema
 from trigger.web.auth import BASIC, BEARER
 
 UID = {"type": "string", "pattern": "^[0-9]{25}$"}

@@ -7,8 +7,10 @@ from typing import Any
 
 from trigger.config.model import Api, Config, NoAuth, PasswordAuth, TokenAuth, Verb
 from trigger.config.secret import Secret
-from trigger.fields.describing import Schema, closed, described, in_text, object_of
+from trigger.fields.base import Schema
+from trigger.fields.describing import described, in_text, object_of
 from trigger.fields.model import MISSING, Field, Input
+from trigger.fields.nested import closed
 from trigger.inputs.masking import MIN_SECRET_LENGTH, Hide, mask
 from trigger.inputs.shape import secrets_of_debug
 from trigger.web.openapi.answers import all_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, get_args
 
-from trigger.fields.describing import Schema
+from trigger.fields.base import Schema
 from trigger.store import LIMIT, MAX_LIMIT, Status
 from trigger.store.log_reading import MAX_LINES
 from trigger.store.timeline import What
