@@ -212,16 +212,20 @@ class _Form:
 
 def _meta(call: Call, version: str) -> dict[str, Any]:
     # The API is the description.
-    always = {"caller": call.caller, "workflow": call.api.workflow.name, "config": version}
-    more = {
-        "secrets": call.secrets,
-        "debug": call.debug,
-        "rerun_of": call.rerun_of,
-        "resumed_from": call.resumed and call.resumed.uid,
-        "operator": call.operator,
-        "request": call.request,
-    }
-    return always | {name: value for name, value in more.items() if value}
+    meta: dict[str, Any] = {"caller": call.caller, "workflow": call.api.workflow.name, "config": version}
+    if call.secrets:
+        meta["secrets"] = call.secrets
+    if call.debug:
+        meta["debug"] = True
+    if call.rerun_of:
+        meta["rerun_of"] = call.rerun_of
+    if call.resumed is not None:
+        meta["resumed_from"] = call.resumed.uid
+    if call.operator:
+        meta["operator"] = call.operator
+    if call.request:
+        meta["request"] = call.request
+    return meta
 
 
 class _Clock:

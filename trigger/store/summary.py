@@ -8,7 +8,7 @@ from typing import Any
 
 from trigger.store.status import Status
 from trigger.store.stored import LISTED, Stored
-from trigger.store.times import shown
+from trigger.store.times import shown_rq
 
 _TIMES = ("created_at", "started_at", "ended_at")
 MESSAGE = 500  # characters of an error's message that are shown
@@ -60,5 +60,8 @@ def _summary(execution: Stored) -> Summary:
 def facts(execution: Stored) -> dict[str, Any]:
     """The Facts of an execution, by name."""
     found = {name: getattr(execution, name) for name in Facts.__slots__}
-    times = {name: shown(found[name]) for name in _TIMES if found[name]}
-    return found | times | {"config_version": execution.config_version or None}
+    for name in _TIMES:
+        if found[name]:
+            found[name] = shown_rq(found[name])
+    found["config_version"] = found["config_version"] or None
+    return found
