@@ -40,8 +40,8 @@ TAKEN = ("data", "meta", "description", "timeout", "started_at", "attempt", "fai
 class Stored:
     """An execution as the hash of its job has it, or as much of that as was asked for.
 
-    What is not there or can't be read has its default. Times are RQ's text for
-    them, RFC 3339 in UTC, by Redis' clock but for `created_at`.
+    What is not there or can't be read has its default. Times are RQ's text for them, RFC 3339 in UTC with microseconds;
+    all but `created_at` are by Redis' clock.
     """
 
     uid: str
@@ -157,7 +157,7 @@ class Stored:
 
     @property
     def is_ours(self) -> bool:
-        """Whether the hash has all that an execution is shown with, or at least in a list."""
+        """Whether the hash has what each execution of ours has; asked for with the fields LISTED, or more."""
         return None not in (self.status, self.api, self.meta)
 
     def why_not_run(self) -> str | None:
