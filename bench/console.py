@@ -110,7 +110,7 @@ def store_large(redis: Redis, config: Config) -> str:
     taken = exchange().taken
     if taken is None:
         raise RuntimeError("there was nothing to take")
-    log = Log(redis, uid, taken.execution, limit=config.logs)
+    log = Log(redis, uid, taken.run, limit=config.logs)
     for line in range(12_000):
         log.write("stdout", f"line {line} of a step that says what it does, with <b>markup</b> & more", step="s1")
     log.flush()
@@ -125,7 +125,7 @@ def store_large(redis: Redis, config: Config) -> str:
     fields = {name: json.dumps(state) for name, state in states.items()}
     fields[""] = store.Plan.of(api.workflow).to_json()
     redis.hset(store.STEPS + uid, items=[part for pair in fields.items() for part in pair])
-    exchange(Ended(uid, taken.execution, outcome.failed("ValueError", "no stock of <A1>")), take=False)
+    exchange(Ended(uid, taken.run, outcome.failed("ValueError", "no stock of <A1>")), take=False)
     return uid
 
 

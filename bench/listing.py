@@ -62,7 +62,7 @@ def ended(redis: Redis) -> str:
     exchange = Exchange(redis, "default", "bench", lease=10)
     taken = exchange().taken
     assert taken is not None
-    exchange(Ended(uid, taken.execution, outcome.succeeded({"greeting": "Hello, Ada"})), take=False)
+    exchange(Ended(uid, taken.run, outcome.succeeded({"greeting": "Hello, Ada"})), take=False)
     return uid
 
 

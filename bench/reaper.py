@@ -19,7 +19,7 @@ from redis import Redis
 
 from bench.processes import running_redis
 from trigger import store
-from trigger.config.model import Api, Config, NoAuth, Server, Workflow
+from trigger.config.model import Api, Config, NoAuth, ServerConfig, Workflow
 from trigger.redis_server import RedisServer
 from trigger.store.lua import load
 from trigger.store.queueing import Call, Submitter, connect
@@ -30,7 +30,7 @@ LEASE = 10_000  # milliseconds, as by default
 API = Api("bench", "noted", NoAuth(), Workflow(name="noted", python="work:noted", timeout=60))
 CONFIG = Config(
     path=Path("config.yaml"),
-    server=Server(backlog=10_000_000),
+    server=ServerConfig(backlog=10_000_000),
     retention=3600.0,
     operators={},
     workflows={},

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from redis import Redis
 from redis.exceptions import RedisError
 
-from trigger.config.model import Config, Server
+from trigger.config.model import Config, ServerConfig
 from trigger.redis_server import Fsync, RedisServer
 
 T = TypeVar("T")
@@ -121,7 +121,7 @@ async def waits(value):
 # A config in force for tests that submit by themselves.
 CONFIG = Config(
     path=Path("config.yaml"),
-    server=Server(backlog=1_000_000),
+    server=ServerConfig(backlog=1_000_000),
     retention=3600.0,
     operators={},
     workflows={},

@@ -100,6 +100,28 @@ def test_nothing_unpickles() -> None:
         assert "pickle" not in {name.split(".")[0] for name in imports(parsed(path))}
 
 
+# Classes that still have to get a name of their own: web/server.py's is gunicorn's settings.
+NAMED_TWICE = {"Settings"}
+
+
+def test_no_two_public_classes_have_one_name() -> None:
+    places: dict[str, list[str]] = {}
+    for path in FILES:
+        for node in ast.walk(parsed(path)):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places.setdefault(node.name, []).append(str(path.relative_to(PACKAGE)))
+    assert {name: found for name, found in places.items() if len(found) > 1 and name not in NAMED_TWICE} == {}
+
+
+def test_only_one_module_names_fields_of_a_job() -> None:
+    """Others ask for a list that it declares, and have it make a value of the answer."""
+    for path in FILES:
+        for node in ast.walk(parsed(path)):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args:
+                reads = node.func.attr in ("hget", "hmget", "hgetall") and "id='JOB'" in ast.dump(node.args[0])
+                assert not reads or isinstance(node.args[-1], ast.Name), f"{path}:{node.lineno}"
+
+
 def loaded_by(statement: str) -> set[str]:
     script = f"import sys\n{statement}\nprint(*sys.modules)"
     child = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)

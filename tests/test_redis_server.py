@@ -20,7 +20,14 @@ from redis.exceptions import RedisError, ResponseError
 from tests.programs import needs_program
 from tests.support import OwnRedis
 from trigger.errors import StartError
-from trigger.redis_server import SOCKET_PATH_LIMIT, Program, RedisServer, find_program, private_redis_url, socket_path
+from trigger.redis_server import (
+    SOCKET_PATH_LIMIT,
+    RedisProgram,
+    RedisServer,
+    find_program,
+    private_redis_url,
+    socket_path,
+)
 
 
 @pytest.fixture
@@ -53,7 +60,7 @@ def test_the_newest_server_on_path_is_taken(tmp_path: Path) -> None:
     fake_program(tmp_path / "a", "redis-server", "Redis server v=6.2.14 sha=0:0 malloc=jemalloc-5.1.0 bits=64")
     newest = fake_program(tmp_path / "b", "valkey-server", "Valkey server v=8.10.2 sha=0:0 malloc=libc bits=64")
     fake_program(tmp_path / "b", "redis-server", "Redis server v=8.9.4 sha=0:0 malloc=jemalloc-5.1.0 bits=64")
-    assert find_program([str(tmp_path / "a"), str(tmp_path / "b")]) == Program(newest, (8, 10, 2))
+    assert find_program([str(tmp_path / "a"), str(tmp_path / "b")]) == RedisProgram(newest, (8, 10, 2))
 
 
 @pytest.mark.parametrize("says", ["Redis server v=6.0.16 sha=0:0", "Redis server v=5.0.3", "no version at all"])

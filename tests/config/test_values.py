@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from trigger.config import MISSING, Input, NoAuth, PasswordAuth, Server, TokenAuth, Workflow, load
-from trigger.config.model import Retry
+from trigger.config import MISSING, Input, NoAuth, PasswordAuth, TokenAuth, Workflow, load
+from trigger.config.model import Retry, ServerConfig
 from trigger.config.scalars import core, duration, size
 from trigger.errors import ConfigError
 
@@ -26,7 +26,7 @@ def test_it_is_known_what_of_the_debug_data_came_from_outside(tmp_path: Path) ->
 def test_what_is_left_out_has_its_default(tmp_path: Path) -> None:
     config = loaded(tmp_path, MINIMAL)
     order = config.apis["shop", "order"]
-    assert config.server == Server()
+    assert config.server == ServerConfig()
     assert (config.retention, config.redis, config.files[0]) == (7 * 86400, None, tmp_path / "config.yaml")
     assert (order.verbs, order.enabled, order.input, order.debug, order.line) == (
         ("GET", "POST"),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from trigger.console.timing import MAX_BARS, MAX_SPANS, Timing, spans
 from trigger.store import Record, Status, StepRecord
-from trigger.store.timeline import Run, timeline
+from trigger.store.timeline import timeline
 
 BEGIN = datetime(2026, 1, 31, 12, tzinfo=UTC)
 NOW = BEGIN.timestamp()
@@ -24,7 +24,7 @@ def at(seconds: float) -> str:
 def record(ended: float | None, *runs: tuple[float, float | None], steps: tuple[StepRecord, ...] = ()) -> Record:
     """One that was accepted at BEGIN, ended so many seconds later (None: not yet), and was run so."""
     end = None if ended is None else at(ended)
-    parts = timeline(at(0), end, [Run(at(b), None if e is None else at(e)) for b, e in runs], steps)
+    parts = timeline(at(0), end, [(at(b), None if e is None else at(e)) for b, e in runs], steps)
     fields: dict[str, Any] = dict.fromkeys(Record.__slots__)
     fields |= {"uid": "1" * 25, "status": Status.RUNNING, "created_at": at(0), "ended_at": end}
     return Record(**{**fields, "steps": steps, "timeline": parts})

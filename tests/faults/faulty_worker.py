@@ -64,18 +64,18 @@ def after(method: Wrapped) -> Wrapped:
 NOTHING: dict[str, Any] = {"_take": False}
 
 POINTS: dict[str, tuple[type, str, Callable[[Wrapped], Wrapped]]] = {
-    "before take": (worker.Worker, "_take", before),
-    "after take": (worker.Worker, "_take", after),
-    "before end": (worker.Worker, "_end", before),
-    "after end": (worker.Worker, "_end", after),
+    "before take": (worker.QueueWorker, "_take", before),
+    "after take": (worker.QueueWorker, "_take", after),
+    "before end": (worker.QueueWorker, "_end", before),
+    "after end": (worker.QueueWorker, "_end", after),
     "before save": (Journal, "call", before),
     "after save": (Journal, "call", after),
-    "before beat": (worker.Worker, "_send_beat", before),
-    "after beat": (worker.Worker, "_send_beat", after),
-    "before free": (worker.Worker, "_free", before),
-    "after free": (worker.Worker, "_free", after),
-    "before reap": (worker.Worker, "_reap", before),
-    "after reap": (worker.Worker, "_reap", after),
+    "before beat": (worker.QueueWorker, "_send_beat", before),
+    "after beat": (worker.QueueWorker, "_send_beat", after),
+    "before free": (worker.QueueWorker, "_free", before),
+    "after free": (worker.QueueWorker, "_free", after),
+    "before reap": (worker.QueueWorker, "_reap", before),
+    "after reap": (worker.QueueWorker, "_reap", after),
 }
 
 
@@ -83,8 +83,8 @@ def main() -> None:
     if point := os.environ.get("FAULT_POINT"):
         owner, name, wrap = POINTS[point]
         setattr(owner, name, wrap(getattr(owner, name)))
-    chosen = worker.Timing(**json.loads(os.environ.get("FAULT_TIMING", "{}")))
-    worker.Timing = lambda **_: chosen  # type: ignore[misc,assignment]
+    chosen = worker.Clocks(**json.loads(os.environ.get("FAULT_TIMING", "{}")))
+    worker.Clocks = lambda **_: chosen  # type: ignore[misc,assignment]
     if patience := os.environ.get("FAULT_PATIENCE"):
         connect = queueing.connect
 

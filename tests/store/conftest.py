@@ -68,7 +68,7 @@ class Bench:
     def take(self) -> tuple[str, str] | None:
         """The next execution and the id of its run; None when nothing waits."""
         taken = self._exchange().taken
-        return (taken.uid, taken.execution) if taken else None
+        return (taken.job.uid, taken.run) if taken else None
 
     def end(self, uid: str, run: str, result: outcome.Outcome) -> bool:
         return self._exchange(Ended(uid, run, result), take=False).ended
@@ -87,7 +87,7 @@ class Bench:
             held=f"rq:worker:{WORKER}:executions",
             queue="default",
             uid=uid,
-            execution=run,
+            run=run,
             why=why,
             budget=5,
             error="{}",

@@ -255,7 +255,7 @@ def test_an_end_whose_reply_got_lost_counts_once(bench: Bench, redis: Redis) -> 
     exchange = Exchange(redis, "default", WORKER, lease=10)
     taken = exchange().taken
     assert taken
-    ended = Ended(taken.uid, taken.execution, SUCCEEDED)
+    ended = Ended(taken.job.uid, taken.run, SUCCEEDED)
     assert exchange(ended).ended
     assert not exchange(ended).ended
     assert totals(redis).ended == {"succeeded": 1}

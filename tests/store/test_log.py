@@ -15,7 +15,7 @@ from tests.support import OwnRedis, eventually
 from trigger import store
 from trigger.store import JOB, LOG
 from trigger.store.log import WRITE, Log
-from trigger.store.log_reading import START, Line, Page, follow, is_position, read
+from trigger.store.log_reading import START, Line, Lines, follow, is_position, read
 from trigger.store.queueing import connect
 
 LIMIT = 1024 * 1024
@@ -36,7 +36,7 @@ def end(redis: Redis, uid: str) -> None:
     pipeline.execute()
 
 
-def texts(page: Page) -> list[str]:
+def texts(page: Lines) -> list[str]:
     return [line.text for line in page.lines]
 
 
@@ -102,9 +102,9 @@ def test_a_log_is_read_page_by_page(redis: Redis, uid: str, log: Log) -> None:
 
 
 def test_an_execution_that_wrote_nothing_has_an_empty_log(redis: Redis, uid: str) -> None:
-    assert read(redis, uid) == Page((), 0, START, False)
+    assert read(redis, uid) == Lines((), 0, START, False)
     end(redis, uid)
-    assert read(redis, uid) == Page((), 0, START, True)
+    assert read(redis, uid) == Lines((), 0, START, True)
     assert read(redis, store.new_uid()).ended
 
 
@@ -286,12 +286,12 @@ def test_whoever_waits_is_told_the_end(redis: Redis, uid: str) -> None:
 
     thread = threading.Thread(target=later)
     thread.start()
-    assert follow(redis, uid, None, 10, wait=60) == Page((), 0, START, True)
+    assert follow(redis, uid, None, 10, wait=60) == Lines((), 0, START, True)
     thread.join()
 
 
 def test_a_wait_ends_without_news_too(redis: Redis, uid: str) -> None:
-    assert follow(redis, uid, None, 10, wait=0.05) == Page((), 0, START, False)
+    assert follow(redis, uid, None, 10, wait=0.05) == Lines((), 0, START, False)
 
 
 def test_what_was_written_before_the_end_is_always_given_before_it_is_told(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.store.conftest import FAILED, LATER, SUCCEEDED, Bench
 from trigger.store import Record, acts
 from trigger.store.steps import StepRecord
-from trigger.store.timeline import Run, Span, timeline
+from trigger.store.timeline import Span, timeline
 
 START = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
@@ -30,7 +30,7 @@ def short(spans: tuple[Span, ...]) -> list[tuple[str, int | None, str]]:
 
 def test_steps_side_by_side_share_a_span() -> None:
     steps = [step("a", 10, 30), step("b", 20, 50), step("c", 55, 60)]
-    assert short(timeline(at(0), at(61), [Run(at(4), at(61))], steps)) == [
+    assert short(timeline(at(0), at(61), [(at(4), at(61))], steps)) == [
         ("queued", 4, ""),
         ("running", 6, ""),
         ("running", 10, "a"),
@@ -43,7 +43,7 @@ def test_steps_side_by_side_share_a_span() -> None:
 
 
 def test_between_runs_it_waits_also_in_the_middle_of_a_step() -> None:
-    runs = [Run(at(2), at(12)), Run(at(1012), at(1020))]
+    runs = [(at(2), at(12)), (at(1012), at(1020))]
     assert short(timeline(at(0), at(1020), runs, [step("a", 3, 1019)])) == [
         ("queued", 2, ""),
         ("running", 1, ""),
@@ -56,10 +56,10 @@ def test_between_runs_it_waits_also_in_the_middle_of_a_step() -> None:
 
 def test_what_goes_on_has_no_end_yet() -> None:
     assert short(timeline(at(0), None, [], [])) == [("queued", None, "")]
-    running = timeline(at(0), None, [Run(at(5), None)], [step("a", 6, 8), step("b", 9, None)])
+    running = timeline(at(0), None, [(at(5), None)], [step("a", 6, 8), step("b", 9, None)])
     assert short(running)[-1] == ("running", None, "b")
     assert (running[-1].since, running[-1].to) == (at(9), None)
-    assert short(timeline(at(0), None, [Run(at(5), at(7))], [])) == [
+    assert short(timeline(at(0), None, [(at(5), at(7))], [])) == [
         ("queued", 5, ""),
         ("running", 2, ""),
         ("waiting", None, ""),
@@ -67,7 +67,7 @@ def test_what_goes_on_has_no_end_yet() -> None:
 
 
 def test_steps_of_the_execution_that_is_resumed_took_none_of_its_time() -> None:
-    spans = timeline(at(1000), at(1010), [Run(at(1001), at(1010))], [step("a", 0, 9), step("b", 1002, 1010)])
+    spans = timeline(at(1000), at(1010), [(at(1001), at(1010))], [step("a", 0, 9), step("b", 1002, 1010)])
     assert short(spans) == [("queued", 1, ""), ("running", 1, ""), ("running", 8, "b")]
 
 
@@ -85,7 +85,7 @@ def test_whatever_the_clocks_say_it_adds_up(
     whole = timeline(
         at(0),
         None if end is None else at(end),
-        [Run(at(begin), None if stop is None else at(stop)) for begin, stop in sorted(runs, key=lambda run: run[0])],
+        [(at(begin), None if stop is None else at(stop)) for begin, stop in sorted(runs, key=lambda run: run[0])],
         [step(f"s{n}", begin, stop) for n, (begin, stop) in enumerate(steps)],
     )
     assert all(before.to == after.since for before, after in pairwise(whole))

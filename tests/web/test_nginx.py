@@ -42,7 +42,7 @@ from tests.web.site import (
     request,
 )
 from trigger.config import Settings
-from trigger.config.model import Server as ServerConfig
+from trigger.config.model import ServerConfig
 
 LIMIT = ServerConfig().max_body
 

@@ -17,12 +17,12 @@ from redis import Redis
 from tests.support import OwnRedis
 from tests.web.conftest import MakeSite
 from tests.web.site import CONFIG, FAILURES, HASHED, TOKEN, Gunicorn, Site, accepted, basic, refusal
-from trigger.config.model import Server
+from trigger.config.model import ServerConfig
 from trigger.store import wrong_credentials
 
 CONNECTIONS = 40
 SECONDS = 4.0
-DEFAULT = Server().auth_failures
+DEFAULT = ServerConfig().auth_failures
 
 
 def test_all_processes_together_allow_as_many_as_the_limit(gunicorn: Gunicorn, redis: Redis) -> None:

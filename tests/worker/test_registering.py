@@ -7,14 +7,14 @@ from redis import Redis
 
 from tests.support import CONFIG
 from trigger.config import Watcher
-from trigger.worker.worker import Worker
+from trigger.worker.worker import QueueWorker
 
 
 def test_an_earlier_birth_that_redis_does_late_does_not_end_the_worker(
     redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     watcher = Watcher(CONFIG, lambda _: CONFIG, lambda _: None, lambda _: None)
-    worker = Worker("default", watcher, lambda _: redis, environ={})
+    worker = QueueWorker("default", watcher, lambda _: redis, environ={})
     delete = redis.delete
 
     def delete_before_it_is_done(*keys: str) -> None:

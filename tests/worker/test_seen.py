@@ -6,11 +6,11 @@ import os
 
 from tests.support import eventually
 from tests.worker.conftest import Rig
-from trigger.store.overview import Worker, workers
+from trigger.store.overview import LiveWorker, workers
 from trigger.store.queues import queues
 
 
-def only(rig: Rig) -> Worker:
+def only(rig: Rig) -> LiveWorker:
     (worker,) = workers(rig.redis)
     return worker
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from trigger.cli.choosing import Tally, batches, choose, several
+from trigger.cli.choosing import BatchResult, batches, choose, several
 from trigger.cli.common import as_json, complain, parts_of, to_look_at
 from trigger.errors import (
     ExecutionEnded,
@@ -47,22 +47,22 @@ def cancel(uids: tuple[str, ...], yes: bool, rate: float | None, machine: bool, 
 
     redis = to_look_at().connect()
     chosen = choose(redis, uids, options, _CANCELLABLE, "cancel", yes=yes)
-    tally = Tally(chosen, "cancelled or told to end")
+    result = BatchResult(chosen, "cancelled or told to end")
     for uid in chosen.uids:
         if not is_uid(uid):
-            tally.failed(uid, _unknown())
+            result.failed(uid, _unknown())
     for piece in batches([uid for uid in chosen.uids if is_uid(uid)], rate):
         for uid, outcome in acts.cancel_all(redis, piece, OPERATOR).items():
             if isinstance(outcome, RequestError):
-                _not_done(tally, uid, outcome)
+                _not_done(result, uid, outcome)
                 continue
-            tally.acted()
+            result.acted()
             if machine:
                 click.echo(json.dumps({"uid": uid, "status": outcome}))
             elif not chosen.by_filter:
                 said = "is cancelled" if outcome is Status.CANCELLED else f"is {outcome} and told to end"
                 click.echo(f"{uid} {said}")
-    sys.exit(tally.conclude())
+    sys.exit(result.conclude())
 
 
 @click.command()
@@ -116,34 +116,34 @@ def _start_anew(
     """Start an execution anew for each that is chosen, and print the new uids; `key` is what JSON calls the old one."""
     parts = parts_of(to_look_at())
     chosen = choose(parts.redis, uids, options, (Status.FAILED,), verb, yes=yes)
-    tally = Tally(chosen, "started anew")
+    result = BatchResult(chosen, "started anew")
     left = len(chosen.uids)
     for uid in (uid for piece in batches(chosen.uids, rate) for uid in piece):
         try:
             new = act(parts, uid).uid if is_uid(uid) else None
         except (QueueUnavailable, TooManyRequests) as error:
-            tally.stop(left, error)
+            result.stop(left, error)
             break
         except RequestError as error:
-            _not_done(tally, uid, error)
+            _not_done(result, uid, error)
             if isinstance(error, WorkflowChanged) and parts.config.unset:
                 complain("  that a variable is not set in this shell may be why: set it, or do this in the console")
         else:
             if new is None:
-                tally.failed(uid, _unknown())
+                result.failed(uid, _unknown())
             else:
-                tally.acted()
+                result.acted()
                 click.echo(json.dumps({"uid": new, key: uid}) if machine else new)
         left -= 1
-    sys.exit(tally.conclude())
+    sys.exit(result.conclude())
 
 
-def _not_done(tally: Tally, uid: str, error: RequestError) -> None:
-    gone = tally.chosen.by_filter and isinstance(error, ExecutionNotFound)
+def _not_done(result: BatchResult, uid: str, error: RequestError) -> None:
+    gone = result.chosen.by_filter and isinstance(error, ExecutionNotFound)
     if gone or isinstance(error, ExecutionEnded | ExecutionNotEnded):
-        tally.passed(uid, error)
+        result.passed(uid, error)
     else:
-        tally.failed(uid, error)
+        result.failed(uid, error)
 
 
 def _unknown() -> ExecutionNotFound:

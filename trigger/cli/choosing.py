@@ -145,7 +145,7 @@ def batches(uids: Sequence[str], rate: float | None) -> Iterator[list[str]]:
 
 
 @dataclass(slots=True)
-class Tally:
+class BatchResult:
     """The count of what a command did to several executions; `done` is the word for it."""
 
     chosen: Chosen

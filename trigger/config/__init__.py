@@ -5,7 +5,7 @@ from __future__ import annotations
 from trigger.config.editing import set_enabled
 from trigger.config.for_editors import json_schema
 from trigger.config.loading import load
-from trigger.config.model import Api, Auth, Config, Module, NoAuth, PasswordAuth, Server, TokenAuth, Verb, Workflow
+from trigger.config.model import Api, Auth, Config, Module, NoAuth, PasswordAuth, TokenAuth, Verb, Workflow
 from trigger.config.secret import Secret, hash_secret
 from trigger.config.settings import Settings
 from trigger.config.watcher import Watcher
@@ -23,7 +23,6 @@ __all__ = [
     "NoAuth",
     "PasswordAuth",
     "Secret",
-    "Server",
     "Settings",
     "TokenAuth",
     "Unknown",

@@ -17,7 +17,7 @@ from trigger.config.building import workflow_of
 from trigger.config.code import Code, code_of
 from trigger.config.document import Document
 from trigger.config.files import Stamp, read, stamp
-from trigger.config.model import MIN_MASKED, Api, Config, Module, PasswordAuth, Server, TokenAuth, Workflow
+from trigger.config.model import MIN_MASKED, Api, Config, Module, PasswordAuth, ServerConfig, TokenAuth, Workflow
 from trigger.config.programs import missing
 from trigger.config.references import References, Replaced
 from trigger.config.rules import apis_of, check_together, steps_of
@@ -136,7 +136,7 @@ def _load(
         raise ConfigError(list(dict.fromkeys(document.mistakes)))
     return Config(
         path=path,
-        server=Server(**(data.get("server") or {})),
+        server=ServerConfig(**(data.get("server") or {})),
         retention=data.get("retention", RETENTION),
         operators={name: secret for name, secret in (data.get("operators") or {}).items() if secret is not None},
         **_declared(document, data, raw),

@@ -201,7 +201,7 @@ class Module:
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class ServerConfig:
     """Sizes in bytes, times in seconds.
 
     `proxies` is how many reverse proxies in front of us may be believed about the client's address.
@@ -243,7 +243,7 @@ class Config:
     """
 
     path: Path
-    server: Server
+    server: ServerConfig
     retention: float  # seconds
     operators: Mapping[str, Secret]
     workflows: Mapping[str, Workflow]

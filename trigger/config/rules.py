@@ -6,7 +6,7 @@ from collections.abc import Hashable, Iterator, Mapping
 from typing import Any
 
 from trigger.config.document import Document
-from trigger.config.model import Server
+from trigger.config.model import ServerConfig
 from trigger.config.names import REFERENCE_FORM, reference
 from trigger.config.parts import MAX_CANDIDATES, did_you_mean
 from trigger.config.scalars import shown
@@ -57,7 +57,7 @@ def check_together(document: Document, data: Mapping[str, Any], raw: Mapping[str
 
     Returns each "package.module:callable" that the config names, with all the places that name it.
     """
-    prefix = (data.get("server") or {}).get("prefix", Server().prefix)
+    prefix = (data.get("server") or {}).get("prefix", ServerConfig().prefix)
     for path in RESERVED:
         if f"{path}/".startswith(f"{prefix}/") or prefix.startswith(f"{path}/"):
             document.report(("server", "prefix"), f"clashes with {path}, which the service answers itself")

@@ -10,7 +10,7 @@ from trigger.console.lists import found
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class ApiIndex:
     """The APIs of one version of the config, by name. `texts` are what is searched of each."""
 
     config: Config
@@ -23,7 +23,7 @@ class Listed:
         return found(self.apis, self.texts, search)
 
 
-def listed(config: Config) -> Listed:
+def listed(config: Config) -> ApiIndex:
     """The APIs of a config, as a page lists them."""
     apis = tuple(sorted(config.apis.values(), key=lambda api: (api.module.casefold(), api.module, *_method(api))))
     texts = tuple(
@@ -37,7 +37,7 @@ def listed(config: Config) -> Listed:
         ).casefold()
         for api in apis
     )
-    return Listed(config, apis, texts, sum(api.enabled for api in apis))
+    return ApiIndex(config, apis, texts, sum(api.enabled for api in apis))
 
 
 def _method(api: Api) -> tuple[str, str]:

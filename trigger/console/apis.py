@@ -10,7 +10,7 @@ from flask import Response, g, request
 
 from trigger import store
 from trigger.config.model import Config
-from trigger.console.api_index import Listed
+from trigger.console.api_index import ApiIndex
 from trigger.console.bars import days
 from trigger.console.lists import MAX_SEARCH, PerConfig, part
 from trigger.console.page import Pages
@@ -24,7 +24,7 @@ class ApisPage:
 
     service: Service
     pages: Pages
-    index: PerConfig[Listed]
+    index: PerConfig[ApiIndex]
 
     def __call__(self) -> Response:
         follow_edit(self.service)

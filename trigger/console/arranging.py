@@ -39,7 +39,7 @@ Place = str | Bend
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class Link:
     """From the lower edge of the box that is needed to the upper edge of the one that needs it.
 
     Between the points it runs sideways and straight down by turns: across the space between two rows, then past a row.
@@ -57,7 +57,7 @@ class Arrangement:
     width: int
     height: int
     boxes: Mapping[str, tuple[int, int]]
-    lines: tuple[Line, ...]
+    lines: tuple[Link, ...]
 
 
 def rows_of(needs: Mapping[str, Sequence[str]]) -> list[list[str]]:
@@ -93,7 +93,7 @@ def arrange(rows: Sequence[Sequence[str]], needs: Mapping[str, Sequence[str]], w
         points = [(across[needed], tops[at[needed]] + HEIGHT)]
         for bend in bends:
             points += [(across[bend], tops[bend.row]), (across[bend], tops[bend.row] + HEIGHT)]
-        lines.append(Line(needed, name, (*points, (across[name], tops[at[name]]))))
+        lines.append(Link(needed, name, (*points, (across[name], tops[at[name]]))))
     right = max((x + width for x, _ in boxes.values()), default=0)
     total = max(right, *across.values()) if across else 0
     return Arrangement(total, tops[-1] + HEIGHT if tops else 0, boxes, tuple(lines))

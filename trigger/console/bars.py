@@ -16,7 +16,7 @@ PITCH, HEIGHT = 4, 24
 
 
 @dataclass(frozen=True, slots=True)
-class Bar:
+class HourBar:
     """An hour: where it stands, how high its calls and its failures do, and what it says in words."""
 
     x: int
@@ -69,11 +69,11 @@ class Day:
         return [f"{datetime.fromtimestamp(hour * 3600, UTC):%H:%M}" for hour in range(first, self.end + 1)]
 
     @property
-    def bars(self) -> list[Bar]:
+    def bars(self) -> list[HourBar]:
         """The bars one by one, with their words."""
         most = self.most
         return [
-            Bar(
+            HourBar(
                 x=_middle(number),
                 calls=_height(calls, most),
                 failures=_height(failures, most),

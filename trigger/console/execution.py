@@ -20,7 +20,7 @@ from trigger.console.folding import AROUND, MAX_FOLDS, folded
 from trigger.console.lists import MAX_SEARCH, Part, part
 from trigger.console.outputs import Output, beginning
 from trigger.console.page import Pages, data, plain
-from trigger.console.room import Piece, Room
+from trigger.console.room import Excerpt, Room
 from trigger.console.shown import between
 from trigger.console.timing import Bar, Timing, spans
 from trigger.errors import RequestError
@@ -38,19 +38,19 @@ MESSAGE, TRACEBACK, GIVEN, OUTPUT, INPUT, FORM, PART = 4_000, 10_000, 3_000, 8_0
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class Reason:
     """Why it has not succeeded; `step` is the one that failed, on the page `steps` of them."""
 
     step: StepRecord | None
     steps: int
     kind: str
-    message: Piece
-    traceback: Piece | None
-    given: Piece | None  # what the step was given, where that is not the input
+    message: Excerpt
+    traceback: Excerpt | None
+    given: Excerpt | None  # what the step was given, where that is not the input
     lines: tuple[Mapping[str, str], ...]  # the last ones that the step has logged, of those that the page shows
 
     @classmethod
-    def of(cls, record: Record, log: Tail, room: Room) -> Failure | None:
+    def of(cls, record: Record, log: Tail, room: Room) -> Reason | None:
         """None while nothing has failed."""
         if record.error is None:
             return None
@@ -69,16 +69,16 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class StepRow:
     """A step, as much of it as there is room for."""
 
     number: int
     step: StepRecord
     bar: Bar | None
-    error: Piece | None
-    traceback: Piece | None
+    error: Excerpt | None
+    traceback: Excerpt | None
     output: Output | None
-    input: Piece | None
+    input: Excerpt | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ class Steps:
     """Those of one page. `counts` says how many there are of each status in all; `search` and `only` are what of their
     names, and which status, is asked for."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[StepRow, ...]
     counts: Mapping[str, int]
     part: Part[tuple[int, StepRecord]]
     search: str
@@ -138,7 +138,7 @@ class ExecutionPage:
         drawing = _drawing(record, config)
         boxes = len(drawing.boxes) if drawing else 0
         room = Room(TEXTS - log.size - STEP * min(STEPS, len(record.steps)) - BOX * boxes)
-        failure = Failure.of(record, log, room)
+        failure = Reason.of(record, log, room)
         output = Output.of(record, room, OUTPUT)
         given = room.json(record.input, INPUT)
         form = room.json(record.input, FORM)
@@ -197,10 +197,10 @@ def _last_lines(log: Tail, step: str, room: Room) -> tuple[Mapping[str, str], ..
     return tuple({**line, "text": room.beginning(line["text"], LINE).text} for line in lines)
 
 
-def _row(number: int, step: StepRecord, timing: Timing | None, room: Room, *, is_told: bool) -> Row:
+def _row(number: int, step: StepRecord, timing: Timing | None, room: Room, *, is_told: bool) -> StepRow:
     """`is_told`: the page says already why this one failed."""
     error = dict(step.error) if step.error else {}
-    return Row(
+    return StepRow(
         number=number,
         step=step,
         bar=timing.of_step(step) if timing else None,

@@ -6,7 +6,7 @@ import json
 import re
 from dataclasses import dataclass
 
-from trigger.console.room import Piece, Room
+from trigger.console.room import Excerpt, Room
 from trigger.store import Record, StepRecord
 
 # A character that a JSON text has as its number, one or two of them; and the backslashes before it.
@@ -17,7 +17,7 @@ _NUMBERED = re.compile(r"(?<!\\)((?:\\\\)*)(\\ud[89ab][0-9a-f]{2}\\ud[c-f][0-9a-
 class Output:
     """What of an output there is room for; `size` is that of the whole in bytes, where that was not kept."""
 
-    piece: Piece
+    piece: Excerpt
     size: int | None
 
     @classmethod

@@ -41,7 +41,7 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
-class Activity:
+class LastDay:
     """What came of calls in the last 24 hours, and what is there now.
 
     `failing` are the APIs that failed, with their day; `refused` says how many calls were refused, by reason, the most
@@ -56,7 +56,7 @@ class Activity:
     is_all: bool
 
     @classmethod
-    def of(cls, redis: Redis, config: Config, now: float) -> Activity:
+    def of(cls, redis: Redis, config: Config, now: float) -> LastDay:
         """`now` is the time in seconds since 1970. Raises RedisError."""
         lately = counters.lately(redis, now, MAX_APIS)
         ended = tuple(map(sum, zip(*lately.by_status.values(), strict=True)))
@@ -95,7 +95,7 @@ class OverviewPage:
         state = readiness.state(service.redis, service.watcher, service.watermark)
         activity = None
         if state.redis["status"] != "unreachable":  # a second look would wait for the same again
-            activity = store.unless_away(lambda: Activity.of(service.redis, config, time.time()))
+            activity = store.unless_away(lambda: LastDay.of(service.redis, config, time.time()))
         return self.pages(
             "overview.html",
             200 if activity else 503,
@@ -110,7 +110,7 @@ class OverviewPage:
         )
 
 
-def _problems(state: Readiness, activity: Activity | None, config: Config) -> Iterator[Problem]:
+def _problems(state: Readiness, activity: LastDay | None, config: Config) -> Iterator[Problem]:
     """What is wrong, the worst first."""
     for refusal in state.refusals:
         yield Problem(f"No calls are accepted: {refusal}.", SYSTEM, "System")

@@ -16,7 +16,7 @@ AROUND = 250
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class Excerpt:
     """A text, or what of it a page shows."""
 
     text: str
@@ -34,19 +34,19 @@ class Room:
         self.left = size
         self._around = around
 
-    def beginning(self, text: str, most: int) -> Piece:
+    def beginning(self, text: str, most: int) -> Excerpt:
         """As much of the beginning of a text as fits into `most` bytes and into the room that is left."""
         size = self._size(most)
         fits = _how_many(text[: size + 1], size)
         return self._taken(text[:fits], fits < len(text))
 
-    def end(self, text: str, most: int) -> Piece:
+    def end(self, text: str, most: int) -> Excerpt:
         """The same of its end."""
         size = self._size(most)
         fits = _how_many(text[::-1][: size + 1], size)
         return self._taken(text[len(text) - fits :], fits < len(text))
 
-    def json(self, value: Any, most: int) -> Piece:
+    def json(self, value: Any, most: int) -> Excerpt:
         """The same of a value as JSON, indented."""
         pieces: list[str] = []
         length = 0
@@ -57,15 +57,15 @@ class Room:
                 if length > most:
                     break
         except RecursionError:
-            return Piece(TOO_DEEP, is_cut=True)
+            return Excerpt(TOO_DEEP, is_cut=True)
         return self.beginning("".join(pieces), most)
 
     def _size(self, most: int) -> int:
         return max(0, min(most, self.left - self._around))
 
-    def _taken(self, text: str, is_cut: bool) -> Piece:
+    def _taken(self, text: str, is_cut: bool) -> Excerpt:
         self.left -= _taken(text) + self._around
-        return Piece(text, is_cut)
+        return Excerpt(text, is_cut)
 
 
 def _taken(text: str) -> int:

@@ -15,7 +15,7 @@ _LEAST = 2  # width of what is there at all
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class Segment:
     """A piece of the bar: the status that it stands for, where it begins and how wide it is."""
 
     status: str
@@ -45,17 +45,17 @@ class Week:
         return ", ".join(f"{count:,} {status}" for status, count in self.counts if count) or "none has ended"
 
     @property
-    def pieces(self) -> list[Piece]:
+    def pieces(self) -> list[Segment]:
         """The pieces of the bar, from left to right; what is rare can still be seen."""
         present = [(status, count) for status, count in self.counts if count]
         spare = WIDTH - _LEAST * len(present)
-        pieces: list[Piece] = []
+        pieces: list[Segment] = []
         before = 0
         for number, (status, count) in enumerate(present):
             begin = _LEAST * number + round(spare * before / self.ended)
             before += count
             end = _LEAST * (number + 1) + round(spare * before / self.ended)
-            pieces.append(Piece(status, begin, end - begin))
+            pieces.append(Segment(status, begin, end - begin))
         return pieces
 
 

@@ -10,7 +10,7 @@ from trigger.console.lists import found
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class WorkflowIndex:
     """The workflows of one version of the config, by name. `texts` are what is searched of each, `starters` the APIs
     that start each, by its name."""
 
@@ -24,13 +24,13 @@ class Listed:
         return found(self.workflows, self.texts, search)
 
 
-def listed(config: Config) -> Listed:
+def listed(config: Config) -> WorkflowIndex:
     """The workflows of a config, as a page lists them."""
     workflows = tuple(sorted(config.workflows.values(), key=lambda workflow: (workflow.name.casefold(), workflow.name)))
     starters: dict[str, list[Api]] = {workflow.name: [] for workflow in workflows}
     for api in sorted(config.apis.values(), key=lambda api: (api.module, api.method)):
         starters[api.workflow.name].append(api)
-    return Listed(config, workflows, tuple(map(_text, workflows)), starters)
+    return WorkflowIndex(config, workflows, tuple(map(_text, workflows)), starters)
 
 
 def _text(workflow: Workflow) -> str:

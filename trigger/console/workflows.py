@@ -14,7 +14,7 @@ from trigger.console.drawing import draw, marks_of
 from trigger.console.lists import MAX_SEARCH, PerConfig, found, part
 from trigger.console.page import Pages
 from trigger.console.week import Week, weeks
-from trigger.console.workflow_index import Listed
+from trigger.console.workflow_index import WorkflowIndex
 from trigger.errors import PathNotFound
 from trigger.store import Plan, Summary
 from trigger.web.service import Service
@@ -29,7 +29,7 @@ class WorkflowsPage:
 
     service: Service
     pages: Pages
-    index: PerConfig[Listed]
+    index: PerConfig[WorkflowIndex]
 
     def __call__(self) -> Response:
         config: Config = g.config
@@ -62,7 +62,7 @@ class WorkflowPage:
 
     service: Service
     pages: Pages
-    index: PerConfig[Listed]
+    index: PerConfig[WorkflowIndex]
 
     def __call__(self, name: str) -> Response:
         config: Config = g.config

@@ -7,30 +7,25 @@ from trigger.store.keys import (
     FAILED_INDEX,
     INDEX,
     JOB,
-    LEASED,
     LOG,
     POISON,
-    QUEUE,
-    QUEUES,
     REAPER,
     RESULTS,
     STATS,
     STEPS,
-    WAITING,
     accepted_ms,
     api_index_key,
     idempotency_key,
     is_uid,
     leased_key,
     new_uid,
-    split_api,
     told_key,
     waiting_key,
 )
 from trigger.store.listing import Page, accepted_since, collect, every, page, recent
 from trigger.store.query import LIMIT, MAX_LIMIT, Query
 from trigger.store.reading import Breaker, unless_away
-from trigger.store.record import CUT, Origin, Record, api_of, origin, read, stats, statuses
+from trigger.store.record import CUT, Record, api_of, origin, read, stats, statuses
 from trigger.store.retention import Retention
 from trigger.store.status import FINAL, OF_RQ, Status
 from trigger.store.steps import Plan, Resumed, StepRecord, states_of, stored_in
@@ -46,20 +41,15 @@ __all__ = [
     "FINAL",
     "INDEX",
     "JOB",
-    "LEASED",
     "LIMIT",
     "LOG",
     "OF_RQ",
     "MAX_LIMIT",
     "POISON",
-    "QUEUE",
-    "QUEUES",
     "REAPER",
     "RESULTS",
     "STATS",
     "STEPS",
-    "WAITING",
-    "Origin",
     "Page",
     "Plan",
     "Query",
@@ -84,7 +74,6 @@ __all__ = [
     "page",
     "read",
     "recent",
-    "split_api",
     "states_of",
     "stats",
     "statuses",

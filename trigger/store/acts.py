@@ -21,9 +21,10 @@ from trigger.errors import (
 )
 from trigger.fields.model import MISSING
 from trigger.inputs import Shape, secrets_of_debug, unmask
-from trigger.store import Origin, Plan, Resumed, Status
+from trigger.store import Plan, Resumed, Status
 from trigger.store.lua import load
 from trigger.store.queueing import Accepted, Call, Submitter
+from trigger.store.stored import Stored
 
 # A cancelled execution is taken out of its queue's list at once where that holds at most so many, which have to be
 # looked through; from a longer one it is dropped when its turn comes.
@@ -155,14 +156,14 @@ def unknown() -> ExecutionNotFound:
     return ExecutionNotFound("There is no such execution, or its record is no longer kept")
 
 
-def _origin(redis: Redis, uid: str) -> Origin:
+def _origin(redis: Redis, uid: str) -> Stored:
     origin = store.origin(redis, uid)
     if origin is None:
         raise unknown()
     return origin
 
 
-def _api(config: Config, origin: Origin) -> Api:
+def _api(config: Config, origin: Stored) -> Api:
     """The API as it is now; one that is not enabled may only go on with what was started by `debug`."""
     name = f"{origin.module}/{origin.method}"
     api = config.apis.get((origin.module, origin.method))
@@ -173,7 +174,7 @@ def _api(config: Config, origin: Origin) -> Api:
     return api
 
 
-def _call(api: Api, origin: Origin, value: Any, shape: Shape, key: str | None) -> Call:
+def _call(api: Api, origin: Stored, value: Any, shape: Shape, key: str | None) -> Call:
     """A call in place of the one that `origin` was accepted for. What was secret then stays so."""
     secrets = tuple(dict.fromkeys((*origin.secrets, *shape.secrets)))
     return Call(api, value, origin.caller, secrets, debug=origin.debug, key=key)

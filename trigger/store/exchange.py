@@ -13,22 +13,21 @@ from typing import Any
 from redis import Redis
 
 from trigger.store import outcome
-from trigger.store.job import FIELDS
 from trigger.store.lua import load
 from trigger.store.outcome import Outcome
 from trigger.store.script import Script, pack
+from trigger.store.stored import TAKEN, Stored
 
 # How often what RQ's tools show of a busy worker, its state and its counts, is written, in seconds.
 TELL = 0.25
 
-_EXCHANGE = load("exchange", FIELDS=FIELDS)
+_EXCHANGE = load("exchange", FIELDS=TAKEN)
 # In which order its arguments are packed here.
 _PACKED = (
     *("queue", "worker", "lease", "err", "exc"),
     *("ended", "its_run", "status", "value", "its_err", "its_exc", "why", "pause"),
     *("run", "again", "succeeded", "failed", "worked", "tell", "shown"),
 )
-_NAMES = tuple(name.encode() for name in FIELDS)
 
 _NOTHING_ENDED = pack(*[b""] * 8)
 
@@ -39,7 +38,7 @@ class Ended:
     unreadable, if it is."""
 
     uid: str
-    execution: str
+    run: str
     result: Outcome
     seconds: float = 0.0
     poison: str = ""
@@ -47,12 +46,10 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """An execution that this worker has now: its uid, the id of this run of it, and the those fields of its job that
-    there are."""
+    """An execution that this worker has now: the id of this run of it, and its job."""
 
-    uid: str
-    execution: str
-    fields: dict[bytes, bytes]
+    run: str
+    job: Stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,15 +112,15 @@ class Exchange:
         if ended is not None and ended is not self._counted:
             tally.count(ended)
             self._counted = ended
-        repeated, execution = self._unanswered is not None, ""
+        repeated, run = self._unanswered is not None, ""
         if take:
-            execution = self._unanswered = self._unanswered or secrets.token_hex(6)
+            run = self._unanswered = self._unanswered or secrets.token_hex(6)
         ended_, told, taken = self._script(
             (
                 self._same,
                 _NOTHING_ENDED if ended is None else _packed(ended),
                 pack(
-                    execution.encode(),
+                    run.encode(),
                     b"%d" % repeated,
                     b"%d" % tally.succeeded,
                     b"%d" % tally.failed,
@@ -136,7 +133,7 @@ class Exchange:
         if take:
             self._unanswered = None
         self._counted = None
-        reply = _reply(ended_, taken, execution)
+        reply = _reply(ended_, taken, run)
         if told:
             self._tally = _Tally(shown="busy" if reply.taken else "idle")
         return reply
@@ -146,7 +143,7 @@ def _packed(ended: Ended) -> bytes:
     result = ended.result
     texts = (
         ended.uid,
-        ended.execution,
+        ended.run,
         result.status,
         result.return_value,
         result.error,
@@ -157,14 +154,11 @@ def _packed(ended: Ended) -> bytes:
     return pack(*map(str.encode, texts))
 
 
-def _reply(ended: int, taken: Any, execution: str) -> Reply:
+def _reply(ended: int, taken: Any, run: str) -> Reply:
     if taken is None:
         return Reply(bool(ended), None)
     if taken == b"suspended":
         return Reply(bool(ended), None, suspended=True)
     uid, values, poisoned = taken
-    found = None
-    if uid:
-        pairs = zip(_NAMES, values, strict=True)
-        found = Taken(uid.decode(), execution, {name: value for name, value in pairs if value is not None})
+    found = Taken(run, Stored.from_hash(uid.decode(), TAKEN, values)) if uid else None
     return Reply(bool(ended), found, tuple(entry.decode("utf-8", "replace") for entry in poisoned))

@@ -20,7 +20,6 @@ from trigger.store.keys import (
     FAILED_INDEX,
     INDEX,
     LEASED,
-    QUEUE,
     QUEUES,
     WAITING,
     accepted_ms,
@@ -29,15 +28,17 @@ from trigger.store.keys import (
 )
 from trigger.store.lua import load
 from trigger.store.query import MAX_LIMIT, Query, cursor_of
+from trigger.store.queues import names_of
 from trigger.store.status import FINAL, Status, words_of_rq
-from trigger.store.summary import FIELDS, Summary, of_rows
+from trigger.store.stored import LISTED
+from trigger.store.summary import Summary, of_rows
 
 WALK = 2_000  # entries that one page looks at
 SLICE = 500  # of them in one call, during which Redis serves nobody else
 MERGED = 20  # indexes of a module's APIs that are walked side by side; with more, the index of all is
 LEDGER = 5_000  # entries of the ledger that are sorted; with more, the index of all is walked
 
-_PAGE = load("page", FIELDS=FIELDS)
+_PAGE = load("page", FIELDS=LISTED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,9 +185,8 @@ def _apis(redis: Redis, module: str, method: str | None) -> list[str]:
 def _not_final(redis: Redis, query: Query) -> list[str] | None:
     """The uids in the half of the ledger where executions of that status stand, newest first; None if they are many."""
     half = WAITING if query.status is Status.QUEUED else LEASED
-    queues = [key.decode().removeprefix(QUEUE) for key in cast(set[bytes], redis.smembers(QUEUES))]
     left, uids = LEDGER, set[str]()
-    for queue in queues:
+    for queue in names_of(cast(set[bytes], redis.smembers(QUEUES))):
         members = cast(list[bytes], redis.zrange(half + queue, 0, left))
         left -= len(members)
         if left < 0:

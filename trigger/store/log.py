@@ -93,7 +93,7 @@ class Streams:
 class Log:
     """Writes the log of one run of an execution, in batches.
 
-    Arguments: `redis`; `uid`, and `execution`, the id of the run: once another run has it, or it has ended, nothing is
+    Arguments: `redis`; `uid`, and `run`, the id of the run: once another run has it, or it has ended, nothing is
     written any more; `limit`, how many bytes of the log are kept; `secrets`, which are masked in every line; `about`,
     what lines of the service's own log carry when they speak of this one.
 
@@ -105,7 +105,7 @@ class Log:
         self,
         redis: Redis,
         uid: str,
-        execution: str,
+        run: str,
         *,
         limit: int,
         secrets: Iterable[str] = (),
@@ -115,7 +115,7 @@ class Log:
         self._about = about or {"uid": uid}
         self._script = WRITE.on(redis)
         self._uid = uid
-        self._execution = execution
+        self._run = run
         self._limit = limit
         self._secrets = Secrets(secrets)
         self._writer = random.token_hex(4)
@@ -240,7 +240,7 @@ class Log:
         written = self._script(
             stream=LOG + self._uid,
             job=JOB + self._uid,
-            of_run=self._execution,
+            run=self._run,
             by=self._writer,
             number=batch.number,
             keep=self._limit,

@@ -13,7 +13,8 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from trigger.store.keys import JOB, LOG
 from trigger.store.log import LETTERS
-from trigger.store.status import FINAL_OF_RQ
+from trigger.store.status import FINAL
+from trigger.store.stored import LOGGED, Stored
 from trigger.store.times import shown_ms
 
 START = "0-0"  # the id before every line's
@@ -25,7 +26,6 @@ _LOOK = 0.3
 _PAUSE = 1.0
 
 _STREAMS = {letter: stream for stream, letter in LETTERS.items()}
-_OVER = {None, *map(str.encode, FINAL_OF_RQ)}  # None: the record is gone
 _ID = re.compile(r"([0-9]{1,20})-([0-9]{1,20})")
 
 
@@ -51,7 +51,7 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class Lines:
     """Some lines, in order.
 
     `cut` is how many lines of the log in all are not kept any more, given where some of them stood before these lines,
@@ -75,28 +75,31 @@ class Page:
 
 
 def is_position(text: str) -> bool:
-    """Whether the text can stand for a place in a log, as Page.next does."""
+    """Whether the text can stand for a place in a log, as Lines.next does."""
     match = _ID.fullmatch(text)
     return match is not None and all(int(part) < 2**63 for part in match.groups())
 
 
-def read(redis: Redis, uid: str, after: str | None = None, limit: int = MAX_LINES) -> Page:
+def read(redis: Redis, uid: str, after: str | None = None, limit: int = MAX_LINES) -> Lines:
     """The lines after the one with the id `after` (from the first if None), at most `limit`, in one round trip."""
     after = after or START
     pipeline = redis.pipeline(transaction=True)  # status and lines of one moment: an end with lines missing can't be
-    pipeline.hmget(JOB + uid, "status", "log")
+    pipeline.hmget(JOB + uid, LOGGED)
     pipeline.xrange(LOG + uid, f"({after}", "+", count=limit + 1)
-    (status, counted), entries = pipeline.execute()
-    cut, upto = _cut(counted)
+    values, entries = pipeline.execute()
+    execution = Stored.from_hash(uid, LOGGED, values)
+    cut, upto = execution.cut
+    upto = upto if is_position(upto) else START
     missed = cut if _parsed(after) < _parsed(upto) else 0
     lines = tuple(_line(key.decode(), fields) for key, fields in entries[:limit])
     position = lines[-1].id if lines else upto if missed else after
-    return Page(lines, missed, position, status in _OVER and len(entries) <= limit)
+    is_over = execution.status is None or execution.status in FINAL  # None: the record is gone
+    return Lines(lines, missed, position, is_over and len(entries) <= limit)
 
 
 def follow(
     redis: Redis, uid: str, after: str | None, limit: int, wait: float, places: threading.Semaphore | None = None
-) -> Page:
+) -> Lines:
     """As `read`, but where nothing is there yet it waits up to `wait` seconds for a line or the end.
 
     It waits in Redis, which tells it at once, unless all of the `places` there are taken: then it looks once a second.
@@ -125,15 +128,6 @@ def last(redis: Redis, uid: str, count: int, step: str = "") -> tuple[Line, ...]
     lines = (_line(key.decode(), fields) for key, fields in entries)
     found = [line for line in lines if not step or line.step == step]
     return tuple(reversed(found[:count]))
-
-
-def _cut(counted: bytes | None) -> tuple[int, str]:
-    """How many lines were cut, and the id up to which, from the job's field `log`."""
-    try:
-        _, cut, upto, *_ = (counted or b"").decode().split(" ")
-        return int(cut), upto if is_position(upto) else START
-    except ValueError:
-        return 0, START
 
 
 def _parsed(position: str) -> tuple[int, int]:

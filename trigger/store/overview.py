@@ -39,7 +39,7 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
-class Worker:
+class LiveWorker:
     """A worker that lives: times are RFC 3339 in UTC, `worked` is how many seconds its executions took in all."""
 
     name: str
@@ -85,7 +85,7 @@ class Overview:
     suspended: bool
 
 
-def workers(redis: Redis) -> list[Worker]:
+def workers(redis: Redis) -> list[LiveWorker]:
     """The workers that live, by queue and age, in three round trips."""
     keys = sorted(cast(set[bytes], redis.smembers(WORKERS)))
     pipeline = redis.pipeline(transaction=False)
@@ -103,7 +103,7 @@ def workers(redis: Redis) -> list[Worker]:
             continue  # it has gone, and nobody has said so yet
         holds = [Held(_text(run).partition(":")[0], max(0.0, now - runs.get(run, now))) for run in sorted(held)]
         found.append(
-            Worker(
+            LiveWorker(
                 name=_text(key).removeprefix(WORKER),
                 queue=_text(queue),
                 host=_text(host),

@@ -13,7 +13,7 @@ import math
 import time
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from redis import BlockingConnectionPool, Redis
@@ -29,9 +29,7 @@ from trigger.errors import ExecutionNotFound, IdempotencyMismatch, QueueUnavaila
 from trigger.store import Breaker, Resumed
 from trigger.store.lua import load
 from trigger.store.script import Script, pack
-
-# The function every job of ours names. No worker imports it: our Job class runs the workflow of the config instead.
-RUNNER = "trigger.worker.run"
+from trigger.store.stored import RUNNER
 
 # A caller has its answer within 2 seconds, also when Redis hangs: one reply is waited for at most REPLY_TIMEOUT, and a
 # lost one is asked for again until ACCEPT_DEADLINE, both in seconds.
@@ -122,7 +120,7 @@ class Submitter:
         form = self._form(call.api, config)
         data = form.data(call.input)
         remembered = _NOT_REMEMBERED if call.key is None else pack(*_idempotency(call))
-        resumed = _NOT_RESUMED if call.resumed is None else pack(_taken_over(call.resumed))
+        resumed = _NOT_RESUMED if call.resumed is None else pack(json.dumps(asdict(call.resumed)).encode())
         while True:
             uid = store.new_uid()
             own = pack(uid.encode(), b"%d" % (int(uid) >> 40), self._clock(), data)
@@ -228,17 +226,6 @@ def _meta(call: Call, version: str) -> dict[str, Any]:
     if call.request:
         meta["request"] = call.request
     return meta
-
-
-def _taken_over(resumed: Resumed) -> bytes:
-    return json.dumps(
-        {
-            "uid": resumed.uid,
-            "plan": resumed.plan,
-            "unfinished": resumed.unfinished,
-            "has_finished": resumed.has_finished,
-        }
-    ).encode()
 
 
 class _Clock:

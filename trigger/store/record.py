@@ -9,20 +9,21 @@ from __future__ import annotations
 import json
 import zlib
 from base64 import b64decode
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar, cast
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from redis import Redis
 
 from trigger.inputs import mask, secret_values
-from trigger.store.keys import JOB, RESULTS, STATS, STEPS, known_uid, split_api
-from trigger.store.status import FINAL, OF_RQ, Status
-from trigger.store.steps import StepRecord, Whole
+from trigger.store.keys import JOB, RESULTS, STATS, STEPS
+from trigger.store.status import FINAL, Status
+from trigger.store.steps import StepRecord
 from trigger.store.steps import records as step_records
-from trigger.store.timeline import Run, Span, timeline
-from trigger.store.times import rq_time
-from trigger.store.tracing import request_id
+from trigger.store.stored import ACCEPTED, API, RECORDED, STATUS, Stored, all_stored, stored
+from trigger.store.summary import Facts, Summary, facts
+from trigger.store.timeline import Span, Times, timeline
+from trigger.store.times import shown_rq
 
 T = TypeVar("T")
 
@@ -34,30 +35,17 @@ UNREADABLE: Mapping[str, Any] = {"unreadable": True}
 # that only looks like a marker is none.
 CUT = " "
 
+# What the JSON of a record has only where there is something to tell.
+_IF_SO = ("truncated", "debug", "rerun_of", "resumed_from")
+
 
 @dataclass(frozen=True, slots=True)
-class Record:
-    """What can be read about one execution. Times are RFC 3339 in UTC; None where not reached yet."""
+class Record(Facts):
+    """What can be read about one execution."""
 
-    uid: str
-    module: str
-    method: str
-    workflow: str
-    status: Status
-    created_at: str | None
-    started_at: str | None
-    ended_at: str | None
-    attempt: int
-    caller: str | None
-    config_version: str | None  # of the config that accepted it; None for one that an earlier release has accepted
-    request_id: str  # of the request that started it: the proxy's, else the uid
     input: Any
     output: Any
-    error: Mapping[str, Any] | None
     traceback: str | None
-    debug: bool
-    rerun_of: str | None  # the uid of the execution that this one repeats
-    resumed_from: str | None  # the uid of the execution that this one goes on with
     operator: str | None  # who started it from another one
     steps: tuple[StepRecord, ...]
     timeline: tuple[Span, ...]
@@ -77,28 +65,14 @@ class Record:
         error = dict(self.error) if self.error else None
         if error is not None and operator and self.traceback:
             error["traceback"] = self.traceback
-        return {
-            "uid": self.uid,
-            "module": self.module,
-            "method": self.method,
-            "workflow": self.workflow,
-            "status": str(self.status),
-            "created_at": self.created_at,
-            "started_at": self.started_at,
-            "ended_at": self.ended_at,
-            "attempt": self.attempt,
-            "caller": self.caller,
-            "config_version": self.config_version,
-            "request_id": self.request_id,
+        told = {name: getattr(self, name) for name in Facts.__slots__ if name not in ("error", *_IF_SO)}
+        return told | {
             "input": self.input,
             "output": self.output,
             "error": error,
             "steps": [step.as_json(operator=operator) for step in self.steps],
             "timeline": [span.as_json() for span in self.timeline],
-            **({"truncated": True} if self.truncated else {}),
-            **({"debug": True} if self.debug else {}),
-            **({"rerun_of": self.rerun_of} if self.rerun_of else {}),
-            **({"resumed_from": self.resumed_from} if self.resumed_from else {}),
+            **{name: value for name in _IF_SO if (value := getattr(self, name))},
             **({"operator": self.operator} if operator and self.operator else {}),
         }
 
@@ -109,66 +83,28 @@ def read(redis: Redis, uid: str, masked: Collection[str] = ()) -> Record | None:
     `masked` are texts that its steps must not show, beside the input's own secrets.
     """
     pipeline = redis.pipeline(transaction=False)
-    pipeline.hgetall(JOB + uid)
+    pipeline.hmget(JOB + uid, RECORDED)
     pipeline.xrevrange(RESULTS + uid, count=1)
     pipeline.hgetall(STEPS + uid)
-    fields, results, steps = pipeline.execute()
-    return _record(uid, fields, results, steps, masked)
+    values, results, steps = pipeline.execute()
+    return _record(Stored.from_hash(uid, RECORDED, values), results, steps, masked)
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """An execution as it was accepted, its input unmasked: for starting it anew, not for showing."""
-
-    uid: str
-    status: Status
-    module: str
-    method: str
-    workflow: str
-    caller: str | None
-    input: Any = field(repr=False)
-    secrets: tuple[tuple[str, ...], ...]  # the paths of the input's secrets
-    debug: bool
-
-
-def origin(redis: Redis, uid: str) -> Origin | None:
-    """What an execution was accepted with; None when there is none (any more)."""
-    values = cast(list[bytes | None], redis.hmget(JOB + uid, "data", "meta", "status", "description"))
-    data, meta, word, api = (value or b"" for value in values)
-    try:
-        about = json.loads(meta)
-        module, method = split_api(api)
-        workflow, input_ = json.loads(zlib.decompress(data))[2]
-        return Origin(
-            uid=uid,
-            status=OF_RQ[word.decode()],
-            module=module,
-            method=method,
-            workflow=workflow,
-            caller=about.get("caller"),
-            input=input_,
-            secrets=tuple(tuple(path) for path in about.get("secrets", ())),
-            debug=bool(about.get("debug")),
-        )
-    except (KeyError, IndexError, ValueError, TypeError, AttributeError, zlib.error):
-        return None
+def origin(redis: Redis, uid: str) -> Stored | None:
+    """An execution as it was accepted, its input unmasked: for starting it anew, not for showing; None when there is
+    none (any more)."""
+    found = stored(redis, uid, ACCEPTED)
+    return found if found.is_ours and found.call else None
 
 
 def api_of(redis: Redis, uid: str) -> tuple[str, str] | None:
     """The module and method of an execution; None when there is no record of it (any more)."""
-    description = cast(bytes | None, redis.hget(JOB + uid, "description"))
-    try:
-        return split_api(description or b"")
-    except ValueError:
-        return None
+    return stored(redis, uid, API).api
 
 
 def statuses(redis: Redis, uids: Sequence[str]) -> list[Status | None]:
     """What each execution is now, in one round trip; None where there is none (any more)."""
-    pipeline = redis.pipeline(transaction=False)
-    for uid in uids:
-        pipeline.hget(JOB + uid, "status")
-    return [OF_RQ.get((word or b"").decode("ascii", "replace")) for word in pipeline.execute()]
+    return [found.status for found in all_stored(redis, uids, STATUS)]
 
 
 def stats(redis: Redis) -> dict[str, int]:
@@ -182,69 +118,38 @@ def stats_of(raw: Mapping[bytes, bytes]) -> dict[str, int]:
 
 
 def _record(
-    uid: str,
-    fields: Mapping[bytes, bytes],
-    results: Sequence[Any],
-    steps: Mapping[bytes, bytes],
-    masked: Collection[str],
+    execution: Stored, results: Sequence[Any], steps: Mapping[bytes, bytes], masked: Collection[str]
 ) -> Record | None:
-    """A record from RQ's hash, its newest result and our steps; None for what is not an execution of ours."""
-    try:
-        meta = _object(fields[b"meta"])
-        workflow, input_ = json.loads(zlib.decompress(fields[b"data"]))[2]
-        status = OF_RQ[fields[b"status"].decode()]
-        module, method = split_api(fields[b"description"])
-    except (KeyError, IndexError, ValueError, TypeError, RecursionError, zlib.error):
+    """A record from what RQ has of it, its newest result and our steps; None for what is not an execution of ours."""
+    if not (execution.is_ours and execution.call):
         return None
-    result = results[0][1] if results and status in FINAL else {}
-    error = _readable(_object, fields.get(b"error"))
-    created_at, resumed_from = rq_time(fields.get(b"created_at")), known_uid(meta.get("resumed_from"))
-    ended_at = rq_time(fields.get(b"ended_at")) if status in FINAL else None
-    secrets = _paths(meta.get("secrets", []))
-    whole = Whole(status, created_at, ended_at, error, bool(resumed_from))
-    if steps:
-        whole = replace(whole, secrets={*masked, *secret_values(input_, secrets)})
-    output, truncated = _output(result.get(b"return_value")) if status is Status.SUCCEEDED else (None, False)
-    attempt, started_at = fields.get(b"attempt", b""), rq_time(fields.get(b"started_at"))
-    shown = step_records(steps, whole) if steps else ()
+    told = Summary(**facts(execution))
+    is_success = execution.status is Status.SUCCEEDED
+    result = results[0][1] if results and execution.status in FINAL else {}
+    output, truncated = _output(result.get(b"return_value")) if is_success else (None, False)
+    secrets = {*masked, *secret_values(execution.input, execution.secrets)} if steps else ()
+    done = step_records(steps, told, secrets) if steps else ()
     return Record(
-        uid=uid,
-        module=module,
-        method=method,
-        workflow=str(workflow),
-        status=status,
-        created_at=created_at,
-        started_at=started_at,
-        ended_at=ended_at,
-        attempt=int(attempt) if attempt.isdigit() else 0,
-        caller=None if (caller := meta.get("caller")) is None else str(caller),
-        config_version=None if (version := meta.get("config")) is None else str(version),
-        request_id=request_id(meta, uid),
-        input=mask(input_, secrets),
+        **facts(execution),
+        input=mask(execution.input, execution.secrets),
         output=output,
         truncated=truncated,
-        error=error if status is not Status.SUCCEEDED else None,
-        traceback=_readable(_traceback, result.get(b"exc_string")) if status is not Status.SUCCEEDED else None,
-        debug=bool(meta.get("debug")),
-        rerun_of=known_uid(meta.get("rerun_of")),
-        resumed_from=resumed_from,
-        operator=None if (who := meta.get("operator")) is None else str(who),
-        steps=shown,
-        timeline=timeline(created_at, ended_at, _runs(fields.get(b"runs"), started_at, ended_at), shown),
+        traceback=None if is_success else _readable(_traceback, result.get(b"exc_string")),
+        operator=execution.operator,
+        steps=done,
+        timeline=timeline(told.created_at, told.ended_at, _runs(execution), done),
     )
 
 
-def _runs(earlier: bytes | None, started_at: str | None, ended_at: str | None) -> list[Run]:
-    """The runs of an execution: those that another followed or was to follow, a line each, and the one after them."""
-    pairs = [line.split(b" ") for line in (earlier or b"").splitlines()]
-    runs = [Run(begin, rq_time(pair[1])) for pair in pairs if len(pair) == 2 and (begin := rq_time(pair[0]))]
-    if started_at and (not runs or runs[-1].started_at != started_at):
-        runs.append(Run(started_at, ended_at))
-    return runs
+def _runs(execution: Stored) -> Iterator[Times]:
+    """The runs of an execution: those that another followed or was to follow, and the one after them."""
+    runs: list[tuple[str, str | None]] = [*execution.runs]
+    if execution.started_at and (not runs or runs[-1][0] != execution.started_at):
+        runs.append((execution.started_at, execution.ended_at))
+    return ((shown_rq(begin), end and shown_rq(end)) for begin, end in runs)
 
 
-# What RQ's keys hold is ours only as long as nobody else writes there: what can't be read is shown as not there, and
-# what stands there is never run.
+# RQ's results may be anybody's, like its hashes: what can't be read is shown as not there.
 
 
 def _readable(read: Callable[[bytes], T], stored: bytes | None) -> T | None:
@@ -253,13 +158,6 @@ def _readable(read: Callable[[bytes], T], stored: bytes | None) -> T | None:
         return read(stored) if stored else None
     except (ValueError, TypeError, RecursionError, zlib.error):
         return None
-
-
-def _object(text: bytes) -> dict[str, Any]:
-    value = json.loads(text)
-    if not isinstance(value, dict):
-        raise TypeError
-    return value
 
 
 def _output(stored: bytes | None) -> tuple[Any, bool]:
@@ -274,12 +172,3 @@ def _output(stored: bytes | None) -> tuple[Any, bool]:
 
 def _traceback(stored: bytes) -> str:
     return zlib.decompress(b64decode(stored)).decode()
-
-
-def _paths(secrets: Any) -> Sequence[Sequence[str]]:
-    """The paths of an input's secrets. If they can't be read, all of it is secret."""
-    if isinstance(secrets, list) and all(
-        isinstance(path, list) and all(isinstance(key, str) for key in path) for path in secrets
-    ):
-        return secrets
-    return ((),)

@@ -11,12 +11,7 @@ from typing import Any, cast
 
 from redis import Redis
 
-from trigger.store.keys import (
-    API_INDEX,
-    APIS,
-    FAILED_INDEX,
-    INDEX,
-)
+from trigger.store.keys import API_INDEX, APIS, FAILED_INDEX, INDEX
 from trigger.store.lua import load
 
 SLICE = 1_000  # index entries looked at in one call

@@ -18,6 +18,7 @@ from trigger.config.model import Workflow
 from trigger.inputs.masking import Hide
 from trigger.store.keys import STEPS
 from trigger.store.status import FINAL, Status
+from trigger.store.summary import Facts
 from trigger.store.times import known
 
 REUSED = "done in the execution that this one resumes"
@@ -102,18 +103,6 @@ class StepRecord:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Whole:
-    """What a step's record needs to know of its execution."""
-
-    status: Status
-    created_at: str | None
-    ended_at: str | None
-    error: Mapping[str, Any] | None
-    resumed: bool
-    secrets: Collection[str] = ()  # texts that must not be shown
-
-
 def states_of(redis: Redis, uid: str) -> dict[str, Mapping[str, Any]]:
     """The state of each step of an execution that has begun, by its name, unmasked: for going on, not for showing."""
     return stored_in(redis, uid)[1]
@@ -142,13 +131,14 @@ def parse(fields: Mapping[bytes, bytes]) -> tuple[Plan, dict[str, Mapping[str, A
     )
 
 
-def records(fields: Mapping[bytes, bytes], whole: Whole) -> tuple[StepRecord, ...]:
-    """The steps in the order of the plan, those that run after a failure last."""
+def records(fields: Mapping[bytes, bytes], whole: Facts, secrets: Collection[str]) -> tuple[StepRecord, ...]:
+    """The steps of an execution in the order of the plan, those that run after a failure last; `secrets` are texts that
+    must not be shown."""
     plan, states = parse(fields)
-    return tuple(_records(plan, states, whole))
+    return tuple(_records(plan, states, whole, Hide(secrets)))
 
 
-def _records(plan: Plan, states: Mapping[str, Mapping[str, Any]], whole: Whole) -> Iterator[StepRecord]:
+def _records(plan: Plan, states: Mapping[str, Mapping[str, Any]], whole: Facts, hide: Hide) -> Iterator[StepRecord]:
     kinds = plan.kinds or {}
     unbegun = _why_not_begun(plan.steps, states, whole)
     needs = plan.needs or {}
@@ -156,7 +146,7 @@ def _records(plan: Plan, states: Mapping[str, Mapping[str, Any]], whole: Whole) 
         late = name in plan.on_failure
         state = states.get(name)
         if state is not None:
-            yield _begun(name, state, kinds.get(name), whole, late)
+            yield _begun(name, state, kinds.get(name), whole, late, hide)
         elif whole.status not in FINAL:
             yield StepRecord(name, kinds.get(name), "waiting", on_failure=late)
         elif late and whole.status is not Status.FAILED:
@@ -172,7 +162,7 @@ _NOT_FAILED = {
 }
 
 
-def _why_not_begun(order: Sequence[str], states: Mapping[str, Mapping[str, Any]], whole: Whole) -> str:
+def _why_not_begun(order: Sequence[str], states: Mapping[str, Mapping[str, Any]], whole: Facts) -> str:
     if whole.status is Status.CANCELLED:
         return _NOT_FAILED[Status.CANCELLED]
     begun = [(name, states[name]) for name in order if name in states]
@@ -201,7 +191,7 @@ def _went_on(name: str, needs: Mapping[str, tuple[str, ...]], states: Mapping[st
     return any(name in needed and user in states for user, needed in needs.items())
 
 
-def _begun(name: str, state: Mapping[str, Any], kind: str | None, whole: Whole, late: bool) -> StepRecord:
+def _begun(name: str, state: Mapping[str, Any], kind: str | None, whole: Facts, late: bool, hide: Hide) -> StepRecord:
     status, error, because = (state.get(key) for key in ("status", "error", "because"))
     ended = known(state.get("ended_at"))
     if status in ("running", "retrying"):
@@ -212,9 +202,8 @@ def _begun(name: str, state: Mapping[str, Any], kind: str | None, whole: Whole, 
             because = "the execution was cancelled" if cancelled else None
         elif status == "running" and whole.status is not Status.RUNNING:
             status = "waiting"  # its worker died; it will begin again
-    if whole.resumed and ended and whole.created_at and ended < whole.created_at:
+    if whole.resumed_from and ended and whole.created_at and ended < whole.created_at:
         because = because or REUSED
-    hide = Hide(whole.secrets)
     attempts, trace = state.get("attempts"), state.get("traceback")
     return StepRecord(
         name=name,

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from typing import cast
 
 from redis import Redis
 
-from trigger.store.keys import JOB, QUEUE, QUEUES, leased_key, waiting_key
+from trigger.store.keys import QUEUES, leased_key, waiting_key
+from trigger.store.queues import names_of
+from trigger.store.status import Status
+from trigger.store.stored import AWAITED, all_stored
 
 # How many executions of a queue are looked at, the first to run, and how many in one round trip.
 MOST, BATCH = 10_000, 500
@@ -23,8 +25,7 @@ def stranded(redis: Redis, workflows: Collection[str], queues: Collection[str] |
     either half of its ledger are looked at.
     """
     if queues is None:
-        found: set[bytes] = redis.smembers(QUEUES)  # type: ignore[assignment]  # no decoding client is ever used
-        queues = [key.decode("utf-8", "replace").removeprefix(QUEUE) for key in found]
+        queues = names_of(cast(set[bytes], redis.smembers(QUEUES)))
     counted = Counter(name for queue in queues for name in _workflows(redis, queue) if name not in workflows)
     return dict(counted.most_common(NAMED))
 
@@ -32,15 +33,9 @@ def stranded(redis: Redis, workflows: Collection[str], queues: Collection[str] |
 def _workflows(redis: Redis, queue: str) -> Iterator[str]:
     """The workflows of what waits in a queue, or for its next attempt."""
     keys = waiting_key(queue), leased_key(queue)
-    uids = [uid for key in keys for uid in cast(list[bytes], redis.zrange(key, 0, MOST - 1))]
+    entries = [uid for key in keys for uid in cast(list[bytes], redis.zrange(key, 0, MOST - 1))]
+    uids = [uid.decode("utf-8", "replace") for uid in entries]
     for start in range(0, len(uids), BATCH):
-        pipeline = redis.pipeline(transaction=False)
-        for uid in uids[start : start + BATCH]:
-            pipeline.hmget(JOB + uid.decode("utf-8", "replace"), "meta", "status")
-        for found in pipeline.execute(raise_on_error=False):
-            try:
-                meta, status = found
-                if status != b"started":
-                    yield str(json.loads(meta)["workflow"])
-            except (ValueError, TypeError, KeyError):
-                pass  # what can't be read is put aside when its turn comes
+        for found in all_stored(redis, uids[start : start + BATCH], AWAITED):
+            if found.workflow and found.status is not Status.RUNNING:
+                yield found.workflow

@@ -2,82 +2,66 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from trigger.store.keys import known_uid, split_api
-from trigger.store.status import FINAL, OF_RQ, Status
-from trigger.store.times import rq_time
-from trigger.store.tracing import request_id
+from trigger.store.status import Status
+from trigger.store.stored import LISTED, Stored
+from trigger.store.times import shown_rq
 
-# The fields of RQ's job hash that a summary is made from.
-FIELDS = ("status", "description", "meta", "created_at", "started_at", "ended_at", "attempt", "error")
-
+_TIMES = ("created_at", "started_at", "ended_at")
 MESSAGE = 500  # characters of an error's message that are shown
 
 
 @dataclass(frozen=True, slots=True)
-class Summary:
-    """What a list shows of an execution: its record without what may be large."""
+class Facts:
+    """What lists and records show alike. Times are RFC 3339 in UTC; None where not reached yet."""
 
     uid: str
     module: str
     method: str
-    workflow: str | None
+    workflow: str
     status: Status
     created_at: str | None
     started_at: str | None
     ended_at: str | None
     attempt: int
     caller: str | None
-    config_version: str | None
-    request_id: str
-    error: dict[str, Any] | None
+    config_version: str | None  # of the config that accepted it; None for one that an earlier release has accepted
+    request_id: str  # of the request that started it: the proxy's, else the uid
+    error: Mapping[str, Any] | None
     debug: bool
-    rerun_of: str | None
-    resumed_from: str | None
+    rerun_of: str | None  # the uid of the execution that this one repeats
+    resumed_from: str | None  # the uid of the execution that this one goes on with
+
+
+@dataclass(frozen=True, slots=True)
+class Summary(Facts):
+    """What a list shows of an execution: its record without what may be large."""
 
     def as_json(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in self.__slots__}
+        return {name: getattr(self, name) for name in Facts.__slots__} | {"workflow": self.workflow or None}
 
 
 def of_rows(rows: Sequence[Sequence[Any]]) -> list[Summary]:
-    """The summaries of rows of a uid and the values of FIELDS each; those that can't be read are left out."""
-    return [summary for row in rows if (summary := _summary(*row))]
+    """The summaries of rows of a uid and the values of the fields LISTED; those that can't be read are left out."""
+    found = (Stored.from_hash(uid.decode(), LISTED, values) for uid, *values in rows)
+    return [_summary(execution) for execution in found if execution.is_ours]
 
 
-def _summary(uid: bytes, *values: bytes | None) -> Summary | None:
-    fields = dict(zip(FIELDS, values, strict=True))
-    try:
-        module, method = split_api(fields["description"] or b"")
-        meta = json.loads(fields["meta"] or b"")
-        status = OF_RQ[(fields["status"] or b"").decode()]
-        error = json.loads(fields["error"]) if fields["error"] and status is not Status.SUCCEEDED else None
-        if error is not None:
-            error = {"class": str(error["class"]), "message": str(error["message"])[:MESSAGE]}
-        return Summary(
-            uid=uid.decode(),
-            module=module,
-            method=method,
-            workflow=_text(meta.get("workflow")),
-            status=status,
-            created_at=rq_time(fields["created_at"]),
-            started_at=rq_time(fields["started_at"]),
-            ended_at=rq_time(fields["ended_at"]) if status in FINAL else None,
-            attempt=int(fields["attempt"] or 0),
-            caller=_text(meta.get("caller")),
-            config_version=_text(meta.get("config")),
-            request_id=request_id(meta, uid.decode()),
-            error=error,
-            debug=bool(meta.get("debug")),
-            rerun_of=known_uid(meta.get("rerun_of")),
-            resumed_from=known_uid(meta.get("resumed_from")),
-        )
-    except (KeyError, ValueError, TypeError, AttributeError, RecursionError):
-        return None
+def _summary(execution: Stored) -> Summary:
+    error = execution.error
+    if error is not None:
+        error = {"class": str(error.get("class", "")), "message": str(error.get("message", ""))[:MESSAGE]}
+    return Summary(**facts(execution) | {"error": error})
 
 
-def _text(value: Any) -> str | None:
-    return None if value is None else str(value)
+def facts(execution: Stored) -> dict[str, Any]:
+    """The Facts of an execution, by name."""
+    found = {name: getattr(execution, name) for name in Facts.__slots__}
+    for name in _TIMES:
+        if found[name]:
+            found[name] = shown_rq(found[name])
+    found["config_version"] = found["config_version"] or None
+    return found

@@ -14,12 +14,8 @@ from trigger.store.times import shown
 What = Literal["queued", "running", "waiting"]
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
-    """One run of the workflow by a worker, RFC 3339 in UTC; `ended_at` is None while it goes on."""
-
-    started_at: str
-    ended_at: str | None
+# When a run of the workflow by a worker began and ended, RFC 3339 in UTC; None while it goes on.
+Times = tuple[str, str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +37,7 @@ class Span:
 
 
 def timeline(
-    created_at: str | None, ended_at: str | None, runs: Sequence[Run], steps: Iterable[StepRecord]
+    created_at: str | None, ended_at: str | None, runs: Iterable[Times], steps: Iterable[StepRecord]
 ) -> tuple[Span, ...]:
     """The spans from when an execution was accepted to its end (None: it has not ended), in order.
 
@@ -52,7 +48,7 @@ def timeline(
         return ()
     begin, end = _moment(created_at), _moment(ended_at) if ended_at else None
     inside = _Inside(begin, end)
-    ran = [_Interval(inside(run.started_at), inside(run.ended_at)) for run in runs]
+    ran = [_Interval(inside(begun), inside(ended)) for begun, ended in runs]
     done = [
         _Interval(inside(step.started_at), inside(step.ended_at), step.name)
         for step in steps

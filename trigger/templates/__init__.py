@@ -6,7 +6,7 @@
 from trigger.errors import TemplateError
 from trigger.templates.reading import (
     ROOTS,
-    References,
+    Uses,
     check,
     is_expression,
     is_open,
@@ -22,7 +22,7 @@ __all__ = [
     "MAX_TEXT",
     "ROOTS",
     "Piece",
-    "References",
+    "Uses",
     "TemplateError",
     "as_text",
     "check",

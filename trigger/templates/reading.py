@@ -23,7 +23,7 @@ _STATEMENTS: tuple[type[nodes.Node], ...] = (nodes.Template, nodes.Output, nodes
 
 
 @dataclass(frozen=True, slots=True)
-class References:
+class Uses:
     """The names that templates use: steps, variables of the environment, the roots of names, and all paths from them.
 
     A path is ("input", "sku") for `input.sku` and `input['sku']`; ("steps",) alone is a step that only running tells.
@@ -90,10 +90,10 @@ def parts(text: str) -> list[str | None] | None:
     return [node.data if isinstance(node, nodes.TemplateData) else None for node in found]
 
 
-def names(value: Any) -> References:
+def names(value: Any) -> Uses:
     """Return the names that the templates in a value use. Raises TemplateError where `check` finds something."""
     paths = frozenset(path for text in templates_in(value) for path in _paths(text))
-    return References(
+    return Uses(
         steps=frozenset(path[1] for path in paths if path[0] == "steps" and len(path) > 1),
         env=frozenset(path[1] for path in paths if path[0] == "env" and len(path) > 1),
         roots=frozenset(path[0] for path in paths),

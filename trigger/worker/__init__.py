@@ -1,5 +1,5 @@
 """The worker: takes executions from one RQ queue and runs their workflows."""
 
-from trigger.worker.worker import Worker, run
+from trigger.worker.worker import QueueWorker, run
 
-__all__ = ["Worker", "run"]
+__all__ = ["QueueWorker", "run"]

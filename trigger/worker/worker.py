@@ -31,14 +31,14 @@ from rq.worker import Worker as RqWorker
 
 from trigger import store
 from trigger.config import Config, Watcher
-from trigger.errors import StartError, Unfinished, WorkflowError
+from trigger.errors import StartError, Unfinished
 from trigger.inputs import secret_values
 from trigger.startup import check_redis
-from trigger.store import Retention, outcome, tracing
+from trigger.store import Retention, outcome
 from trigger.store.exchange import Ended, Exchange, Reply, Taken
-from trigger.store.job import Job
 from trigger.store.lua import load
 from trigger.store.outcome import CRASHED, RELEASED, UNKNOWN, Outcome
+from trigger.store.stored import Stored, abouts
 from trigger.worker.bell import Bell
 from trigger.workflows import events, processes
 from trigger.workflows.attempts import Run, Tools, Wanted
@@ -64,7 +64,7 @@ REST = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Timing:
+class Clocks:
     """The worker's clocks, in seconds. An execution whose worker is dead is free after at most `lease` + `reap`."""
 
     lease: float = 10.0
@@ -74,7 +74,7 @@ class Timing:
     worker_key: int = 15
 
 
-class Worker(RqWorker):
+class QueueWorker(RqWorker):
     """Serves one queue until it is told to stop, whatever becomes of its processes and of Redis.
 
     Arguments: `queue`, its name; `watcher`, which has the config in force; `connect(reply_timeout)`, which makes Redis
@@ -89,10 +89,10 @@ class Worker(RqWorker):
         watcher: Watcher,
         connect: Callable[[float], Redis],
         *,
-        timing: Timing | None = None,
+        timing: Clocks | None = None,
         environ: Mapping[str, str] | None = None,
     ) -> None:
-        self._timing = timing or Timing()
+        self._timing = timing or Clocks()
         self._watcher = watcher
         # A name of its own for each life: RQ refuses one whose former bearer was killed and is not yet forgotten.
         super().__init__(
@@ -335,15 +335,12 @@ class Worker(RqWorker):
 
     def _execute(self, taken: Taken) -> None:
         """Has an execution run, and records how it ended."""
-        started, uid, run = time.monotonic(), taken.uid, taken.execution
-        try:
-            job = Job.of_hash(uid, taken.fields)
-        except WorkflowError as error:
-            about = tracing.of_job(uid, taken.fields.get(b"meta"), taken.fields.get(b"description"))
-            events.unreadable(about, f"{error}")
-            self._end(Ended(uid, run, outcome.failed("UnreadableJob", f"{error}"), poison=f"{error}"), about)
+        started, job, run = time.monotonic(), taken.job, taken.run
+        uid, about = job.uid, job.about
+        if problem := job.why_not_run():
+            events.unreadable(about, problem)
+            self._end(Ended(uid, run, outcome.failed("UnreadableJob", problem), poison=problem), about)
             return
-        about = tracing.named(uid, job.request, job.module, job.method, job.workflow)
         self._wanted = wanted = Wanted(uid, run)
         try:
             result = self._outcome(job, wanted, about)
@@ -365,10 +362,10 @@ class Worker(RqWorker):
             say, self._unsaid = self._unsaid, None
             say()
 
-    def _outcome(self, job: Job, wanted: Wanted, about: events.About) -> Outcome:
+    def _outcome(self, job: Stored, wanted: Wanted, about: events.About) -> Outcome:
         """Runs the job's workflow to its outcome, all that it writes in its log."""
-        if job.version != self._pool.config.version:
-            self._catch_up(job.version)
+        if job.config_version != self._pool.config.version:
+            self._catch_up(job.config_version)
         config = self._config_of(job)  # in force for the whole run
         workflow = config.workflows.get(job.workflow)
         if workflow is None:
@@ -398,28 +395,28 @@ class Worker(RqWorker):
         if self._watcher.catch_up(version) or self._edited:
             self._renew()
 
-    def _config_of(self, job: Job) -> Config:
+    def _config_of(self, job: Stored) -> Config:
         """The config that an execution runs by: the one in force, or where that lacks its workflow (any more), the one
         that has accepted the execution, if that can be had."""
         config = self._pool.config
-        if job.workflow in config.workflows or not job.version:
+        if job.workflow in config.workflows or not job.config_version:
             return config
-        found = next((one for one in self._earlier if one.version == job.version), None)
-        if found is None and (found := self._watcher.earlier(job.version)) is not None:
+        found = next((one for one in self._earlier if one.version == job.config_version), None)
+        if found is None and (found := self._watcher.earlier(job.config_version)) is not None:
             self._earlier.append(found)
         return found or config
 
-    def _unknown_workflow(self, job: Job, wanted: Wanted, about: events.About) -> Outcome:
+    def _unknown_workflow(self, job: Stored, wanted: Wanted, about: events.About) -> Outcome:
         """The outcome of an execution whose workflow the config in force lacks. The log says it once for each."""
-        version, now = self._pool.config.version, job.started_at
+        version, now = self._pool.config.version, job.began
         waited = now - job.unknown_since if job.unknown_since is not None else 0.0
-        result = outcome.unknown(job.workflow, version, job.version, waited)
+        result = outcome.unknown(job.workflow, version, job.config_version, waited)
         if result.status == UNKNOWN:
             wanted.is_said = True
             self._next_reap = min(self._next_reap, time.monotonic() + result.pause)
             if job.workflow not in self._unknown:
                 self._unknown.add(job.workflow)
-                events.unknown(about, job.workflow, version, job.version)
+                events.unknown(about, job.workflow, version, job.config_version)
         return result
 
     def _stops(self) -> bool:
@@ -437,7 +434,7 @@ class Worker(RqWorker):
         while True:
             try:
                 if ended.result.status in (RELEASED, CRASHED):
-                    return self._free(ended.uid, ended.execution, ended.result.status, about)
+                    return self._free(ended.uid, ended.run, ended.result.status, about)
                 takes = self._stop_at is None and not self._edited and self._pool.is_ready()
                 reply = self._exchange(ended, take=takes)
             except RedisError as error:
@@ -461,7 +458,7 @@ class Worker(RqWorker):
             held=self.executions_key,
             queue=self._queue,
             uid=uid,
-            execution=run,
+            run=run,
             why="crash" if why == CRASHED else "stop",
             **self._budget(),
         )
@@ -483,7 +480,7 @@ class Worker(RqWorker):
             lease=int(self._timing.lease * 1000),
             life=self._timing.worker_key,
             uid=uid,
-            execution=run,
+            run=run,
         )
         if not known:
             self._register()
@@ -501,8 +498,8 @@ class Worker(RqWorker):
             **self._budget(),
         )
         found = [(uid.decode(), "queued") for uid in reaped] + [(uid.decode(), "failed") for uid in spent]
-        abouts = tracing.look_up(self.connection, [uid for uid, _ in found])
-        for (_, state), about in zip(found, abouts, strict=True):
+        uids = [uid for uid, _ in found]
+        for (_, state), about in zip(found, abouts(self.connection, uids), strict=True):
             events.reaped(about, state, oldest / 1000)
         if due:
             logger.info("%d executions are due for their next attempt", len(due))
@@ -571,9 +568,9 @@ def _descriptor(commands: PubSub) -> int:
     return sock.fileno() if sock is not None else -1
 
 
-def _redis_clock(job: Job) -> Callable[[], int]:
+def _redis_clock(job: Stored) -> Callable[[], int]:
     """Redis' time in ms, from what it was when the job was taken: the times of its steps add up with the job's own."""
-    offset = job.started_at - time.monotonic()
+    offset = job.began - time.monotonic()
     return lambda: int((time.monotonic() + offset) * 1000)
 
 
@@ -582,7 +579,7 @@ def run(queue: str, watcher: Watcher, connect: Callable[[float], Redis], **optio
 
     Then SIGHUP is blocked: one that comes before the new start is complete is for the new worker.
     """
-    renews = Worker(queue, watcher, connect, **options).work()
+    renews = QueueWorker(queue, watcher, connect, **options).work()
     if renews:
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])
     return renews

@@ -14,7 +14,7 @@ from typing import Any
 from redis import Redis
 
 from trigger.config.model import Config, RunAction, Step, Workflow
-from trigger.store.job import Job
+from trigger.store.stored import Stored
 from trigger.workflows import events, report
 from trigger.workflows.collected import Collected
 from trigger.workflows.journal import Journal
@@ -43,7 +43,7 @@ class Run:
     """
 
     id: str
-    job: Job
+    job: Stored
     secrets: frozenset[str] = field(repr=False)
     now: Callable[[], int]
     about: events.About
@@ -199,7 +199,7 @@ class Attempts:
         self.under_way: list[Attempt] = []
         self._subject = {
             "uid": run.job.uid,
-            "request_id": run.job.request,
+            "request_id": run.job.request_id,
             "module": run.job.module,
             "method": run.job.method,
             "attempt": run.job.attempt,

@@ -1,6 +1,6 @@
 """The lines of the service's log on an execution and its steps: a sentence for people, names and numbers for machines.
 
-Every line carries what finds the call in all logs (executions.tracing). Most have the `state` that the execution or the
+Every line carries what finds the call in all logs (see store.tracing). Most have the `state` that the execution or the
 step is in now, in the words of its record; those about a step have its name as `step`.
 """
 
@@ -123,7 +123,7 @@ def put_aside(entries: Iterable[str]) -> None:
         logger.error("put aside as unreadable: %r", entry, extra={"fields": fields})
 
 
-class Steps:
+class StepLines:
     """The lines about the steps of one run of an execution, in which `secrets` are hidden."""
 
     def __init__(self, about: About, secrets: Iterable[str]) -> None:

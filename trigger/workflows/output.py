@@ -22,7 +22,7 @@ from trigger.workflows.channel import LOG, MAX_LEVEL, STDERR, STDOUT, say
 _WORKFLOW = "trigger.workflow"
 
 
-class Output:
+class Capture:
     """The output of the process. Arguments: `sock`, its end of the socket pair; `out` and `err`, pipes."""
 
     def __init__(self, sock: int, out: int, err: int) -> None:

@@ -47,7 +47,7 @@ from trigger.workflows.channel import (
     say,
     write_all,
 )
-from trigger.workflows.output import Output
+from trigger.workflows.output import Capture
 from trigger.workflows.report import Failure, Report
 from trigger.workflows.subject import Subject
 from trigger.workflows.traces import Before
@@ -94,7 +94,7 @@ class Performer:
         self._folder = config.path.resolve().parent
         self._environ = environ
         self._sock = sock
-        self._output = Output(sock.fileno(), out, err)
+        self._output = Capture(sock.fileno(), out, err)
         self._warm = warm
         self._pid = 0
         self._running = False  # it may be told to end

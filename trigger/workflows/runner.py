@@ -34,7 +34,7 @@ class Runner:
         self._run = run
         self._attempts = Attempts(tools, workflow, run)
         self._journal = self._attempts.journal
-        self._events = events.Steps(run.about, run.secrets)
+        self._events = events.StepLines(run.about, run.secrets)
         self._starting: list[tuple[Step, int]] = []  # with the number of the attempt
         self._spent = 0.0  # seconds that this attempt at the whole took before this run
         self._progress = Progress(workflow, {}, run.job.failures)

@@ -29,14 +29,14 @@ class Subject:
     def context(self, env: Mapping[str, str]) -> dict[str, Any]:
         """The names that templates begin with; `env` holds a step's own variables, as the config declares them."""
         execution = {name: getattr(self, name) for name in ("uid", "request_id", "module", "method", "attempt")}
-        steps = {name: Ended(name, state) for name, state in self.done.items()}
+        steps = {name: DoneStep(name, state) for name, state in self.done.items()}
         names: dict[str, Any] = {"input": self.input, "steps": steps, "execution": execution}
         if self.error is not None:
             names["error"] = self.error
         return {**names, "env": Variables(env, names)}
 
 
-class Ended(Mapping[str, Any]):
+class DoneStep(Mapping[str, Any]):
     """The view that templates have of a step: its output only as a whole."""
 
     def __init__(self, name: str, state: Mapping[str, Any]) -> None:

@@ -1,8 +1,8 @@
 -- Says that a worker lives, and that it still has a run in hand.
 -- KEYS: worker, held
--- ARGV: queue, lease, life, uid, execution
+-- ARGV: queue, lease, life, uid, run
 --   `held` are the worker's executions; `lease` is in ms; `life` is how many seconds the worker's key lives without a
---   beat; `uid` and `execution` are those of the run in hand, or '' twice. Only that one's lease is extended: for
+--   beat; `uid` and `run` are those of the run in hand, or '' twice. Only that one's lease is extended: for
 --   another that Redis may think the worker has, there is no process.
 -- USES: worker
 -- Answers {registered, 1 while the run is this worker's, 1 when it is to be cancelled}.
@@ -14,9 +14,9 @@ redis.call('EXPIRE', held, 3600) -- of a worker that has died, the reaper takes 
 if uid == '' then
   return {known, 0, 0}
 end
-local job, composite = job_key(uid), uid .. ':' .. execution
-local run, status, cancel = unpack(redis.call('HMGET', job, 'execution', 'status', 'cancel'))
-if run ~= execution or status ~= 'started' then
+local job, composite = job_key(uid), uid .. ':' .. run
+local holder, status, cancel = unpack(redis.call('HMGET', job, 'execution', 'status', 'cancel'))
+if holder ~= run or status ~= 'started' then
   redis.call('SREM', held, composite)
   return {known, 0, 0}
 end

@@ -18,14 +18,14 @@
 local waiting, leased, list = WAITING .. queue, LEASED .. queue, 'rq:queue:' .. queue
 local held = 'rq:worker:' .. worker .. ':executions'
 
-local function finish(uid, execution, status, value, err, exc, why, pause)
+local function finish(uid, run, status, value, err, exc, why, pause)
   local job = job_key(uid)
   local holder, state, ttl, cancel = unpack(
     redis.call('HMGET', job, 'execution', 'status', 'result_ttl', 'cancel'))
-  if holder ~= execution or state ~= 'started' then
-    redis.call('SREM', held, uid .. ':' .. execution)
+  if holder ~= run or state ~= 'started' then
+    redis.call('SREM', held, uid .. ':' .. run)
     if not state then -- the job is gone; what RQ keeps about its run is to go too
-      drop_execution(queue, uid, execution)
+      drop_run(queue, uid, run)
     end
     return 0
   end
@@ -36,9 +36,9 @@ local function finish(uid, execution, status, value, err, exc, why, pause)
   if cancel and (status == 'scheduled' or status == 'stopped' or status == 'unknown') then
     status, err = 'stopped', cancelled_error(cancel)
   end
-  local started = redis.call('HGET', 'rq:execution:' .. uid .. ':' .. execution, 'created_at')
+  local started = redis.call('HGET', 'rq:execution:' .. uid .. ':' .. run, 'created_at')
   started = tonumber(started or '') and started or tostring(seconds)
-  drop_execution(queue, uid, execution, worker)
+  drop_run(queue, uid, run, worker)
   if status == 'finished' then
     local at = iso()
     ttl = whole(ttl) or 604800
@@ -50,7 +50,7 @@ local function finish(uid, execution, status, value, err, exc, why, pause)
       result[#result + 1] = 'return_value'
       result[#result + 1] = value
     end
-    add_result(uid, ttl, result, execution, started)
+    add_result(uid, ttl, result, run, started)
     redis.call('ZADD', 'rq:finished:' .. queue, math.floor(seconds) + ttl, uid)
     conclude(uid, 'succeeded', ttl, seconds - started)
   elseif status == 'scheduled' then
@@ -70,7 +70,7 @@ local function finish(uid, execution, status, value, err, exc, why, pause)
     redis.call('HDEL', job, 'started_at')
     schedule(queue, uid, ms + pause)
   else
-    fail(queue, uid, status, err, exc, worker, execution, started)
+    fail(queue, uid, status, err, exc, worker, run, started)
   end
   return 1
 end
@@ -80,7 +80,7 @@ local function read(job)
 end
 
 -- The uid and the fields of a job that is now this worker's; nil when nothing waits.
-local function take(execution, err, exc)
+local function take(run, err, exc)
   for _ = 1, 100 do
     local uid = redis.call('LINDEX', list, 0)
     if not uid then
@@ -112,17 +112,17 @@ local function take(execution, err, exc)
       else
         local at, moment = iso(), string.format('%.6f', seconds)
         redis.call('HSET', job, 'status', 'started', 'started_at', at, 'last_heartbeat', at, 'worker_name', worker,
-          'execution', execution, 'attempt', (attempt or 0) + 1)
+          'execution', run, 'attempt', (attempt or 0) + 1)
         redis.call('LPOP', list)
         redis.call('ZREM', waiting, uid)
         redis.call('ZADD', leased, ms + lease, uid)
         redis.call('PERSIST', job)
         -- The lease is ours. RQ's own score must never run out, or whoever counts its registry would fail the job.
-        local score, composite = math.floor(seconds) + timeout + 86400, uid .. ':' .. execution
+        local score, composite = math.floor(seconds) + timeout + 86400, uid .. ':' .. run
         redis.call('ZADD', 'rq:wip:' .. queue, score, composite)
-        redis.call('HSET', 'rq:execution:' .. composite, 'id', execution, 'job_id', uid, 'created_at', moment,
+        redis.call('HSET', 'rq:execution:' .. composite, 'id', run, 'job_id', uid, 'created_at', moment,
           'last_heartbeat', moment, 'worker_name', worker)
-        redis.call('ZADD', 'rq:executions:' .. uid, score, execution)
+        redis.call('ZADD', 'rq:executions:' .. uid, score, run)
         redis.call('SADD', held, composite)
         return uid, read(job)
       end

@@ -24,9 +24,9 @@ local function poison(entry, why)
   redis.call('HINCRBY', STATS, 'poisoned', 1)
 end
 
--- Removes what RQ keeps about a running execution.
-local function drop_execution(queue, uid, execution, worker)
-  local composite = uid .. ':' .. execution
+-- Removes what RQ keeps about a run.
+local function drop_run(queue, uid, run, worker)
+  local composite = uid .. ':' .. run
   redis.call('ZREM', 'rq:wip:' .. queue, composite)
   redis.call('DEL', 'rq:execution:' .. composite, 'rq:executions:' .. uid)
   if worker and worker ~= '' then
@@ -34,10 +34,10 @@ local function drop_execution(queue, uid, execution, worker)
   end
 end
 
--- Adds RQ's result of one run; `execution` is empty when the run itself is not known any more.
-local function add_result(uid, ttl, result, execution, started)
-  if execution ~= '' then
-    for _, value in ipairs({'execution_id', execution, 'execution_started_at', started,
+-- Adds RQ's result of one run; `run` is empty when the run itself is not known any more.
+local function add_result(uid, ttl, result, run, started)
+  if run ~= '' then
+    for _, value in ipairs({'execution_id', run, 'execution_started_at', started,
         'execution_ended_at', string.format('%.6f', seconds)}) do
       result[#result + 1] = value
     end
@@ -48,13 +48,13 @@ local function add_result(uid, ttl, result, execution, started)
 end
 
 -- Ends an execution as failed or stopped. `exc` is RQ's exc_string (compressed, base64), `err` our JSON error.
-local function fail(queue, uid, status, err, exc, worker, execution, started)
+local function fail(queue, uid, status, err, exc, worker, run, started)
   local job = job_key(uid)
   local ttl, before = unpack(redis.call('HMGET', job, 'failure_ttl', 'status'))
   ttl = whole(ttl) or 604800
   redis.call('HSET', job, 'status', status, 'ended_at', iso(), 'last_heartbeat', iso(), 'error', err)
   redis.call('HDEL', job, 'execution')
-  add_result(uid, ttl, {'type', '2', 'worker_name', worker, 'exc_string', exc}, execution, started)
+  add_result(uid, ttl, {'type', '2', 'worker_name', worker, 'exc_string', exc}, run, started)
   redis.call('ZADD', 'rq:failed:' .. queue, math.floor(seconds) + ttl, uid)
   conclude(uid, status == 'stopped' and 'cancelled' or 'failed', ttl, nil, before ~= 'started')
   redis.call('ZREM', WAITING .. queue, uid)
@@ -107,10 +107,10 @@ end
 -- first death, failed when that was once too often, or stopped when that was what an operator wanted.
 local function free(queue, uid, crashed, budget, err, exc)
   local job = job_key(uid)
-  local execution, worker, crashes, cancel = unpack(
+  local run, worker, crashes, cancel = unpack(
     redis.call('HMGET', job, 'execution', 'worker_name', 'crashes', 'cancel'))
-  if execution then
-    drop_execution(queue, uid, execution, worker)
+  if run then
+    drop_run(queue, uid, run, worker)
   end
   keep_run(job)
   if cancel then

@@ -1,12 +1,12 @@
 -- Writes lines of one run of an execution.
 -- KEYS: stream, job
--- ARGV: of_run, by, number, keep, dropped, …
+-- ARGV: run, by, number, keep, dropped, …
 --   `by` numbers its batches; `keep` is in bytes; `dropped` lines came before these and were cut. Then comes of each
 --   line: age in ms, stream, level, step, attempt, text.
 -- Answers 1, or 0 when the run is over: what ended stays as it was read.
-local status, run, log, timeout, retention = unpack(
+local status, holder, log, timeout, retention = unpack(
   redis.call('HMGET', job, 'status', 'execution', 'log', 'timeout', 'result_ttl'))
-if status ~= 'started' or run ~= of_run then
+if status ~= 'started' or holder ~= run then
   return 0
 end
 local bytes, cut, upto, writer, batch = string.match(log or '', '^(%d+) (%d+) (%d+%-%d+) (%w+) (%d+)$')
