@@ -1,9 +1,8 @@
 """Declared fields as JSON Schemas (draft 2020-12): what a call may send.
 
-`in_json` says what JSON may hold, where a number may also come as its text; `in_text` what a query or a form may, where
-everything is text and an empty one of another type than string counts as left out. A schema allows nothing that would
-be refused. It leaves out spellings that nobody needs: a date and time with a blank in it, an `enum`'s number with zeros
-in front.
+`in_json` says what JSON may hold, `in_text` what a query or a form may, where everything is text and an empty one of
+another type than string counts as left out. A schema allows nothing that would be refused. It leaves out spellings that
+nobody needs: a number as text in JSON, a date and time with a blank in it, an `enum`'s number with zeros in front.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from trigger.fields import numerals
 from trigger.fields.compiled import least_length
 from trigger.fields.kinds import MAX_EMAIL, MAX_ITEMS, MAX_PATTERN_TEXT, MAX_URL, Boolean
 from trigger.fields.model import MAX_INTEGER, MIN_INTEGER, MISSING, NUMBERS, Field, FieldType, Unknown
@@ -86,9 +84,7 @@ def _is_told(field: Field) -> bool:
 
 def _choices(field: Field) -> Schema:
     choices = list(field.enum or ())
-    if field.type in NUMBERS:
-        choices += [str(choice) for choice in choices]
-    elif field.type == "any":
+    if field.type == "any":
         choices.append(None)
     return {"enum": choices}
 
@@ -159,18 +155,6 @@ def _boolean(field: Field) -> Schema:
     return {"anyOf": [{"type": "boolean"}, {"type": "string", "enum": ["0", "1"]}]}
 
 
-def _integer_in_json(field: Field) -> Schema:
-    return _or_text(_integer(field), numerals.integer(field.min, field.max))
-
-
-def _number_in_json(field: Field) -> Schema:
-    return _or_text(_number(field), numerals.number(field.min, field.max))
-
-
-def _or_text(schema: Schema, pattern: str | None) -> Schema:
-    return schema if pattern is None else {"anyOf": [schema, {"type": "string", "pattern": pattern}]}
-
-
 def _boolean_in_json(field: Field) -> Schema:
     return {"anyOf": [{"type": "boolean"}, {"enum": list(Boolean.texts)}]}
 
@@ -225,8 +209,8 @@ _TEXTS: Mapping[FieldType, Callable[[Field], Schema]] = {
 }
 _IN_JSON: Mapping[FieldType, Callable[[Field], Schema]] = {
     **_TEXTS,
-    "integer": _integer_in_json,
-    "number": _number_in_json,
+    "integer": _integer,
+    "number": _number,
     "boolean": _boolean_in_json,
     "object": _object,
     "list": _list,
