@@ -34,6 +34,7 @@
         ├── TooManyRequests         429
         │   └── Throttled                too many wrong credentials came from the caller's address
         ├── QueueUnavailable        503
+        ├── NotReady                503
         └── InternalError           500
 
 A RequestError's `code` and `message` are for the caller: they never hold a secret, a path or a traceback.
@@ -250,6 +251,11 @@ class Throttled(TooManyRequests):
 class QueueUnavailable(RequestError):
     status = 503
     code = "serverError.queueUnavailable"
+
+
+class NotReady(RequestError):
+    status = 503
+    code = "serverError.notReady"
 
 
 class InternalError(RequestError):

@@ -87,7 +87,7 @@ def test_when_all_is_well_it_says_so(signed_in: Browser, bench: Bench) -> None:
 def test_without_a_worker_not_all_is_well(signed_in: Browser, redis: Redis, worker: str) -> None:
     assert signed_in.get(PATH).notices() == [WELL]
     redis.delete(worker)
-    assert list(problems(signed_in.get(PATH))) == ["No worker is there for the queue default. System"]
+    assert list(problems(signed_in.get(PATH))) == ["Queue default has no worker. System"]
 
 
 @pytest.mark.usefixtures("keep", "worker")
@@ -137,7 +137,7 @@ def test_what_waits_for_long_is_told_of(signed_in: Browser, bench: Bench) -> Non
     uid = bench.accept()
     bench.accept()
     page = signed_in.get(PATH)
-    assert "Nobody works on the queue default: 2 wait in it. System" in problems(page)
+    assert "Queue default has no worker; 2 executions wait. System" in problems(page)
     assert facts(page, "Now")["Waiting"] == "2"
     seconds, _ = bench.redis.time()
     bench.redis.zadd(store.waiting_key("default"), {uid: (seconds - 720) * 1000})

@@ -46,7 +46,7 @@ def test_a_queue_that_nobody_serves_is_a_problem(make_site: MakeSite, redis: Red
     has_worker(redis)
     assert ready(site)["problems"] == ["queue slow has no worker"]
     assert site.call("open/any").status_code == 202
-    assert ready(site)["problems"] == ["queue slow has no worker; 1 executions wait"]
+    assert ready(site)["problems"] == ["queue slow has no worker; 1 execution waits"]
     has_worker(redis, "slow")
     assert ready(site)["problems"] == []
 

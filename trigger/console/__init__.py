@@ -1,37 +1,16 @@
-"""The console: pages for operators at /console/. All routes in one glance:
-
-    GET       /console/                          the overview: is all well?
-    GET|POST  /console/sign-in                   the form, or a link that signs in once; what the form sends
-    POST      /console/sign-out
-    GET       /console/static/<name>             styles and scripts
-
-    GET       /console/apis                      the APIs by module, searched, a page at a time
-    GET       /console/apis/<module>/<method>    one of them
-    POST      /console/apis/<module>/<method>/switch    enables or disables it, in the file
-    POST      /console/apis/<module>/<method>/debug     calls it with a simulated request
-    GET       /console/workflows                 the list, searched, a page at a time
-    GET       /console/workflows/<name>          what one does, drawn; what starts it; how it fares
-    GET       /console/executions                the list, filtered, a page at a time
-    GET       /console/executions/<uid>          what has become of one, and what can be done about it
-    GET         …/record.json, /output           all of its record, and of its output, as files
-    GET         …/log, /log.txt                  the lines of its log for our script, and as text
-    POST        …/cancel, /rerun, /resume
-
-    GET       /console/refused                   the last calls that were refused
-    GET       /console/system                    Redis, queues, workers, the config in force and its last refused edit
+"""The console: pages for operators at /console/. All routes in one glance are in ROUTES.
 
 Every page works without scripts, but for what follows by itself. A change is a POST that ends with a redirect.
 """
 
 from __future__ import annotations
 
-import functools
 import logging
 import time
+from collections.abc import Mapping
 
-from flask import Blueprint, Response, g
+from flask import Blueprint, Response
 from redis.exceptions import RedisError
-from werkzeug.exceptions import HTTPException
 
 from trigger.console import api_index, workflow_index
 from trigger.console.api import ApiPage
@@ -48,96 +27,122 @@ from trigger.console.refused import RefusedPage
 from trigger.console.switching import Switch
 from trigger.console.system import SystemPage
 from trigger.console.workflows import WorkflowPage, WorkflowsPage
-from trigger.errors import BadRequest, PathNotFound, QueueUnavailable, RequestError
+from trigger.errors import PathNotFound, QueueUnavailable
 from trigger.store import counters
-from trigger.web.answers import internal_error, only
+from trigger.web.admission import only
+from trigger.web.answers import refused
+from trigger.web.call import ReceivedCall, View, current
 from trigger.web.service import Service
 
 logger = logging.getLogger("trigger.console")
 
+# What an operator who is signed in can look at: the path below /console, and the view by its name in `_views`.
+PAGES = {
+    "/": "overview",  # is all well?
+    "/apis": "apis",  # by module, searched, a page at a time
+    "/apis/<module>/<method>": "api",
+    "/workflows": "workflows",  # searched, a page at a time
+    "/workflows/<path:name>": "workflow",  # what it does, drawn; what starts it; how it fares
+    "/executions": "executions",  # filtered, a page at a time
+    "/executions/<uid>": "execution",  # what has become of it, and what can be done about it
+    "/executions/<uid>/record.json": "record",  # all of it, as a file
+    "/executions/<uid>/output": "output",  # all of it, as a file
+    "/executions/<uid>/log": "log_lines",  # for our script
+    "/executions/<uid>/log.txt": "log_text",
+    "/refused": "refused",  # the last calls that were refused
+    "/system": "system",  # Redis, queues, workers, the config in force and its last refused edit
+}
+# What they can change, by a form of such a page.
+CHANGES = {
+    "/apis/<module>/<method>/switch": "switch",  # enables or disables it, in the file
+    "/apis/<module>/<method>/debug": "debug",  # calls it with a simulated request
+    "/executions/<uid>/cancel": "cancel",
+    "/executions/<uid>/rerun": "rerun",
+    "/executions/<uid>/resume": "resume",
+}
+# For everybody.
+OPEN = {
+    "": "first",
+    "/sign-in": "sign_in",  # the form, or a link that signs in once; what the form sends
+    "/sign-out": "sign_out",
+    "/static/<name>": "static",  # styles and scripts
+    "/<path:rest>": "nothing",
+}
+
 
 def blueprint(service: Service) -> Blueprint:
-    """The routes above, working with `service`."""
+    """Return the routes above, working with `service`."""
     routes = Blueprint("console", __name__, url_prefix="/console")
-    route = functools.partial(routes.route, provide_automatic_options=False)
     assets = Assets()
     pages = Pages(assets, lambda: _failures(service))
     gate = Gate(service, pages)
-
-    route("/sign-in", endpoint="sign_in")(gate.sign_in)
-    route("/sign-out", endpoint="sign_out")(gate.sign_out)
-    one_api = ApiPage(service, pages)
-    all_apis = ApisPage(service, pages, PerConfig(api_index.listed))
-    switch = Switch(service, pages, all_apis.show, one_api.show)
-    route("/apis", endpoint="apis")(gate.page(all_apis))
-    route("/apis/<module>/<method>", endpoint="api")(gate.page(one_api))
-    route("/apis/<module>/<method>/switch", endpoint="switch")(gate.change(switch))
-    route("/apis/<module>/<method>/debug", endpoint="debug")(gate.change(one_api.debug))
-
-    workflows = PerConfig(workflow_index.listed)
-    route("/workflows", endpoint="workflows")(gate.page(WorkflowsPage(service, pages, workflows)))
-    route("/workflows/<path:name>", endpoint="workflow")(gate.page(WorkflowPage(service, pages, workflows)))
-
-    route("/refused", endpoint="refused")(gate.page(RefusedPage(service, pages)))
-    route("/system", endpoint="system")(gate.page(SystemPage(service, pages)))
-
-    execution = ExecutionPage(service, pages)
-    log, acts = LogViews(service), ExecutionActs(service, execution)
-    route("/executions", endpoint="executions")(gate.page(ExecutionsPage(service, pages)))
-    route("/executions/<uid>", endpoint="execution")(gate.page(execution))
-    route("/executions/<uid>/record.json", endpoint="record")(gate.page(execution.record))
-    route("/executions/<uid>/output", endpoint="output")(gate.page(execution.output))
-    route("/executions/<uid>/log", endpoint="log")(gate.page(log.lines))
-    route("/executions/<uid>/log.txt", endpoint="log_text")(gate.page(log.text))
-    for act in (acts.cancel, acts.rerun, acts.resume):
-        route(f"/executions/<uid>/{act.__name__}", endpoint=act.__name__)(gate.change(act))
-
-    route("/", endpoint="overview")(gate.page(OverviewPage(service, pages)))
-
-    @route("")
-    def first() -> Response:
-        only("GET")
-        return see_other("/console/")
-
-    @route("/static/<name>")
-    def static(name: str) -> Response:
-        only("GET")
-        found = assets.answer(name)
-        if found is None:
-            raise PathNotFound("There is no such file")
-        return found
-
-    @route("/<path:rest>")
-    def nothing(rest: str) -> Response:
-        raise PathNotFound("There is no such page")
+    views = _views(service, pages, gate, assets)
+    for path, name in PAGES.items():
+        routes.add_url_rule(path, name, gate.page(views[name]))
+    for path, name in CHANGES.items():
+        routes.add_url_rule(path, name, gate.change(views[name]))
+    for path, name in OPEN.items():
+        routes.add_url_rule(path, name, views[name])
 
     @routes.before_request
     def begin() -> None:
-        g.refused_edit = service.watcher.refused
-
-    @routes.errorhandler(RequestError)
-    def refused(error: RequestError) -> Response:
-        g.refused = error
-        return pages("problem.html", error.status, error.headers, problem=error)
-
-    @routes.errorhandler(HTTPException)
-    def http_error(error: HTTPException) -> Response:
-        return refused(BadRequest(error.name, status=error.code or 400))
-
-    @routes.errorhandler(RedisError)
-    def away(error: RedisError) -> Response:
-        logger.warning("a page can't be shown, Redis: %s", error)
-        return refused(QueueUnavailable("This page needs Redis, which can't be used now: System says what is wrong"))
+        current().refused_edit = service.watcher.refused
 
     @routes.errorhandler(Exception)
     def failed(error: Exception) -> Response:
-        return refused(internal_error(error, logger))
+        if isinstance(error, RedisError):
+            logger.warning("a page can't be shown, Redis: %s", error)
+            error = QueueUnavailable("This page needs Redis, which can't be used now: System says what is wrong")
+        problem = refused(current(), error, logger)
+        return pages("problem.html", problem.status, problem.headers, problem=problem)
 
     return routes
 
 
+def _views(service: Service, pages: Pages, gate: Gate, assets: Assets) -> Mapping[str, View]:
+    """Return the views by their names in the routes."""
+    apis, api = ApisPage(service, pages, PerConfig(api_index.listed)), ApiPage(service, pages)
+    workflows = PerConfig(workflow_index.listed)
+    execution, log = ExecutionPage(service, pages), LogViews(service)
+    acts = ExecutionActs(service, execution)
+    return {
+        "overview": OverviewPage(service, pages),
+        "apis": apis,
+        "api": api,
+        "switch": Switch(service, pages, apis.show, api.show),
+        "debug": api.debug,
+        "workflows": WorkflowsPage(service, pages, workflows),
+        "workflow": WorkflowPage(service, pages, workflows),
+        "executions": ExecutionsPage(service, pages),
+        "execution": execution,
+        "record": execution.record,
+        "output": execution.output,
+        "log_lines": log.lines,
+        "log_text": log.text,
+        "cancel": acts.cancel,
+        "rerun": acts.rerun,
+        "resume": acts.resume,
+        "refused": RefusedPage(service, pages),
+        "system": SystemPage(service, pages),
+        "first": _first,
+        "sign_in": gate.sign_in,
+        "sign_out": gate.sign_out,
+        "static": assets.answer,
+        "nothing": _nothing,
+    }
+
+
+def _first(call: ReceivedCall) -> Response:
+    only(call, "GET")
+    return see_other("/console/")
+
+
+def _nothing(call: ReceivedCall, rest: str) -> Response:
+    raise PathNotFound("There is no such page")
+
+
 def _failures(service: Service) -> int | None:
-    """How many executions failed in the last 24 hours; None while Redis can't say."""
+    """Return how many executions failed in the last 24 hours; None while Redis can't say."""
     try:
         with service.breaker.reading():
             return counters.failed(service.redis, time.time())

@@ -1,4 +1,4 @@
-"""What a call of an API is answered, for its page: docs/http.md has the whole table."""
+"""The answers to a call of an API, for its page: docs/http.md has the whole table."""
 
 from __future__ import annotations
 

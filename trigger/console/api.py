@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from flask import Response, g, request
+from flask import Response
 
 from trigger import store
-from trigger.config.model import Api, Config, NoAuth, PasswordAuth, TokenAuth
+from trigger.config.model import Api, NoAuth, PasswordAuth, TokenAuth
 from trigger.console.answers_shown import refusals
 from trigger.console.bars import Day, days
 from trigger.console.fields import MAX_ROWS, UNKNOWN, rows
@@ -24,7 +24,7 @@ from trigger.inputs import as_query, parse_json, parse_query, secrets_of_debug, 
 from trigger.store import Query, Summary, acts
 from trigger.store.queueing import Accepted
 from trigger.web import curl, sender
-from trigger.web.answers import note_started
+from trigger.web.call import ReceivedCall
 from trigger.web.service import Service
 
 RECENT = 10  # executions that the page has
@@ -36,7 +36,7 @@ _HOST = re.compile(r"[A-Za-z0-9._-]+(:[0-9]+)?|\[[0-9A-Fa-f:.]+\](:[0-9]+)?")
 
 @dataclass(frozen=True, slots=True)
 class Typed:
-    """What was sent from the Debug editor, and why it started nothing."""
+    """A text that was sent from the Debug editor, and why it started nothing."""
 
     text: str
     problem: RequestError
@@ -49,25 +49,26 @@ class ApiPage:
     service: Service
     pages: Pages
 
-    def __call__(self, module: str, method: str) -> Response:
-        follow_edit(self.service)
-        return self.show(find_api(module, method))
+    def __call__(self, call: ReceivedCall, module: str, method: str) -> Response:
+        follow_edit(call)
+        return self.show(call, find_api(call, module, method))
 
-    def debug(self, module: str, method: str) -> Response:
-        """Starts an execution with what the editor holds, and goes on to its page."""
-        api = find_api(module, method)
-        text = g.form.get("input", "")
+    def debug(self, call: ReceivedCall, module: str, method: str) -> Response:
+        """Start an execution with what the editor holds, and go on to its page."""
+        api = find_api(call, module, method)
+        text = call.posted.get("input", "")
         try:
-            new = self._start(api, g.form.get("verb", ""), text)
+            new = self._start(call, api, call.posted.get("verb", ""), text)
         except RequestError as problem:
-            g.refused = problem
-            return self.show(api, typed=Typed(text, problem))
-        note_started(g, new.uid, replayed=new.replayed)
+            call.refused = problem
+            return self.show(call, api, typed=Typed(text, problem))
+        call.note_started(new.uid, replayed=new.replayed)
         return see_other(f"/console/executions/{new.uid}")
 
-    def show(self, api: Api, refused: NotSwitched | None = None, typed: Typed | None = None) -> Response:
+    def show(
+        self, call: ReceivedCall, api: Api, refused: NotSwitched | None = None, typed: Typed | None = None
+    ) -> Response:
         """The page, with what was just refused: a switch, or what was typed."""
-        config: Config = g.config
         activity = store.unless_away(lambda: self._activity(api))
         status, headers = 409 if refused else 200 if activity else 503, {}
         if typed is not None:
@@ -79,26 +80,25 @@ class ApiPage:
             status,
             headers,
             api=api,
-            config=config,
+            config=call.config,
             names=_names(api),
             fields=fields[:MAX_ROWS],
             more_fields=len(fields) > MAX_ROWS,
             others=UNKNOWN[api.input.unknown] if api.input else "",
-            lines=[(verb, *_line(api, verb, sample)) for verb in api.verbs],
-            refusals=refusals(api, config),
+            lines=[(verb, *_line(call, api, verb, sample)) for verb in api.verbs],
+            refusals=refusals(api, call.config),
             activity=activity,
             declared=api.debug is not MISSING,
             sample=sample,
             masked=sample != api.debug and api.debug is not MISSING,
             refused=refused,
-            switched=switched(),
+            switched=switched(call),
             typed=typed,
         )
 
-    def _start(self, api: Api, verb: str, text: str) -> Accepted:
+    def _start(self, call: ReceivedCall, api: Api, verb: str, text: str) -> Accepted:
         """Starts an execution of an API, called by a verb with the JSON that `text` is. Raises RequestError."""
-        config: Config = g.config
-        service = self.service
+        config, service = call.config, self.service
         if verb not in api.verbs:
             raise BadRequest(f"The API is called by {' or '.join(api.verbs)}")
         body = text.encode()
@@ -110,7 +110,7 @@ class ApiPage:
         query: Mapping[str, Any] = {}
         if verb == "GET":
             value, query = {}, parse_query(as_query(value).encode())
-        return acts.debug(service.parts(config), api, value, query, request=g.request_id)
+        return acts.debug(service.parts(config), api, value, query, request=call.request_id)
 
     def _activity(self, api: Api) -> tuple[Day, tuple[Summary, ...]]:
         """The chart and the last executions."""
@@ -129,10 +129,9 @@ def _names(api: Api) -> str:
             return ""
 
 
-def _line(api: Api, verb: Any, sample: Any) -> tuple[str, bool]:
+def _line(call: ReceivedCall, api: Api, verb: Any, sample: Any) -> tuple[str, bool]:
     """The curl line that calls an API as this page was asked for, and whether it has the input: not a long one."""
-    config: Config = g.config
-    environ = request.environ
+    config, environ = call.config, call.environ
     scheme = "https" if sender.behind_tls(environ, config.server.proxies) else "http"
     host = environ.get("HTTP_HOST", "")
     base = f"{scheme}://{host if _HOST.fullmatch(host) else 'localhost'}{config.server.prefix}"

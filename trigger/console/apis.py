@@ -6,15 +6,15 @@ import time
 from dataclasses import dataclass
 from itertools import groupby, zip_longest
 
-from flask import Response, g, request
+from flask import Response
 
 from trigger import store
-from trigger.config.model import Config
 from trigger.console.api_index import ApiIndex
 from trigger.console.bars import days
 from trigger.console.lists import MAX_SEARCH, PerConfig, part
 from trigger.console.page import Pages
 from trigger.console.switching import NotSwitched, follow_edit, switched
+from trigger.web.call import ReceivedCall
 from trigger.web.service import Service
 
 
@@ -26,13 +26,13 @@ class ApisPage:
     pages: Pages
     index: PerConfig[ApiIndex]
 
-    def __call__(self) -> Response:
-        follow_edit(self.service)
-        return self.show(request.args.get("q", ""), request.args.get("page", ""))
+    def __call__(self, call: ReceivedCall) -> Response:
+        follow_edit(call)
+        return self.show(call, call.args.get("q", ""), call.args.get("page", ""))
 
-    def show(self, search: str, number: str, refused: NotSwitched | None = None) -> Response:
+    def show(self, call: ReceivedCall, search: str, number: str, refused: NotSwitched | None = None) -> Response:
         """The page `number`, from "1", of the APIs that `search` finds; `refused` is what was just not switched."""
-        config: Config = g.config
+        config = call.config
         listed = self.index.of(config)
         shown = part(listed.find(search), number)
         names = [(api.module, api.method) for api in shown.rows]
@@ -48,5 +48,5 @@ class ApisPage:
             listed=listed,
             away=figures is None,
             refused=refused,
-            switched=switched(),
+            switched=switched(call),
         )

@@ -44,7 +44,7 @@ class Day:
 
     @property
     def most(self) -> int:
-        """What the highest bar stands for."""
+        """The value of the highest bar."""
         return max(*self.hours.calls, *self.hours.failures)
 
     @property

@@ -37,7 +37,7 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """What is around the steps that run only after a failure."""
+    """The frame around the steps that run only after a failure."""
 
     x: int
     y: int

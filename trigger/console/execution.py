@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
-from flask import Response, g, request
+from flask import Response
 
 from trigger import store
 from trigger.config.model import Config
@@ -26,6 +26,7 @@ from trigger.console.timing import Bar, Timing, spans
 from trigger.errors import RequestError
 from trigger.store import FINAL, Plan, Record, Status, StepRecord
 from trigger.store.acts import unknown
+from trigger.web.call import ReceivedCall
 from trigger.web.service import Service
 
 # How many lines of a failed step stand beside its error, and how many bytes one may take there.
@@ -93,15 +94,16 @@ class Steps:
     only: str
 
     @classmethod
-    def of(cls, record: Record, timing: Timing | None, room: Room) -> Steps:
-        search, only = (request.args.get(name, "").strip()[:MAX_SEARCH] for name in ("step", "only"))
+    def of(cls, record: Record, timing: Timing | None, room: Room, asked: Mapping[str, str]) -> Steps:
+        """`asked` is the query of the page."""
+        search, only = (asked.get(name, "").strip()[:MAX_SEARCH] for name in ("step", "only"))
         found = [
             (number, step)
             for number, step in enumerate(record.steps, 1)
             if search.casefold() in step.name.casefold() and (not only or step.status == only)
         ]
         telling = 1 if search or only else _page_of(_telling(record))
-        shown = part(found, request.args.get("steps") or str(telling), STEPS)
+        shown = part(found, asked.get("steps") or str(telling), STEPS)
         rows = tuple(
             _row(number, step, timing, room, is_told=step is record.failed_step) for number, step in shown.rows
         )
@@ -125,16 +127,18 @@ class ExecutionPage:
     service: Service
     pages: Pages
 
-    def __call__(self, uid: str) -> Response:
-        return self.show(uid)
+    def __call__(self, call: ReceivedCall, uid: str) -> Response:
+        return self.show(call, uid)
 
-    def show(self, uid: str, problem: RequestError | None = None, edited: str | None = None) -> Response:
+    def show(
+        self, call: ReceivedCall, uid: str, problem: RequestError | None = None, edited: str | None = None
+    ) -> Response:
         """The page, perhaps with why the last act was refused, and with the input that was edited for it."""
-        record = self.read(uid)
+        record = self.read(call, uid)
         with self.service.breaker.reading("Logs"):
             log = tail(self.service.redis, uid)
         now = time.time()
-        config: Config = g.config
+        config = call.config
         drawing = _drawing(record, config)
         boxes = len(drawing.boxes) if drawing else 0
         room = Room(TEXTS - log.size - STEP * min(STEPS, len(record.steps)) - BOX * boxes)
@@ -155,7 +159,7 @@ class ExecutionPage:
             timing=timing,
             spans=spans(record, now),
             spent=_spent(record, now),
-            steps=Steps.of(record, timing, room),
+            steps=Steps.of(record, timing, room, call.args),
             drawing=drawing,
             statuses={step.name: step.status for step in record.steps},
             output=output,
@@ -167,26 +171,25 @@ class ExecutionPage:
             live=record.status not in FINAL,
         )
 
-    def record(self, uid: str) -> Response:
+    def record(self, call: ReceivedCall, uid: str) -> Response:
         """GET /console/executions/<uid>/record.json: all of it, as a file."""
-        whole = self.read(uid).as_json(operator=True)
+        whole = self.read(call, uid).as_json(operator=True)
         return data(whole, headers={"Content-Disposition": f'attachment; filename="{uid}.json"'})
 
-    def output(self, uid: str) -> Response:
+    def output(self, call: ReceivedCall, uid: str) -> Response:
         """GET /console/executions/<uid>/output: all of its output that is kept, as a file."""
-        record = self.read(uid)
+        record = self.read(call, uid)
         name = f'attachment; filename="{uid}-output.{"txt" if record.truncated else "json"}"'
         if record.truncated:
             return plain(beginning(record), {"Content-Disposition": name})
         return data(record.output, headers={"Content-Disposition": name})
 
-    def read(self, uid: str) -> Record:
+    def read(self, call: ReceivedCall, uid: str) -> Record:
         """Raises ExecutionNotFound and QueueUnavailable."""
         if not store.is_uid(uid):
             raise unknown()
-        config: Config = g.config
         with self.service.breaker.reading():
-            record = store.read(self.service.redis, uid, config.masked)
+            record = store.read(self.service.redis, uid, call.config.masked)
         if record is None:
             raise unknown()
         return record

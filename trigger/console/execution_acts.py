@@ -1,4 +1,4 @@
-"""What an operator does about an execution from its page; what is refused is said there."""
+"""The acts of operators on an execution, from its page; a refusal is shown there."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from flask import Response, g
+from flask import Response
 
 from trigger import store
-from trigger.config.model import Config
 from trigger.console.execution import ExecutionPage
 from trigger.console.page import see_other
 from trigger.errors import BodyTooLarge, ExecutionNotFound, RequestError
@@ -19,7 +18,7 @@ from trigger.fields.model import MISSING
 from trigger.inputs import parse_json
 from trigger.store import Record, Status, acts
 from trigger.store.queueing import Accepted
-from trigger.web.answers import note_started
+from trigger.web.call import ReceivedCall
 from trigger.web.service import Service
 
 PATH = "/console/executions"
@@ -34,66 +33,65 @@ class ExecutionActs:
     service: Service
     page: ExecutionPage
 
-    def cancel(self, uid: str) -> Response:
+    def cancel(self, call: ReceivedCall, uid: str) -> Response:
         def act() -> str:
-            status = acts.cancel(self.service.redis, uid, g.operator)
+            status = acts.cancel(self.service.redis, uid, call.operator)
             return f"{PATH}/{uid}?said={'cancelled' if status is Status.CANCELLED else 'told'}"
 
-        return self._done(uid, act)
+        return self._done(call, uid, act)
 
-    def rerun(self, uid: str) -> Response:
+    def rerun(self, call: ReceivedCall, uid: str) -> Response:
         """With the input of the form; one that was not changed is the execution's own."""
-        text = g.form.get("input")
+        text = call.posted.get("input")
 
         def act() -> str:
-            edited = MISSING if text is None else self._edited(text, self.page.read(uid))
-            key = _key(text or "")
-            return _new(
-                acts.rerun(self._parts(), uid, edited=edited, operator=g.operator, key=key, request=g.request_id),
-                "rerun",
-            )
+            edited = MISSING if text is None else _edited(call, text, self.page.read(call, uid))
+            parts, key = self._parts(call), _key(call, text or "")
+            new = acts.rerun(parts, uid, edited=edited, operator=call.operator, key=key, request=call.request_id)
+            return _new(call, new, "rerun")
 
-        return self._done(uid, act, text)
+        return self._done(call, uid, act, text)
 
-    def resume(self, uid: str) -> Response:
+    def resume(self, call: ReceivedCall, uid: str) -> Response:
         def act() -> str:
-            return _new(
-                acts.resume(self._parts(), uid, operator=g.operator, key=_key(), request=g.request_id), "resumed"
-            )
+            parts, key = self._parts(call), _key(call)
+            new = acts.resume(parts, uid, operator=call.operator, key=key, request=call.request_id)
+            return _new(call, new, "resumed")
 
-        return self._done(uid, act)
+        return self._done(call, uid, act)
 
-    def _done(self, uid: str, act: Callable[[], str], edited: str | None = None) -> Response:
+    def _done(self, call: ReceivedCall, uid: str, act: Callable[[], str], edited: str | None = None) -> Response:
         if not store.is_uid(uid):
             raise acts.unknown()
-        g.uid = uid
+        call.uid = uid
         try:
             with self.service.breaker.reading():
                 return see_other(act())
         except ExecutionNotFound:
             raise
         except RequestError as error:
-            g.refused = error
-            return self.page.show(uid, error, edited)
+            call.refused = error
+            return self.page.show(call, uid, error, edited)
 
-    def _parts(self) -> acts.Parts:
-        return self.service.parts(g.config)
-
-    def _edited(self, text: str, record: Record) -> Any:
-        config: Config = g.config
-        content = text.encode("utf-8", "replace")
-        if len(content) > config.server.max_body:
-            raise BodyTooLarge(f"The input may have at most {config.server.max_body:,} bytes")
-        value = parse_json(content, "The input")
-        return MISSING if json.dumps(value) == json.dumps(record.input) else value
+    def _parts(self, call: ReceivedCall) -> acts.Parts:
+        return self.service.parts(call.config)
 
 
-def _new(accepted: Accepted, said: str) -> str:
-    note_started(g, accepted.uid, replayed=accepted.replayed)
+def _edited(call: ReceivedCall, text: str, record: Record) -> Any:
+    content = text.encode("utf-8", "replace")
+    if len(content) > call.config.server.max_body:
+        raise BodyTooLarge(f"The input may have at most {call.config.server.max_body:,} bytes")
+    value = parse_json(content, "The input")
+    return MISSING if json.dumps(value) == json.dumps(record.input) else value
+
+
+def _new(call: ReceivedCall, accepted: Accepted, said: str) -> str:
+    call.note_started(accepted.uid, replayed=accepted.replayed)
     return f"{PATH}/{accepted.uid}?said={'repeated' if accepted.replayed else said}"
 
 
-def _key(text: str = "") -> str | None:
-    """What makes a form that is sent twice start one execution: what each page has of its own, and what was edited."""
-    once = g.form.get("once", "")
+def _key(call: ReceivedCall, text: str = "") -> str | None:
+    """Return a key that makes a form that is sent twice start one execution: it is made of what each page has of its
+    own, and of what was edited."""
+    once = call.posted.get("once", "")
     return f"{once}\n{text}" if _ONCE.fullmatch(once) else None

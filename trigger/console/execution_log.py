@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from flask import Response, request
+from flask import Response
 from redis import Redis
 
 from trigger import store
@@ -15,6 +15,7 @@ from trigger.errors import BadRequest
 from trigger.store import log_reading
 from trigger.store.acts import unknown
 from trigger.store.log_reading import Line
+from trigger.web.call import ReceivedCall
 from trigger.web.service import Service
 
 # How many lines a page shows at first, how many our script gets at once, and how many characters of one both show.
@@ -60,17 +61,17 @@ class LogViews:
 
     service: Service
 
-    def lines(self, uid: str) -> Response:
+    def lines(self, call: ReceivedCall, uid: str) -> Response:
         """The lines after the position `after`, for our script."""
         with self.service.breaker.reading("Logs"):
-            page = log_reading.read(self.service.redis, _known(self.service.redis, uid), _after(), AT_ONCE)
+            page = log_reading.read(self.service.redis, _known(self.service.redis, uid), _after(call), AT_ONCE)
         marker = [_marker(page.cut)] if page.cut else []
         lines = marker + [_shown(line) for line in page.lines]
         return data({"lines": lines, "next": page.next, "ended": page.ended, "limit": AT_ONCE})
 
-    def text(self, uid: str) -> Response:
+    def text(self, call: ReceivedCall, uid: str) -> Response:
         """The log as text from the position `after` on, or from its beginning."""
-        after = _after()
+        after = _after(call)
         pieces: list[str] = []
         length = 0
         with self.service.breaker.reading("Logs"):
@@ -94,15 +95,15 @@ def _known(redis: Redis, uid: str) -> str:
     return uid
 
 
-def _after() -> str:
-    after = request.args.get("after", log_reading.START)
+def _after(call: ReceivedCall) -> str:
+    after = call.args.get("after", log_reading.START)
     if not log_reading.is_position(after):
         raise BadRequest("`after` must be the position of a line")
     return after
 
 
 def _shown(line: Line) -> dict[str, str]:
-    """What pages show of a line; `kind` is its class."""
+    """Return a line as pages show it; `kind` is its class."""
     step = f"{line.step}#{line.attempt}" if line.step and line.attempt > 1 else line.step
     kind = "error" if line.level in _BAD else line.stream
     return {"time": line.time[11:23], "step": step, "kind": kind, "text": cut(line.text, MAX_LINE)}

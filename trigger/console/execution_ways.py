@@ -1,4 +1,4 @@
-"""What can be done about an execution: cancel it, run it again, go on with it, and where to fix what has failed."""
+"""The ways on from an execution: cancel it, run it again, go on with it, and where to fix what has failed."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from trigger.store import FINAL, Record, Status
 
 @dataclass(frozen=True, slots=True)
 class Ways:
-    """What can be done now; `why_not` says why it can't be started again. `kept` are the steps that resuming skips, and
-    `next` is the first of the others."""
+    """The acts that are possible now; `why_not` says why it can't be started again. `kept` are the steps that resuming
+    skips, and `next` is the first of the others."""
 
     cancel: bool
     rerun: bool

@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
-from flask import Response, g, request
+from flask import Response
 
 from trigger import store
 from trigger.config.model import Config
 from trigger.console.page import Pages, see_other
 from trigger.errors import InvalidParams
 from trigger.store import Query, Status, listing
+from trigger.web.call import ReceivedCall
 from trigger.web.service import Service
 
 PATH = "/console/executions"
@@ -29,7 +30,7 @@ _FILTERS = ("api", "status", "since", "until", "caller")
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """What a URL asks for: the filters as they were typed, the cursor of the page, and those of the pages before it."""
+    """The query of a URL: the filters as they were typed, the cursor of the page, and those of the pages before it."""
 
     filters: Mapping[str, str]
     uid: str
@@ -37,10 +38,10 @@ class _Asked:
     trail: Sequence[str]
 
     @classmethod
-    def read(cls) -> _Asked:
-        given = {name: value.strip()[:MAX_FILTER] for name, value in request.args.items()}
+    def read(cls, args: Mapping[str, str]) -> _Asked:
+        given = {name: value.strip()[:MAX_FILTER] for name, value in args.items()}
         filters = {name: given.get(name, "") for name in _FILTERS}
-        trail = [cursor for cursor in request.args.get("trail", "").split(".") if cursor]
+        trail = [cursor for cursor in args.get("trail", "").split(".") if cursor]
         return cls(filters, given.get("uid", ""), given.get("cursor", ""), trail[-TRAIL:])
 
     def query(self, now: float) -> Query:
@@ -88,8 +89,8 @@ class ExecutionsPage:
     service: Service
     pages: Pages
 
-    def __call__(self) -> Response:
-        asked = _Asked.read()
+    def __call__(self, call: ReceivedCall) -> Response:
+        asked = _Asked.read(call.args)
         if store.is_uid(asked.uid):
             return see_other(f"{PATH}/{asked.uid}")
         mistakes: dict[str, Sequence[str]] = dict.fromkeys((*_FILTERS, "uid", "cursor"), ())
@@ -101,7 +102,6 @@ class ExecutionsPage:
         else:
             with self.service.breaker.reading():
                 found = store.page(self.service.redis, query)
-        config: Config = g.config
         return self.pages(
             "executions.html",
             asked=asked,
@@ -113,7 +113,7 @@ class ExecutionsPage:
             older=asked.older(found.next) if found.next else None,
             reached=_reached(found) if len(found.executions) < query.limit else None,
             looked=listing.WALK,
-            apis=_choices(config, asked.filters["api"]),
+            apis=_choices(call.config, asked.filters["api"]),
             statuses=tuple(Status),
             live=not asked.cursor,
         )

@@ -26,14 +26,14 @@ class Part(Generic[T]):
 
 
 class PerConfig(Generic[T]):
-    """What `make` makes of the config in force, made anew only when that is another one."""
+    """A value that `make` makes of the config in force, anew only when that is another one."""
 
     def __init__(self, make: Callable[[Config], T]) -> None:
         self._make = make
         self._made: tuple[Config, T] | None = None
 
     def of(self, config: Config) -> T:
-        """What is made of this config. Two threads may make it twice; both results are right."""
+        """Return the value for this config. Two threads may make it twice; both results are right."""
         made = self._made
         if made is None or made[0] is not config:
             made = self._made = config, self._make(config)

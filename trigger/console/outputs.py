@@ -15,7 +15,7 @@ _NUMBERED = re.compile(r"(?<!\\)((?:\\\\)*)(\\ud[89ab][0-9a-f]{2}\\ud[c-f][0-9a-
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """What of an output there is room for; `size` is that of the whole in bytes, where that was not kept."""
+    """As much of an output as there is room for; `size` is that of the whole in bytes, where that was not kept."""
 
     piece: Excerpt
     size: int | None
@@ -31,7 +31,7 @@ class Output:
 
 
 def beginning(of: Record | StepRecord) -> str:
-    """What is kept of an output that was too large: JSON text, or nothing, where that might be part of a secret."""
+    """Return the beginning of an output that was too large: JSON text, or nothing if it might be part of a secret."""
     return str(of.output.get("beginning", ""))
 
 

@@ -1,4 +1,4 @@
-"""The first page: is all well? What is wrong comes first, each with a link to the page that shows it."""
+"""The first page: is all well? Problems come first, each with a link to the page that shows it."""
 
 from __future__ import annotations
 
@@ -8,19 +8,21 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from flask import Response, g
+from flask import Response
 from redis import Redis
 
 from trigger import store
 from trigger.config import Config
 from trigger.console.bars import Day, days
 from trigger.console.page import Pages
-from trigger.console.seen import Seen
+from trigger.console.seen import Seen, sentence
 from trigger.console.shown import coarse, plural
 from trigger.store import counters
 from trigger.store.counters import Hours, Lately
+from trigger.store.queues import Queue
 from trigger.store.refused import KEPT, recent_refusals
 from trigger.web import readiness
+from trigger.web.call import ReceivedCall
 from trigger.web.readiness import Readiness
 from trigger.web.service import Service
 
@@ -33,7 +35,7 @@ SYSTEM = "/console/system"
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is wrong, and the page that shows it."""
+    """Something that is wrong, and the page that shows it."""
 
     text: str
     path: str
@@ -42,7 +44,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class LastDay:
-    """What came of calls in the last 24 hours, and what is there now.
+    """The results of calls in the last 24 hours, and the state of now.
 
     `failing` are the APIs that failed, with their day; `refused` says how many calls were refused, by reason, the most
     frequent first, of the last ones, which are kept. `is_all`: no others were refused in that time.
@@ -56,15 +58,18 @@ class LastDay:
     is_all: bool
 
     @classmethod
-    def of(cls, redis: Redis, config: Config, now: float) -> LastDay:
-        """`now` is the time in seconds since 1970. Raises RedisError."""
+    def of(cls, redis: Redis, config: Config, known: Sequence[Queue], now: float) -> LastDay:
+        """Read it; `known` are the queues that were read before, `now` is the time in seconds since 1970.
+
+        Raises RedisError.
+        """
         lately = counters.lately(redis, now, MAX_APIS)
         ended = tuple(map(sum, zip(*lately.by_status.values(), strict=True)))
         calls = recent_refusals(redis, KEPT)
         since = datetime.fromtimestamp(now - 86_400, UTC).isoformat()
         reasons = Counter(call.reason for call in calls if call.time >= since)
         return cls(
-            seen=Seen.of(redis, config),
+            seen=Seen.of(redis, config, known),
             lately=lately,
             day=Day(Hours(ended, lately.by_status["failed"]), int(now // 3600), "execution"),
             failing=list(zip(lately.failing, days(redis, lately.failing, now), strict=True)),
@@ -89,42 +94,42 @@ class OverviewPage:
     service: Service
     pages: Pages
 
-    def __call__(self) -> Response:
+    def __call__(self, call: ReceivedCall) -> Response:
         service = self.service
-        config: Config = g.config
+        config = call.config
         state = readiness.state(service.redis, service.watcher, service.watermark)
         activity = None
         if state.redis["status"] != "unreachable":  # a second look would wait for the same again
-            activity = store.unless_away(lambda: LastDay.of(service.redis, config, time.time()))
+            activity = store.unless_away(lambda: LastDay.of(service.redis, config, state.found, time.time()))
         return self.pages(
             "overview.html",
             200 if activity else 503,
             state=state,
             activity=activity,
-            problems=list(_problems(state, activity, config)),
+            problems=list(_problems(call, state, activity)),
             config=config,
             since=service.watcher.since,
-            mistakes=g.refused_edit.mistakes if g.refused_edit else (),
+            mistakes=call.refused_edit.mistakes if call.refused_edit else (),
             failed_path=FAILED,
             queued_path=QUEUED,
         )
 
 
-def _problems(state: Readiness, activity: LastDay | None, config: Config) -> Iterator[Problem]:
-    """What is wrong, the worst first."""
+def _problems(call: ReceivedCall, state: Readiness, activity: LastDay | None) -> Iterator[Problem]:
+    """Yield the problems, the worst first."""
     for refusal in state.refusals:
         yield Problem(f"No calls are accepted: {refusal}.", SYSTEM, "System")
-    if g.refused_edit:
-        yield Problem(
-            f"The last edit of {config.path.name} was refused and is not in force.", f"{SYSTEM}#config", "its mistakes"
-        )
+    config = call.config
+    if call.refused_edit:
+        refused = f"The last edit of {config.path.name} was refused and is not in force."
+        yield Problem(refused, f"{SYSTEM}#config", "its mistakes")
     if activity is None:
         return
     for concern in activity.seen.concerns(config.queues):
         yield Problem(concern, SYSTEM, "System")
     for queue in activity.seen.queues:
         if queue.name in config.queues and not queue.workers and not queue.waiting:
-            yield Problem(f"No worker is there for the queue {queue.name}.", SYSTEM, "System")
+            yield Problem(sentence(readiness.without_worker(queue)), SYSTEM, "System")
     if activity.oldest > readiness.OLD:
         waiting = plural(activity.waiting, "waiting execution")
         yield Problem(f"The oldest of {waiting} has waited for {coarse(activity.oldest)}.", QUEUED, "what waits")

@@ -1,4 +1,4 @@
-"""How a page of the console is made: a template with what every page shows, and headers that keep it inert."""
+"""How a page of the console is made: a template, the parts of every page, and headers that keep it inert."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ from collections.abc import Callable, Mapping
 from importlib import resources
 from typing import Any
 
-from flask import Response, g, request
+from flask import Response
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from werkzeug.datastructures import Headers
 
 from trigger.console import shown
+from trigger.errors import PathNotFound
+from trigger.web.admission import only
 from trigger.web.answers import Answer, whole
+from trigger.web.call import ReceivedCall, current
 
 # Nothing runs, loads or frames but what is ours: no script, style or event handler in a page itself
 # (https://www.w3.org/TR/CSP3/).
@@ -74,14 +77,15 @@ class Assets:
             self._files[name] = content, gzip.compress(content, mtime=0), kind
             self.names[entry.name] = f"/console/static/{name}"
 
-    def answer(self, name: str) -> Response | None:
-        """The file of that name; None when there is none."""
+    def answer(self, call: ReceivedCall, name: str) -> Response:
+        """GET /console/static/<name>"""
+        only(call, "GET")
         found = self._files.get(name)
         if found is None:
-            return None
+            raise PathNotFound("There is no such file")
         content, compressed, kind = found
         encoding = {}
-        if request.accept_encodings["gzip"]:
+        if call.accept_encodings["gzip"]:
             content, encoding = compressed, {"Content-Encoding": "gzip"}
         headers = {
             **encoding,
@@ -114,30 +118,30 @@ class Pages:
     def __call__(
         self, template: str, /, status: int = 200, headers: Mapping[str, str] | None = None, **context: Any
     ) -> Response:
-        """A page. `context` are the template's variables, beside those that each has: the section's key, the operator
-        who is signed in or None, the time, how many executions failed lately, what is wrong with the last edit of the
-        config, and what was just done."""
-        operator = g.get("operator")
+        """Return a page for the present call. `context` are the template's variables, beside those that each has: the
+        section's key, the operator who is signed in, the time, how many executions failed lately, the last edit of the
+        config if it was refused, and what was just done."""
+        call = current()
         text = self._environment.get_template(template).render(
-            section=request.path.removeprefix("/console/").partition("/")[0],
-            operator=operator,
+            section=call.path.removeprefix("/console/").partition("/")[0],
+            operator=call.operator,
             now=time.time(),
-            failures=self._failures() if operator else None,
-            refused_edit=g.get("refused_edit"),
-            said=SAID.get(request.args.get("said", "")),
+            failures=self._failures() if call.operator else None,
+            refused_edit=call.refused_edit,
+            said=SAID.get(call.args.get("said", "")),
             **context,
         )
         return _shown(text, "text/html; charset=utf-8", status, headers)
 
 
 def see_other(path: str, headers: Mapping[str, str] | None = None) -> Response:
-    """Where a browser is to go on after a form was taken."""
+    """Send a browser on to a path, after a form was accepted."""
     fields = (("Location", path), ("Cache-Control", "no-store"), ("Content-Length", "0"), *(headers or {}).items())
     return Answer(b"", 303, Headers(fields))
 
 
 def data(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """What a script of ours has asked for, as JSON."""
+    """Answer a script of ours with JSON."""
     text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
     return _shown(text, "application/json", status, headers)
 
@@ -150,6 +154,6 @@ def plain(text: str, headers: Mapping[str, str] | None = None) -> Response:
 def _shown(text: str, content_type: str, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     body = text.encode("utf-8", "replace")
     more = {**_HEADERS, "Vary": "Accept-Encoding", **(headers or {})}
-    if len(body) <= MAX_COMPRESSED and request.accept_encodings["gzip"]:
+    if len(body) <= MAX_COMPRESSED and current().accept_encodings["gzip"]:
         body, more["Content-Encoding"] = gzip.compress(body, LEVEL, mtime=0), "gzip"
     return whole(body, content_type, status, more)

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
-from flask import Response, request
+from flask import Response
 
 from trigger.console.lists import MAX_SEARCH, part
 from trigger.console.page import Pages
 from trigger.store.refused import KEPT, Refused, recent_refusals
+from trigger.web.call import ReceivedCall
 from trigger.web.service import Service
 
 PAGE = 100  # calls, or groups of them, on a page
@@ -64,24 +65,24 @@ class RefusedPage:
     service: Service
     pages: Pages
 
-    def __call__(self) -> Response:
-        asked = {name: request.args.get(name, "").strip()[:MAX_SEARCH] for name in ("api", "reason", "view")}
+    def __call__(self, call: ReceivedCall) -> Response:
+        asked = {name: call.args.get(name, "").strip()[:MAX_SEARCH] for name in ("api", "reason", "view")}
         everything = recent_refusals(self.service.redis, KEPT)
         wanted = asked["api"].lower()
         found = [
-            call
-            for call in everything
-            if (wanted in call.api.lower() or wanted in call.path.lower())
-            and (not asked["reason"] or call.reason == asked["reason"])
+            refused
+            for refused in everything
+            if (wanted in refused.api.lower() or wanted in refused.path.lower())
+            and (not asked["reason"] or refused.reason == asked["reason"])
         ]
-        groups = [Alike([call]) for call in found] if asked["view"] == EACH else alike(found)
+        groups = [Alike([refused]) for refused in found] if asked["view"] == EACH else alike(found)
         return self.pages(
             "refused.html",
-            part=part(groups, request.args.get("page", ""), PAGE),
+            part=part(groups, call.args.get("page", ""), PAGE),
             count=len(found),
             few=FEW,
             asked=asked,
-            reasons=sorted({call.reason for call in everything} | ({asked["reason"]} - {""})),
+            reasons=sorted({refused.reason for refused in everything} | ({asked["reason"]} - {""})),
             query=_query(asked),
             other=_query({**asked, "view": "" if asked["view"] == EACH else EACH}),
             most=KEPT,

@@ -1,4 +1,4 @@
-"""What a page may still take: large values are cut to fit, so that a page stays small whatever an execution holds."""
+"""The room that is left in a page: large values are cut to fit, so that it stays small whatever an execution holds."""
 
 from __future__ import annotations
 

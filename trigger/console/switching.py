@@ -11,14 +11,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
-from flask import Response, g, request
+from flask import Response
 
 from trigger import store
 from trigger.config import set_enabled
-from trigger.config.model import Api, Config
+from trigger.config.model import Api
 from trigger.console.lists import MAX_SEARCH
 from trigger.console.page import Pages, see_other
 from trigger.errors import BadRequest, ConfigError, Conflict, PathNotFound, UsageError
+from trigger.web.call import ReceivedCall
 from trigger.web.service import Service
 
 logger = logging.getLogger("trigger.console")
@@ -40,7 +41,7 @@ class NotSwitched:
 
 @dataclass(frozen=True, slots=True)
 class Switched:
-    """What a switch has come to, for the page after it: `enabled` as it was asked for; `unchanged` where the file said
+    """The result of a switch, for the page after it: `enabled` as it was asked for; `unchanged` where the file said
     so before; whether that is in force."""
 
     api: Api
@@ -49,31 +50,29 @@ class Switched:
     in_force: bool
 
 
-def switched() -> Switched | None:
-    """What the query says was just switched, as far as that is so; None for another page."""
-    config: Config = g.config
-    word, _, was = request.args.get("switched", "").partition("-")
-    module, _, method = request.args.get("api", "").partition("/")
-    api = config.apis.get((module, method))
+def switched(call: ReceivedCall) -> Switched | None:
+    """Return the switch that the query tells of, as far as it is so; None for another page."""
+    word, _, was = call.args.get("switched", "").partition("-")
+    module, _, method = call.args.get("api", "").partition("/")
+    api = call.config.apis.get((module, method))
     if api is None or word not in _WORDS.values():
         return None
     enabled = word == _WORDS[True]
     return Switched(api, enabled, was == "already", api.enabled is enabled)
 
 
-def find_api(module: str, method: str) -> Api:
+def find_api(call: ReceivedCall, module: str, method: str) -> Api:
     """The API that a path of the console names. Raises PathNotFound."""
-    config: Config = g.config
-    api = config.apis.get((module, method))
+    api = call.config.apis.get((module, method))
     if api is None:
         raise PathNotFound(f"There is no API {module}/{method}")
     return api
 
 
-def follow_edit(service: Service) -> None:
-    """Has the page that a switch leads to show what the file says: its own process may not have seen the edit yet."""
-    if "switched" in request.args:
-        _settle(service)
+def follow_edit(call: ReceivedCall) -> None:
+    """Have the page that a switch leads to show what the file says: its own process may not have seen the edit yet."""
+    if "switched" in call.args:
+        _settle(call)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,26 +84,26 @@ class Switch:
 
     service: Service
     pages: Pages
-    show_list: Callable[[str, str, NotSwitched], Response]
-    show_api: Callable[[Api, NotSwitched], Response]
+    show_list: Callable[[ReceivedCall, str, str, NotSwitched], Response]
+    show_api: Callable[[ReceivedCall, Api, NotSwitched], Response]
 
-    def __call__(self, module: str, method: str) -> Response:
-        api = find_api(module, method)
-        if g.form.get("enabled") not in ("true", "false"):
+    def __call__(self, call: ReceivedCall, module: str, method: str) -> Response:
+        api = find_api(call, module, method)
+        if call.posted.get("enabled") not in ("true", "false"):
             raise BadRequest("A switch is to be enabled or not: true or false")
-        enabled = g.form["enabled"] == "true"
-        place = _Place.of_form(api)
-        if not enabled and api.enabled and "sure" not in g.form and (calls := self._calls(api)):
+        enabled = call.posted["enabled"] == "true"
+        place = _Place.of_form(call, api)
+        if not enabled and api.enabled and "sure" not in call.posted and (calls := self._calls(api)):
             return self.pages("switch_question.html", api=api, calls=calls, place=place)
         try:
-            changed = self._set(api, enabled)
+            changed = self._set(call, api, enabled)
         except (ConfigError, UsageError) as error:
             refused = NotSwitched(f"{module}/{method} was not {_WORDS[enabled]}", _reasons(error))
-            g.refused = Conflict(refused.title)
+            call.refused = Conflict(refused.title)
             if place.is_list:
-                return self.show_list(place.search, place.number, refused)
-            return self.show_api(find_api(module, method), refused)
-        logger.info("%s/%s: %s by %s", module, method, _WORDS[enabled] if changed else "unchanged", g.operator)
+                return self.show_list(call, place.search, place.number, refused)
+            return self.show_api(call, find_api(call, module, method), refused)
+        logger.info("%s/%s: %s by %s", module, method, _WORDS[enabled] if changed else "unchanged", call.operator)
         return see_other(place.after(f"{_WORDS[enabled]}{'' if changed else '-already'}"))
 
     def _calls(self, api: Api) -> int | None:
@@ -112,7 +111,7 @@ class Switch:
         since = int((time.time() - HOUR) * 1000)
         return store.unless_away(lambda: store.accepted_since(self.service.redis, api.module, api.method, since))
 
-    def _set(self, api: Api, enabled: bool) -> bool:
+    def _set(self, call: ReceivedCall, api: Api, enabled: bool) -> bool:
         """Has the file say so; whether it did not.
 
         While the file has mistakes it is left alone: what is put into it would not come into force. An edit that makes
@@ -121,24 +120,25 @@ class Switch:
 
         Raises ConfigError and UsageError, which say why not.
         """
-        config: Config = g.config
-        _settle(self.service)
-        if g.refused_edit:
-            raise ConfigError(g.refused_edit.mistakes)
-        changed = set_enabled(config.path, api.module, api.method, enabled)
-        _settle(self.service)
-        mistakes = g.refused_edit
+        _settle(call)
+        path = call.config.path
+        if call.refused_edit:
+            raise ConfigError(call.refused_edit.mistakes)
+        changed = set_enabled(path, api.module, api.method, enabled)
+        _settle(call)
+        mistakes = call.refused_edit
         if changed and mistakes:
-            set_enabled(config.path, api.module, api.method, not enabled)
-            _settle(self.service)
+            set_enabled(path, api.module, api.method, not enabled)
+            _settle(call)
             raise ConfigError(mistakes.mistakes)
         return changed
 
 
-def _settle(service: Service) -> None:
-    """Waits for what the files say, and has the rest of this request work with that."""
-    service.watcher.settle(PATIENCE)
-    g.config, g.refused_edit = service.watcher.current, service.watcher.refused
+def _settle(call: ReceivedCall) -> None:
+    """Wait for what the files say, and have the rest of this call work with that."""
+    watcher = call.service.watcher
+    watcher.settle(PATIENCE)
+    call.config, call.refused_edit = watcher.current, watcher.refused
 
 
 def _reasons(error: ConfigError | UsageError) -> tuple[str, ...]:
@@ -158,8 +158,10 @@ class _Place:
     number: str
 
     @classmethod
-    def of_form(cls, api: Api) -> _Place:
-        return cls(api, "list" in g.form, g.form.get("q", "")[:MAX_SEARCH], g.form.get("page", "")[:MAX_SEARCH])
+    def of_form(cls, call: ReceivedCall, api: Api) -> _Place:
+        return cls(
+            api, "list" in call.posted, call.posted.get("q", "")[:MAX_SEARCH], call.posted.get("page", "")[:MAX_SEARCH]
+        )
 
     def after(self, switched: str) -> str:
         """The page that says what was switched, at the row of the API."""

@@ -1,4 +1,4 @@
-"""The page of the service itself: what the one who is woken at night looks at first."""
+"""The page of the service itself: the first one to look at when something is wrong."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 
-from flask import Response, g
+from flask import Response
 
 from trigger import __version__, store
-from trigger.config import Config
 from trigger.console.page import Pages
 from trigger.console.seen import Seen
 from trigger.store.overview import workers
 from trigger.web import readiness
+from trigger.web.call import ReceivedCall
 from trigger.web.service import Service
 
 # How many of each the page shows: it stays small, whatever there is.
@@ -37,14 +37,14 @@ class SystemPage:
         }
     )
 
-    def __call__(self) -> Response:
+    def __call__(self, call: ReceivedCall) -> Response:
         service = self.service
-        config: Config = g.config
+        config = call.config
         state = readiness.state(service.redis, service.watcher, service.watermark)
         # A Redis that has just not answered would have to be waited for again.
         away = state.redis["status"] == "unreachable"
         redis = service.redis
-        seen = None if away else store.unless_away(lambda: (Seen.of(redis, config), workers(redis)))
+        seen = None if away else store.unless_away(lambda: (Seen.of(redis, config, state.found), workers(redis)))
         return self.pages(
             "system.html",
             state=state,
@@ -55,7 +55,7 @@ class SystemPage:
             config=config,
             enabled=sum(api.enabled for api in config.apis.values()),
             since=service.watcher.since,
-            mistakes=g.refused_edit.mistakes if g.refused_edit else (),
+            mistakes=call.refused_edit.mistakes if call.refused_edit else (),
             versions=self.versions,
             most={
                 "workers": MAX_WORKERS,

@@ -131,6 +131,6 @@ def _tick(count: int, step: float) -> str:
 
 
 def _whole(count: int, step: float) -> str:
-    """So many steps in the unit of one: "90 min"."""
+    """Write a number of steps in the unit of one: "90 min"."""
     number, unit = coarse(step).split(" ")
     return f"{count * int(number)} {unit}"

@@ -41,7 +41,7 @@ class Week:
 
     @property
     def words(self) -> str:
-        """What has ended how often: "1,204 succeeded, 3 failed"."""
+        """How many have ended, by status: "1,204 succeeded, 3 failed"."""
         return ", ".join(f"{count:,} {status}" for status, count in self.counts if count) or "none has ended"
 
     @property

@@ -6,10 +6,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from flask import Response, g, request
+from flask import Response
 
 from trigger import store
-from trigger.config.model import Api, Config, Workflow
+from trigger.config.model import Api, Workflow
 from trigger.console.drawing import draw, marks_of
 from trigger.console.lists import MAX_SEARCH, PerConfig, found, part
 from trigger.console.page import Pages
@@ -17,6 +17,7 @@ from trigger.console.week import Week, weeks
 from trigger.console.workflow_index import WorkflowIndex
 from trigger.errors import PathNotFound
 from trigger.store import Plan, Summary
+from trigger.web.call import ReceivedCall
 from trigger.web.service import Service
 
 RECENT = 10  # executions that the page of a workflow shows
@@ -31,11 +32,11 @@ class WorkflowsPage:
     pages: Pages
     index: PerConfig[WorkflowIndex]
 
-    def __call__(self) -> Response:
-        config: Config = g.config
+    def __call__(self, call: ReceivedCall) -> Response:
+        config = call.config
         listed = self.index.of(config)
-        search = request.args.get("q", "")[:MAX_SEARCH]
-        shown = part(listed.find(search), request.args.get("page", ""))
+        search = call.args.get("q", "")[:MAX_SEARCH]
+        shown = part(listed.find(search), call.args.get("page", ""))
         names = [workflow.name for workflow in shown.rows]
         figures = store.unless_away(lambda: weeks(self.service.redis, names, time.time()))
         rows = [
@@ -50,7 +51,7 @@ class WorkflowsPage:
 
 @dataclass(frozen=True, slots=True)
 class Activity:
-    """What Redis knows of a workflow: its last seven days, and its newest executions."""
+    """A workflow's activity: its last seven days, and its newest executions."""
 
     week: Week
     recent: Sequence[Summary]
@@ -64,8 +65,8 @@ class WorkflowPage:
     pages: Pages
     index: PerConfig[WorkflowIndex]
 
-    def __call__(self, name: str) -> Response:
-        config: Config = g.config
+    def __call__(self, call: ReceivedCall, name: str) -> Response:
+        config = call.config
         workflow = config.workflows.get(name)
         if workflow is None:
             raise PathNotFound("There is no workflow of that name")
@@ -73,7 +74,7 @@ class WorkflowPage:
         late = frozenset(step.name for step in workflow.on_failure)
         activity = store.unless_away(lambda: self._activity(workflow, starters))
         steps = (*workflow.steps, *workflow.on_failure)
-        search = request.args.get("q", "")[:MAX_SEARCH]
+        search = call.args.get("q", "")[:MAX_SEARCH]
         texts = [f"{step.name}\n{step.calls}\n{step.action.kind}".casefold() for step in steps]
         return self.pages(
             "workflow.html",
@@ -82,7 +83,7 @@ class WorkflowPage:
             workflow=workflow,
             starters=starters,
             late=late,
-            steps=part(found(steps, texts, search), request.args.get("page", "")),
+            steps=part(found(steps, texts, search), call.args.get("page", "")),
             search=search,
             is_long=len(steps) > MANY,
             drawing=draw(Plan.of(workflow), marks_of(workflow)),

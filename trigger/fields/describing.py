@@ -1,9 +1,8 @@
 """Declared fields as JSON Schemas (draft 2020-12): what a call may send.
 
-`in_json` says what JSON may hold, where a number may also come as its text; `in_text` what a query or a form may, where
-everything is text and an empty one of another type than string counts as left out. A schema allows nothing that would
-be refused. It leaves out spellings that nobody needs: a date and time with a blank in it, an `enum`'s number with zeros
-in front.
+`in_json` says what JSON may hold, `in_text` what a query or a form may, where everything is text and an empty one of
+another type than string counts as left out. A schema allows nothing that would be refused. It leaves out spellings that
+nobody needs: a number as text in JSON, a date and time with a blank in it, an `enum`'s number with zeros in front.
 """
 
 from __future__ import annotations

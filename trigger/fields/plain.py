@@ -9,7 +9,6 @@ from typing import Any
 
 from marshmallow import ValidationError, validate
 
-from trigger.fields import numerals
 from trigger.fields.base import Kind, Schema, in_range
 from trigger.fields.model import MAX_INTEGER, MIN_INTEGER, Field
 
@@ -67,23 +66,12 @@ class Number(Kind):
 
     @classmethod
     def in_json(cls, field: Field, inner: Callable[[Field], Schema]) -> Schema:
-        text = cls.numeral(field)
-        schema = cls.in_text(field, inner)
-        return schema if text is None else {"anyOf": [schema, {"type": "string", "pattern": text}]}
+        return cls.in_text(field, inner)
 
     @classmethod
     def in_text(cls, field: Field, inner: Callable[[Field], Schema | None]) -> Schema:
         bounds = {"minimum": field.min, "maximum": field.max}
         return {"type": "number", **{key: bound for key, bound in bounds.items() if bound is not None}}
-
-    @classmethod
-    def numeral(cls, field: Field) -> str | None:
-        """Return the regular expression for the texts of the numbers within the bounds, None when there is none."""
-        return numerals.number(field.min, field.max)
-
-    @classmethod
-    def choices_in_json(cls, field: Field) -> Schema:
-        return {"enum": [*(field.enum or ()), *(str(choice) for choice in field.enum or ())]}
 
     @classmethod
     def choices_in_text(cls, field: Field) -> Schema | None:
@@ -112,10 +100,6 @@ class Integer(Number):
     @classmethod
     def in_text(cls, field: Field, inner: Callable[[Field], Schema | None]) -> Schema:
         return {"minimum": MIN_INTEGER, "maximum": MAX_INTEGER, **super().in_text(field, inner), "type": "integer"}
-
-    @classmethod
-    def numeral(cls, field: Field) -> str | None:
-        return numerals.integer(field.min, field.max)
 
 
 class Boolean(Kind):

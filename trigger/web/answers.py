@@ -1,4 +1,4 @@
-"""How answers are made, and what is said and noted of a call in each."""
+"""How answers are made, those to errors above all."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from flask import Response, g, request
+from flask import Response
 from werkzeug.datastructures import Headers
+from werkzeug.exceptions import HTTPException
 
-from trigger.errors import InternalError, MethodNotAllowed, RequestError
-from trigger.store import tracing
+from trigger.errors import BadRequest, InternalError, PathNotFound, RequestError
+from trigger.web.call import ReceivedCall
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -43,61 +44,59 @@ def whole(body: bytes, content_type: str, status: int = 200, headers: Mapping[st
     return Answer(body, status, Headers(fields))
 
 
-def accepted(call: Any, uid: str, *, replayed: bool) -> Response:
-    """The answer to a call that has started the execution `uid`, or whose Idempotency-Key did so before (`replayed`).
-
-    `call` is Flask's g, in which it is noted.
-    """
-    note_started(call, uid, replayed=replayed)
+def accepted(call: ReceivedCall, uid: str, *, replayed: bool) -> Response:
+    """Answer a call that has started the execution `uid`, or whose Idempotency-Key did so before (`replayed`)."""
+    call.note_started(uid, replayed=replayed)
     headers = {"Location": f"/v1/executions/{uid}"}
     if replayed:
         headers["Idempotency-Replayed"] = "true"
     return answer({"uid": uid}, 202, headers)
 
 
-def note_started(call: Any, uid: str, *, replayed: bool) -> None:
-    """Notes in Flask's g, which `call` is, what the request has started.
-
-    A request that has no id from outside has the uid of that; one that repeats another is not that one, and gets an id
-    of its own.
-    """
-    call.uid = uid
-    if not replayed and call.request_id is None:
-        call.request_id = uid
-
-
-def traced(call: Any) -> dict[str, str]:
-    """What finds the call in all logs: the uid of the execution that it is about, and the id of its request: that of
-    the proxy, else the uid of what it has started, else one that is made here. `call` is Flask's g."""
-    number = call.request_id = call.get("request_id") or tracing.new_request_id()
-    uid = call.get("uid")
-    return {"uid": uid, "request": number} if uid else {"request": number}
-
-
-def internal_error(error: Exception, logger: logging.Logger) -> InternalError:
-    """What a caller is told of a fault of ours, of which the log has all."""
-    found = traced(g)
-    logger.error("internal error at %s", shown_path(request.path), exc_info=error, extra={"fields": found})
-    return InternalError(f"Something went wrong here; the log has it under {found['request']}")
-
-
-def refusal(error: RequestError) -> Response:
-    """The answer to a call that is refused."""
+def refusal(error: RequestError, **more: Any) -> Response:
+    """The answer that an error is, whoever gives it: {"response": {"error": {"code", "message", "details"}}}, and
+    `more` beside "error"."""
     content: dict[str, Any] = {"code": error.code, "message": error.message}
     if error.details:
         content["details"] = error.details
-    g.refused = error
-    return answer({"error": content}, error.status, error.headers)
+    return answer({"error": content, **more}, error.status, error.headers)
 
 
-def only(*verbs: str) -> None:
-    """Refuses other verbs than these. With GET goes HEAD, which gets the same without a body."""
-    allowed = (*verbs, "HEAD") if "GET" in verbs else verbs
-    if request.method not in allowed:
-        raise MethodNotAllowed(f"Only {' and '.join(verbs)} is answered here", headers={"Allow": ", ".join(allowed)})
+def refused(call: ReceivedCall, error: Exception, logger: logging.Logger) -> RequestError:
+    """Return what the caller is told of whatever was raised, and note it in the call. An error that nobody raised on
+    purpose is a fault of ours: `logger` gets all of it, the caller where to find that."""
+    if isinstance(error, HTTPException):
+        if error.code == 404:
+            error = PathNotFound(f"There is nothing at this path{_hint(call.path, call.config.server.prefix)}")
+        else:
+            error = BadRequest(error.name, status=error.code or 400)
+    elif not isinstance(error, RequestError):
+        found = call.traced()
+        logger.error("internal error at %s", shown_path(call.path), exc_info=error, extra={"fields": found})
+        error = internal_error(found["request"])
+    call.refused = error
+    return error
+
+
+def internal_error(request_id: str) -> InternalError:
+    """Return the error for a fault of ours, of which the log has all."""
+    return InternalError(f"Something went wrong here; the log has it under {request_id}")
 
 
 def shown_path(path: str) -> str:
     """A path as the log has it. What is put after that of an API may be a credential in the wrong place."""
     api, end, more = path.partition("/async")
     return quote(f"{api}{end}")[:200] + ("…" if more else "")
+
+
+def _hint(path: str, prefix: str) -> str:
+    """Return how a path that is nearly that of an API is to end. It is the same whether there is such an API or not."""
+    below = path.removeprefix(f"{prefix}/")
+    if below == path:
+        return ""
+    match below.rstrip("/").split("/"):
+        case [module, method] if module and method:
+            return "; did you mean …/async?"
+        case [_, _, "async"] if below.endswith("/"):
+            return "; did you mean …/async, without a slash at the end?"
+    return ""

@@ -4,7 +4,7 @@
     GET /docs            a page that shows it and tries it out: Swagger UI
     GET /docs/<asset>    what the page is made of
 
-Who may read them, `docs` in the config says. What is answered is made once, kept compressed, and has an ETag.
+Who may read them, `docs` in the config says. Each answer is made once, kept compressed, and has an ETag.
 """
 
 from __future__ import annotations
@@ -13,19 +13,20 @@ import gzip
 import hashlib
 import threading
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 
-from flask import Response, g, request
+from flask import Response
 from werkzeug.datastructures import Headers
 
 from trigger.config.model import Config
 from trigger.errors import PathNotFound
 from trigger.offload import offload
-from trigger.web.admission import admit
+from trigger.web.admission import admit, operator
 from trigger.web.answers import Answer
+from trigger.web.call import ReceivedCall
 from trigger.web.openapi import pieces
 
 _OURS = files("trigger.web.openapi") / "page"
@@ -54,7 +55,7 @@ POLICY = (
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """Something that is answered again and again: gzip's bytes, and what tells its versions apart."""
+    """An answer that is given again and again: gzip's bytes, and what tells its versions apart."""
 
     compressed: bytes
     tag: str
@@ -72,69 +73,78 @@ class _Kept:
         return cls(b"".join(compressed), digest.hexdigest()[:32], media_type)
 
 
-class DocsViews:
-    """The views. `operator` tells the name of the operator whose request is being answered; it raises the refusal where
-    it is nobody's."""
+class Described:
+    """The answers of a process: the description of its config in force, and the page's files."""
 
-    def __init__(self, operator: Callable[[], str]) -> None:
-        self._operator = operator
+    def __init__(self) -> None:
         self._document: tuple[str, _Kept] | None = None  # of the config with that digest
-        self._kept: dict[str, _Kept] = {}
+        self._files: dict[str, _Kept] = {}
         self._making = threading.Lock()
 
-    def openapi(self) -> Response:
-        """GET /openapi.json"""
-        config = self._admit()
-        kept = self._document
-        if kept is None or kept[0] != config.digest:
-            kept = self._made(config)
-        return _answer(kept[1])
+    def document(self, config: Config) -> _Kept:
+        """Return the OpenAPI document of a config."""
+        document = self._document
+        if document is None or document[0] != config.digest:
+            with self._making:
+                document = self._document
+                if document is None or document[0] != config.digest:
+                    document = self._document = (config.digest, offload(_described, config))
+        return document[1]
 
-    def page(self) -> Response:
-        """GET /docs"""
-        config = self._admit()
+    def page(self, config: Config) -> _Kept:
+        """Return the page, which leads to the console where there is one."""
         name = "index.html, with a console" if config.operators else "index.html"
-        kept = self._kept.get(name)
+        kept = self._files.get(name)
         if kept is None:
             text = _PAGE.read_bytes().replace(b"<!-- console -->", _CONSOLE if config.operators else b"")
-            kept = self._kept[name] = _Kept.of([text], "text/html; charset=utf-8")
-        return _answer(kept, {"Content-Security-Policy": POLICY})
-
-    def asset(self, name: str) -> Response:
-        """GET /docs/<name>"""
-        self._admit()
-        found = ASSETS.get(name)
-        if found is None:
-            raise PathNotFound("There is nothing at this path")
-        folder, media_type = found
-        return _answer(self._asset(folder / name, media_type))
-
-    def _admit(self) -> Config:
-        """The config in force, if what it says lets the caller read."""
-        config: Config = g.config
-        admit(config.docs, self._operator)
-        return config
-
-    def _made(self, config: Config) -> tuple[str, _Kept]:
-        with self._making:
-            kept = self._document
-            if kept is None or kept[0] != config.digest:
-                kept = self._document = (config.digest, offload(_described, config))
-            return kept
-
-    def _asset(self, file: Traversable, media_type: str) -> _Kept:
-        kept = self._kept.get(file.name)
-        if kept is None:
-            kept = self._kept[file.name] = offload(_Kept.of, [file.read_bytes()], media_type)
+            kept = self._files[name] = _Kept.of([text], "text/html; charset=utf-8")
         return kept
+
+    def asset(self, name: str) -> _Kept:
+        """Return one of the page's files. Raises PathNotFound."""
+        if name not in ASSETS:
+            raise PathNotFound("There is nothing at this path")
+        kept = self._files.get(name)
+        if kept is None:
+            folder, media_type = ASSETS[name]
+            kept = self._files[name] = offload(_Kept.of, [(folder / name).read_bytes()], media_type)
+        return kept
+
+
+def openapi(call: ReceivedCall) -> Response:
+    """GET /openapi.json"""
+    _admit(call)
+    return _answer(call, call.service.described.document(call.config))
+
+
+def docs(call: ReceivedCall) -> Response:
+    """GET /docs"""
+    _admit(call)
+    return _answer(call, call.service.described.page(call.config), {"Content-Security-Policy": POLICY})
+
+
+def docs_asset(call: ReceivedCall, name: str) -> Response:
+    """GET /docs/<name>"""
+    _admit(call)
+    return _answer(call, call.service.described.asset(name))
+
+
+def _admit(call: ReceivedCall) -> None:
+    admit(call, call.config.docs, _reader)
+
+
+def _reader(call: ReceivedCall) -> str:
+    """Return the operator who is signed in to the console, or whose password comes along."""
+    session = call.service.sessions.of_cookies(call.cookies, call.config.operators)
+    return operator(call) if session is None else session.operator
 
 
 def _described(config: Config) -> _Kept:
     return _Kept.of(pieces(config), "application/json")
 
 
-def _answer(kept: _Kept, more: Mapping[str, str] | None = None) -> Response:
-    """What is kept, compressed for who takes that; 304 for who has it."""
+def _answer(call: ReceivedCall, kept: _Kept, more: Mapping[str, str] | None = None) -> Response:
+    """Serve what is kept: gzip if the client accepts it, 304 if its ETag matches."""
     headers = Headers(
         [
             ("ETag", f'W/"{kept.tag}"'),
@@ -145,10 +155,10 @@ def _answer(kept: _Kept, more: Mapping[str, str] | None = None) -> Response:
             *(more or {}).items(),
         ]
     )
-    if request.if_none_match.contains_weak(kept.tag):
+    if call.if_none_match.contains_weak(kept.tag):
         return Answer(status=304, headers=headers)
     body = kept.compressed
-    if request.accept_encodings["gzip"]:
+    if call.accept_encodings["gzip"]:
         headers["Content-Encoding"] = "gzip"
     else:
         body = offload(gzip.decompress, body) if len(body) > LARGE else gzip.decompress(body)

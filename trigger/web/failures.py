@@ -90,7 +90,7 @@ class Failures:
         return counted
 
     def _next(self, key: str) -> tuple[int, float]:
-        """What Redis would answer if this process were the only one."""
+        """Return the answer that Redis would give if this process were the only one."""
         known, now = self._counts.get(key), time.monotonic()
         if known is None or known.until <= now:
             return 1, WINDOW

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
-from flask import Flask, Request
+from flask import Flask, Request, Response
 from flask.ctx import RequestContext
 from flask.sessions import NullSession, SessionInterface
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import MapAdapter, Rule
 
 from trigger.web.answers import Answer
+from trigger.web.call import ReceivedCall, current
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -45,6 +46,7 @@ class App(Flask):
     """Our Flask app: a path is what it is, without a second slash that is merged or added."""
 
     url_rule_class = AnyVerb  # type: ignore[assignment]  # Flask means "a class", and says "this one"
+    request_class = ReceivedCall
     response_class = Answer
     session_interface = NoSessions()
 
@@ -78,6 +80,15 @@ class App(Flask):
                     self._matched.clear()
                 self._matched[path] = found
         return found
+
+    def dispatch_request(self) -> Response:
+        """Call the view of the request's route with the call and the route's variables, whatever the verb: Flask would
+        answer OPTIONS before a view has checked anything."""
+        call = current()
+        if call.routing_exception is not None:
+            raise call.routing_exception
+        rule, arguments = cast(Rule, call.url_rule), cast(Mapping[str, Any], call.view_args)
+        return cast(Response, self.view_functions[rule.endpoint](call, **arguments))
 
     def request_context(self, environ: WSGIEnvironment) -> RequestContext:
         return _Context(self, environ)

@@ -8,14 +8,15 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from flask import Response, request
+from flask import Response
 
 from trigger.errors import InvalidParams
 from trigger.inputs import parse_query
 from trigger.inputs.forms import Form
 from trigger.store.log_reading import MAX_LINES, START, follow, is_position
 from trigger.web.answers import answer, whole
-from trigger.web.service import Service
+from trigger.web.call import ReceivedCall
+from trigger.web.executions import check_reader
 
 # How many callers of one process wait in Redis itself, each on a connection to it. The others look once a second.
 IN_REDIS = 32
@@ -40,26 +41,26 @@ class _Asked:
     limit: int
 
 
-class LogView:
-    """Answers what is asked about the log of an execution that the caller may read."""
+def places() -> threading.BoundedSemaphore:
+    """Return what bounds how many callers of a process wait in Redis itself."""
+    return threading.BoundedSemaphore(IN_REDIS)
 
-    def __init__(self, service: Service) -> None:
-        self._service = service
-        self._places = threading.BoundedSemaphore(IN_REDIS)
 
-    def __call__(self, uid: str) -> Response:
-        """The answer to the present request. Raises InvalidParams, and QueueUnavailable when Redis can't be read."""
-        asked = _asked(parse_query(request.query_string))
-        wait = asked.wait if request.method == "GET" else 0.0
-        with self._service.breaker.reading("Logs"):
-            page = follow(self._service.redis, uid, asked.after, asked.limit, wait, self._places)
-        headers = {"Log-Next": page.next, "Log-Ended": "true" if page.ended else "false"}
-        form = request.accept_mimetypes.best_match(_FORMS, default=_JSON).partition(";")[0]
-        if form == _JSON:
-            return answer({"lines": page.as_json(), "next": page.next, "ended": page.ended}, headers=headers)
-        lines = page.as_text() if form == _TEXT else [json.dumps(line, ensure_ascii=False) for line in page.as_json()]
-        body = "".join(line + "\n" for line in lines).encode("utf-8", "replace")
-        return whole(body, f"{form}; charset=utf-8" if form == _TEXT else form, headers=headers)
+def logs(call: ReceivedCall, uid: str) -> Response:
+    """GET /v1/executions/<uid>/logs"""
+    check_reader(call, uid)
+    asked = _asked(parse_query(call.query_string))
+    wait = asked.wait if call.method == "GET" else 0.0
+    service = call.service
+    with service.breaker.reading("Logs"):
+        page = follow(service.redis, uid, asked.after, asked.limit, wait, service.log_places)
+    headers = {"Log-Next": page.next, "Log-Ended": "true" if page.ended else "false"}
+    form = call.accept_mimetypes.best_match(_FORMS, default=_JSON).partition(";")[0]
+    if form == _JSON:
+        return answer({"lines": page.as_json(), "next": page.next, "ended": page.ended}, headers=headers)
+    lines = page.as_text() if form == _TEXT else [json.dumps(line, ensure_ascii=False) for line in page.as_json()]
+    body = "".join(line + "\n" for line in lines).encode("utf-8", "replace")
+    return whole(body, f"{form}; charset=utf-8" if form == _TEXT else form, headers=headers)
 
 
 def _asked(query: Form) -> _Asked:

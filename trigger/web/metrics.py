@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import isinf
+from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -25,7 +26,9 @@ from trigger.store import calls, counters
 from trigger.store.overview import overview
 from trigger.store.queues import Queue, queues
 from trigger.web import readiness
-from trigger.web.service import Service
+
+if TYPE_CHECKING:
+    from trigger.web.service import Service
 
 Sample = tuple[Sequence[str], float]  # the values of its labels, and its own
 

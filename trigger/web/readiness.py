@@ -1,4 +1,4 @@
-"""Whether a call can be taken now, and what the one who is woken at night wants to see first."""
+"""Whether a call can be accepted now, and the first things to look at when something is wrong."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ OLD = 60.0
 class Readiness:
     """The state of the service as one web process sees it.
 
-    `refusals` are the reasons why it can't take calls; `concerns` what needs somebody though it can.
+    `refusals` are the reasons why it can't take calls; `concerns` what needs somebody though it can. `found` are the
+    queues of the config, none where Redis can't be used.
     """
 
     config: Mapping[str, Any]
     redis: Mapping[str, Any]
-    workers: Mapping[str, int]
-    queues: Mapping[str, Any]
+    found: Sequence[Queue] = ()
     refusals: tuple[str, ...] = ()
     concerns: tuple[str, ...] = ()
     durability: Durability | None = None  # None where Redis can't be asked
@@ -53,13 +53,13 @@ class Readiness:
             "problems": [_UNUSABLE] if self.redis["status"] == "unusable" else list(self.problems),
             "config": self.config,
             "redis": self.redis,
-            "workers": self.workers,
-            "queues": self.queues,
+            "workers": {queue.name: queue.workers for queue in self.found},
+            "queues": {queue.name: _shown(queue) for queue in self.found},
         }
 
 
 def state(redis: Redis, watcher: Watcher, watermark: Watermark) -> Readiness:
-    """Looks at the config in force, Redis, the workers and the queues. Answers within Redis' reply timeout."""
+    """Look at the config in force, Redis, the workers and the queues. Returns within Redis' reply timeout."""
     config = watcher.current
     refused = watcher.refused
     in_force: dict[str, Any] = {"digest": config.version, "apis": len(config.apis)}
@@ -72,16 +72,13 @@ def state(redis: Redis, watcher: Watcher, watermark: Watermark) -> Readiness:
         found = queues(redis, config.queues)
         reaper = store.stats(redis)
     except StartError as error:
-        return Readiness(in_force, {"status": "unusable"}, {}, {}, (str(error),))
+        return Readiness(in_force, {"status": "unusable"}, refusals=(str(error),))
     except RedisError:
-        return Readiness(in_force, {"status": "unreachable"}, {}, {}, ("Redis can't be reached",))
-    workers = {queue.name: queue.workers for queue in found}
-    shown = {queue.name: _shown(queue) for queue in found}
+        return Readiness(in_force, {"status": "unreachable"}, refusals=("Redis can't be reached",))
     return Readiness(
         in_force,
         {"status": "ok", "durability": str(durability), **reaper},
-        workers,
-        shown,
+        found,
         refusals=(watermark.problem,) if watermark.problem else (),
         concerns=tuple(text for _, text in concerns(found)),
         durability=durability,
@@ -92,14 +89,19 @@ def concerns(found: Sequence[Queue]) -> Iterator[tuple[str, str]]:
     """Yield what keeps accepted executions waiting: a short name that stays, and a sentence with the figures of now."""
     for queue in found:
         if not queue.workers:
-            wait = f"; {queue.waiting} executions wait" if queue.waiting else ""
-            yield f"no worker {queue.name}", f"queue {queue.name} has no worker{wait}"
+            yield f"no worker {queue.name}", without_worker(queue)
         elif queue.oldest_waiting > OLD:
             yield (
                 f"old {queue.name}",
                 f"queue {queue.name}: the oldest of {queue.waiting} waiting executions has waited "
                 f"{queue.oldest_waiting:.0f} s; {queue.busy} of {queue.workers} workers are busy",
             )
+
+
+def without_worker(queue: Queue) -> str:
+    """Say that a queue has no worker, and how many executions wait in it."""
+    wait = "1 execution waits" if queue.waiting == 1 else f"{queue.waiting:,} executions wait"
+    return f"queue {queue.name} has no worker{f'; {wait}' if queue.waiting else ''}"
 
 
 def _shown(queue: Queue) -> dict[str, Any]:

@@ -26,15 +26,16 @@ def check_length(environ: WSGIEnvironment, limit: int) -> None:
         raise BadRequest("Transfer-Encoding: only chunked is understood")
 
 
-def whole_body(environ: WSGIEnvironment, limit: int) -> Any:
-    """Return the value that the body stands for; it may have at most `limit` bytes.
-
-    Call this when the caller is authenticated: it waits for the client.
-    """
+def raw_body(environ: WSGIEnvironment, limit: int) -> bytes:
+    """Return the bytes of the body, at most `limit`. This waits for the client."""
     check_length(environ, limit)
     length = environ.get("CONTENT_LENGTH")
-    body = b""
-    if length or "HTTP_TRANSFER_ENCODING" in environ:
-        declared = int(length) if length else None
-        body = read_body(environ["wsgi.input"], declared, limit, stream_errors=STREAM_ERRORS)
+    if not length and "HTTP_TRANSFER_ENCODING" not in environ:
+        return b""
+    declared = int(length) if length else None
+    return read_body(environ["wsgi.input"], declared, limit, stream_errors=STREAM_ERRORS)
+
+
+def value_of(environ: WSGIEnvironment, body: bytes) -> Any:
+    """Return the value that the body of a request stands for, as its headers say."""
     return parse_body(body, environ.get("CONTENT_TYPE", ""), environ.get("HTTP_CONTENT_ENCODING", ""))

@@ -8,7 +8,6 @@ hooks and access log away.
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Mapping, Sequence
@@ -29,6 +28,7 @@ from trigger.errors import BadRequest, InternalError, RequestError
 from trigger.offload import offload
 from trigger.store import tracing
 from trigger.web import connection as connections
+from trigger.web.answers import internal_error, refusal
 from trigger.web.connection import Connection, Connections
 
 log = logging.getLogger("trigger.web")
@@ -247,12 +247,12 @@ class Worker(GeventWorker):
     def handle_error(self, req: object, client: Connection, addr: Any, exc: Exception) -> None:
         """Answer, in the shape of all our errors, for a request that never reached a view."""
         number = tracing.new_request_id()
-        refusal = _refusal(exc, number)
+        error = _error(exc, number)
         address = addr[0] if isinstance(addr, tuple) else "unix"
         # Without what was sent: it may be a header with a secret in it.
-        fields = {"status": refusal.status, "client": address, "error": f"{refusal.code}: {refusal.message}"}
+        fields = {"status": error.status, "client": address, "error": f"{error.code}: {error.message}"}
         text = " ".join(f"{key}={value}" for key, value in fields.items())
-        ours = isinstance(refusal, InternalError)
+        ours = isinstance(error, InternalError)
         log.log(
             logging.ERROR if ours else logging.INFO,
             text,
@@ -260,9 +260,9 @@ class Worker(GeventWorker):
             extra={"fields": {**fields, "request": number}},
         )
         try:
-            client.send(_response(refusal, number))
-        except OSError as error:
-            log.debug("the refusal did not reach %s: %s", address, error)
+            client.send(_response(error, number))
+        except OSError as broken:
+            log.debug("the refusal did not reach %s: %s", address, broken)
 
 
 class ErrorLog(glogging.Logger):
@@ -286,17 +286,9 @@ _REFUSALS: Mapping[type[Exception], tuple[int, str]] = {
     errors.InvalidHeaderName: (400, "A header's name can't be read"),
     errors.ObsoleteFolding: (400, "A header is folded over several lines"),
 }
-_REASONS = {
-    400: "Bad Request",
-    414: "URI Too Long",
-    417: "Expectation Failed",
-    431: "Request Header Fields Too Large",
-    500: "Internal Server Error",
-    501: "Not Implemented",
-}
 
 
-def _refusal(exc: Exception, number: str) -> RequestError:
+def _error(exc: Exception, number: str) -> RequestError:
     if type(exc) in _REFUSALS:
         status, message = _REFUSALS[type(exc)]
         return BadRequest(message, status=status)
@@ -306,18 +298,11 @@ def _refusal(exc: Exception, number: str) -> RequestError:
     ours = (errors.InvalidResponseHeader, errors.InvalidResponseHeaderName, errors.ConfigurationProblem)
     if isinstance(exc, errors.ParseException) and not isinstance(exc, ours):
         return BadRequest("The request breaks HTTP's rules")
-    return InternalError(f"Something went wrong here; the log has it under {number}")
+    return internal_error(number)
 
 
-def _response(refusal: RequestError, number: str) -> bytes:
-    body = json.dumps({"response": {"error": {"code": refusal.code, "message": refusal.message}}}).encode()
-    head = (
-        f"HTTP/1.1 {refusal.status} {_REASONS[refusal.status]}\r\n"
-        "Content-Type: application/json\r\n"
-        f"Content-Length: {len(body)}\r\n"
-        "Cache-Control: no-store\r\n"
-        "X-Content-Type-Options: nosniff\r\n"
-        f"X-Request-Id: {number}\r\n"
-        "Connection: close\r\n\r\n"
-    )
-    return head.encode() + body
+def _response(error: RequestError, number: str) -> bytes:
+    answer = refusal(error)
+    fields = [*answer.headers, ("X-Request-Id", number), ("Connection", "close")]
+    head = [f"HTTP/1.1 {answer.status}\r\n", *[f"{name}: {value}\r\n" for name, value in fields], "\r\n"]
+    return "".join(head).encode("latin-1") + answer.get_data()

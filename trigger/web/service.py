@@ -1,8 +1,9 @@
-"""What the views work with: the config in force, and what is made from it for each API."""
+"""The parts of a web process that its views work with."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
 
 from redis import Redis
 
@@ -14,6 +15,9 @@ from trigger.store.acts import Parts
 from trigger.store.queueing import Submitter
 from trigger.store.watermark import Watermark
 from trigger.web.auth import Guard
+from trigger.web.docs import Described
+from trigger.web.log import places
+from trigger.web.metrics_view import KeptFigures
 from trigger.web.sessions import Sessions
 from trigger.web.tally import Tally
 
@@ -46,8 +50,11 @@ class Service:
     sessions: Sessions
     watermark: Watermark
     tally: Tally
+    described: Described = field(default_factory=Described)
+    figures: KeptFigures = field(default_factory=KeptFigures)
+    log_places: threading.BoundedSemaphore = field(default_factory=places)
 
     def parts(self, config: Config) -> Parts:
-        """What it takes to start an execution anew. Raises QueueUnavailable."""
+        """Return the parts that start an execution anew. Raises QueueUnavailable."""
         self.watermark.check()
         return Parts(self.redis, self.submitter, config, self.shapes.of)

@@ -83,7 +83,7 @@ class Sessions:
         spend(self._redis, session.id, LIFETIME + SKEW)
 
     def link_key(self, operator: str, secret: Secret) -> str:
-        """What a link holds that signs `operator` in, once, within LINK_LIFETIME. Raises RedisError as `begin` does."""
+        """Return the key of a link that signs `operator` in, once, within LINK_LIFETIME. Raises as `begin` does."""
         return self._sign(_LINK, operator, secret)
 
     def use_link(self, key: str, operators: Mapping[str, Secret]) -> str | None:
@@ -107,7 +107,7 @@ class Sessions:
 
 
 def _read(purpose: str, token: str, operators: Mapping[str, Secret], key: bytes | None) -> Session | None:
-    """What a token says, if it is signed by one of the operators' secrets and young enough.
+    """Return the content of a token, if it is signed by one of the operators' secrets and young enough.
 
     Nothing of it is unpacked before its signature is seen to be right.
     """

@@ -53,7 +53,7 @@ class Answered(NamedTuple):
 
 
 class _Note(NamedTuple):
-    """What is left of it: how it counts, if it does, and a refusal, if operators want to see that.
+    """The rest of it that is kept: how it counts, if it does, and a refusal, if operators want to see that.
 
     Without the error itself, which holds on to all that the call had in its hands.
     """
@@ -166,8 +166,8 @@ def _kept(call: Answered, api: str, refused: RequestError) -> Refused:
 
 
 def _message(refused: RequestError, api: Api | None) -> str:
-    """What the caller was told, and which fields were wrong. Names that only the caller has used are not repeated: what
-    is put in the wrong place may be a secret."""
+    """Return the message that the caller got, with the names of wrong fields. Names that only the caller has used are
+    not repeated: they may be a secret in the wrong place."""
     fields = (refused.details or {}).get("fields")
     if not fields or api is None:
         return refused.message

@@ -1,4 +1,4 @@
-"""What is answered, described once: the responses that operations refer to by name, each with an example.
+"""The answers, each described once: the responses that operations refer to by name, each with an example.
 
 The names are those of COMPONENTS' keys: a status, and a word where the same status says different things.
 """
@@ -68,26 +68,26 @@ def _challenge(header: Mapping[str, str]) -> dict[str, Any]:
     return {"WWW-Authenticate": _header("How to say who you are", header["WWW-Authenticate"])}
 
 
-def _accepted() -> dict[str, Any]:
-    location = _header("Where the execution's record is", f"/v1/executions/{UID_EXAMPLE}")
-    replayed = {**_header("It was accepted by an earlier call with this Idempotency-Key", "true"), "required": False}
-    uid: Schema = {"type": "object", "properties": {"uid": UID}, "required": ["uid"]}
-    link = {"operationId": "record", "parameters": {"uid": "$response.body#/response/uid"}}
-    return {
-        "description": "Accepted: the workflow will run, and the record of the execution can be read",
-        "headers": {"Location": location, "Idempotency-Replayed": replayed},
-        "content": content(uid, {"accepted": {"uid": UID_EXAMPLE}}),
-        "links": {"record": link},
-    }
-
-
 _INVALID = {"fields": {"name": ["unknown field; did you mean nickname?"]}}
 _LONG = "There are too many headers, or one of them is too long"
 _BROKEN = "What was sent breaks HTTP's rules, or its Host is not served here"
 _RESUMED = "The workflow hello has no steps to go on from; rerun the execution"
 
 COMPONENTS: Mapping[str, Mapping[str, Any]] = {
-    "202": _accepted(),
+    "202": {
+        "description": "Accepted: the workflow will run, and the record of the execution can be read",
+        "headers": {
+            "Location": _header("Where the execution's record is", f"/v1/executions/{UID_EXAMPLE}"),
+            "Idempotency-Replayed": {
+                **_header("It was accepted by an earlier call with this Idempotency-Key", "true"),
+                "required": False,
+            },
+        },
+        "content": content(
+            {"type": "object", "properties": {"uid": UID}, "required": ["uid"]}, {"accepted": {"uid": UID_EXAMPLE}}
+        ),
+        "links": {"record": {"operationId": "record", "parameters": {"uid": "$response.body#/response/uid"}}},
+    },
     "400": _refusal(
         "The input can't be read, or is invalid: `details.fields` has each mistake by field",
         (errors.InvalidParams, "The input is invalid"),

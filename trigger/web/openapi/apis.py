@@ -68,7 +68,7 @@ def _operation(api: Api, verb: Verb, example: Any) -> dict[str, Any]:
 
 
 def _any_query() -> dict[str, Any]:
-    """What OpenAPI has for parameters of any name: an object whose properties are parameters each."""
+    """Describe parameters of any name: OpenAPI has an object for them, whose properties are a parameter each."""
     schema: Schema = {"type": "object"}
     return {"name": "input", "in": "query", "description": _ANY_QUERY, "schema": schema}
 
@@ -122,7 +122,7 @@ def _body(declared: Input | None, example: Any) -> dict[str, Any]:
 
 
 def _form(declared: Input) -> Schema | None:
-    """What a form may hold; None where something that is required can't be said in one."""
+    """Return the schema of a form; None where something that is required can't be said in one."""
     properties: dict[str, Schema] = {}
     for field in declared.fields:
         schema = in_text(field)

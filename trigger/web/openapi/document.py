@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from copy import deepcopy
 from typing import Any
 
 from apispec import APISpec
@@ -53,8 +54,8 @@ def pieces(config: Config) -> Iterator[bytes]:
         description = config.modules[module].description
         spec.tag({"name": module} | ({"description": description} if description else {}))
     spec.tag({"name": operations.TAG, "description": "What has become of calls, and the health of the service"})
-    for path, its_operations in operations.paths().items():
-        spec.path(path, operations=dict(its_operations))
+    for path, its_operations in operations.PATHS.items():
+        spec.path(path, operations=deepcopy(dict(its_operations)))  # apispec writes into what it is given
     document = {"openapi": spec.openapi_version.public, **spec.to_dict()}  # in front, where one looks for it
     paths = document.pop("paths")
     yield _json(document)[:-1] + b',"paths":' + _json(paths)[:-1]
