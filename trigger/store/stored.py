@@ -148,7 +148,7 @@ class Stored:
 
     @property
     def about(self) -> dict[str, Any]:
-        """What log lines carry about it; only its uid where the hash is none of ours."""
+        """The names that log lines carry about it; only its uid where the hash is none of ours."""
         if not (self.api and self.workflow):
             return {"uid": self.uid}
         module, method = self.api
