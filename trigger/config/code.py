@@ -46,7 +46,7 @@ class Code:
     stamps: Mapping[Path, Stamp | None] = field(default_factory=dict, repr=False, compare=False)
 
     def parts(self) -> Iterator[bytes]:
-        """What a digest of the code is made of; it does not depend on the folder that holds the project."""
+        """Yield the parts of a digest of the code; they do not depend on the folder that holds the project."""
         for name, source in sorted(self.modules.items()):
             yield from (b"module", name.encode(), source.text)
 

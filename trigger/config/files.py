@@ -10,7 +10,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """What tells one state of a file from another: which file it is, and the times and size found there."""
+    """One state of a file, told from others by which file it is, and the times and size found there."""
 
     device: int
     inode: int

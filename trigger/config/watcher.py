@@ -90,12 +90,12 @@ class Watcher:
 
     @property
     def refused(self) -> ConfigError | None:
-        """What is wrong with the last edit, None when it was taken."""
+        """The mistakes of the last edit, None when it was taken."""
         return self._refused
 
     @property
     def edits(self) -> Edits:
-        """What has become of the edits so far."""
+        """How many edits were taken up, and how many refused."""
         return self._edits
 
     def poll(self) -> bool:

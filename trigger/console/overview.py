@@ -15,7 +15,7 @@ from trigger import store
 from trigger.config import Config
 from trigger.console.bars import Day, days
 from trigger.console.page import Pages
-from trigger.console.seen import Seen
+from trigger.console.seen import Seen, sentence
 from trigger.console.shown import coarse, plural
 from trigger.store import counters
 from trigger.store.counters import Hours, Lately
@@ -127,6 +127,9 @@ def _problems(call: ReceivedCall, state: Readiness, activity: LastDay | None) ->
         return
     for concern in activity.seen.concerns(config.queues):
         yield Problem(concern, SYSTEM, "System")
+    for queue in activity.seen.queues:
+        if queue.name in config.queues and not queue.workers and not queue.waiting:
+            yield Problem(sentence(readiness.without_worker(queue)), SYSTEM, "System")
     if activity.oldest > readiness.OLD:
         waiting = plural(activity.waiting, "waiting execution")
         yield Problem(f"The oldest of {waiting} has waited for {coarse(activity.oldest)}.", QUEUED, "what waits")

@@ -78,10 +78,13 @@ class Seen:
         if not self.store.writes:
             yield "Redis could not write its append-only file: look at its log and its disk."
         for queue in self.queues:
-            is_served = queue.name in served
-            if not queue.workers and (queue.waiting or is_served):
-                why = "" if is_served else ", and no workflow of the config names it"
-                text = without_worker(queue)
-                yield f"{text[0].upper()}{text[1:]}{why}."
+            if queue.waiting and not queue.workers:
+                why = "" if queue.name in served else ", and no workflow of the config names it"
+                yield sentence(f"{without_worker(queue)}{why}")
             if queue.oldest_unowned > PATIENCE:
                 yield f"In the queue {queue.name} an execution has no owner for {queue.oldest_unowned:.0f} s."
+
+
+def sentence(text: str) -> str:
+    """Return a concern as a page shows it."""
+    return f"{text[0].upper()}{text[1:]}."

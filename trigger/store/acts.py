@@ -1,4 +1,4 @@
-"""What an operator can do about an execution: cancel it, run it again, or go on with what is left of it."""
+"""The acts of operators on an execution: cancel it, run it again, or go on with what is left of it."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def _cancelled(word: bytes | None) -> Status | RequestError:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What starting an execution anew takes: where records are, who accepts, the config in force, and the shape of an
+    """The parts that start an execution anew: where records are, who accepts, the config in force, the shape of an
     API's input, which an edited input has to have."""
 
     redis: Redis

@@ -1,4 +1,4 @@
-"""What the web processes have counted about the calls they answered: how it is added up in Redis, and read.
+"""Counts of the calls that the web processes have answered: how it is added up in Redis, and read.
 
 Each process sends batches, one at a time, under a name of its own. A batch that is sent again after its reply was lost
 is known by its number, and adds nothing.
@@ -32,8 +32,8 @@ _ADD = load("add_calls", REMEMBERED=REMEMBERED, KEPT=KEPT, KEPT_FOR=LIFE)
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What is to be added: how often a call of an API ("module/method", empty for none) had an outcome; totals by their
-    name, see `took_field`; refused calls, packed, the oldest first."""
+    """Figures to be added: how often a call of an API ("module/method", empty for none) had an outcome; totals by
+    their name, see `took_field`; refused calls, packed, the oldest first."""
 
     outcomes: Sequence[tuple[str, str, int]]
     totals: Mapping[str, int]
@@ -51,7 +51,7 @@ class CallTotals:
 
 
 def took_fields(answered: str, seconds: float) -> dict[str, int]:
-    """What a call of that class adds to the totals."""
+    """Return what a call of that class adds to the totals."""
     return {f"{answered}:{bisect_left(EDGES, seconds)}": 1, f"{answered}:us": round(seconds * 1e6)}
 
 
@@ -61,7 +61,7 @@ def add(redis: Redis, sender: str, number: int, batch: Batch) -> None:
 
 
 def totals(redis: Redis) -> CallTotals:
-    """What has been added up."""
+    """Return the sums."""
     raw = cast(dict[bytes, bytes], redis.hgetall(CALLS))
     found = {field.decode(): int(value) for field, value in raw.items()}
     edges = (*EDGES, inf)

@@ -30,7 +30,7 @@ _SERVICE = f"{FIGURES}service:all"
 
 @dataclass(frozen=True, slots=True)
 class Hours:
-    """What has become of an API's calls in the last 24 hours, the oldest first, the present hour last.
+    """The results of an API's calls in the last 24 hours, the oldest first, the present hour last.
 
     `calls` are accepted ones, by when they were accepted; `failures` executions that failed, by when they did.
     """
@@ -74,7 +74,7 @@ class Lately:
 
 @dataclass(frozen=True, slots=True)
 class ApiTotals:
-    """What has been counted of an API for as long as it was in use; figures that are 0 may be left out.
+    """The counts of an API for as long as it was in use; figures that are 0 may be left out.
 
     `calls` are answers to callers by outcome: "accepted", "replayed", or the code of the refusal. `ended` are
     executions by final status. `attempts` are attempts at executions by how they ended: a final status, "retried", or

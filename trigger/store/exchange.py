@@ -1,4 +1,4 @@
-"""What a worker says to Redis in one round trip: how an execution has ended, and that it takes the next.
+"""A worker's one round trip to Redis: how an execution has ended, and that it takes the next.
 
 RQ's own worker makes twenty for the same. All of it is one Lua script, and so one sync of the append-only file.
 """
@@ -54,7 +54,7 @@ class Taken:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What came of it. `ended` is False when the run was no longer this worker's to end; `poisoned` are queue entries
+    """The answer to it. `ended` is False when the run was no longer this worker's to end; `poisoned` are queue entries
     that were put aside as unreadable."""
 
     ended: bool
@@ -65,7 +65,7 @@ class Reply:
 
 @dataclass(slots=True)
 class _Tally:
-    """What RQ's tools show of a worker and has not been told yet."""
+    """Figures of a worker that RQ's tools show, and that Redis has not been told yet."""
 
     succeeded: int = 0
     failed: int = 0

@@ -1,10 +1,10 @@
 """The keys that we have in Redis beside RQ's own, and the uid of executions.
 
-We add to RQ's job hash (fields `attempt`, `crashes`, `execution`, `error`), an index by time, and the ledger: two
-sorted sets for each queue which together hold every execution that is not final. An execution that waits in the queue
-stands in `waiting`, scored with the time it was queued; one that a worker holds, or that is due later, stands in
-`leased`, scored with the time at which the lease ends or it is due. Times in these sets are Redis' own, in
-milliseconds. Every step from one to the other is one Lua script, so an execution is always in exactly one of them.
+We add fields to RQ's job hash, which `stored` reads, an index by time, and the ledger: two sorted sets for each queue
+which together hold every execution that is not final. An execution that waits in the queue stands in `waiting`, scored
+with the time it was queued; one that a worker holds, or that is due later, stands in `leased`, scored with the time at
+which the lease ends or it is due. Times in these sets are Redis' own, in milliseconds. Every step from one to the other
+is one Lua script, so an execution is always in exactly one of them.
 
 Beside executions there are figures of APIs and workflows, the last refused calls, and what signs in to the console.
 """

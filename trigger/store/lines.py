@@ -1,4 +1,4 @@
-"""What a process writes, cut into the lines of a log: bounded in length, masked, and safe to show."""
+"""The lines of a log, cut from what a process writes: bounded in length, masked, and safe to show."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Splitter:
         return [rest] if rest else []
 
     def _part(self) -> bytes:
-        """What can be given out of a line that goes on: all but the beginning of what may become a secret."""
+        """Return what can be given out of a line that goes on: all but the beginning of what may become a secret."""
         masked = self._secrets.mask(self._rest)
         end = len(masked) - max(0, self._secrets.longest - 1)
         for _ in range(3):

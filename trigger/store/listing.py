@@ -99,7 +99,7 @@ def accepted_since(redis: Redis, module: str, method: str, since: int) -> int:
 
 
 def _walk(redis: Redis, query: Query) -> tuple[list[Summary], str | None]:
-    """What a page holds, and the uid after which the list goes on; None where it ends."""
+    """Return the rows of a page, and the uid after which the list goes on; None where it ends."""
     source = _source(redis, query)
     rows: list[list[Any]] = []
     looked, last = 0, query.before or ""

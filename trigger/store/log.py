@@ -51,7 +51,7 @@ class _Piece:
     lines: list[bytes]
 
     def size_of(self, lines: list[bytes]) -> int:
-        """What so many of the lines take in Redis, in bytes."""
+        """Return the size of these lines in Redis, in bytes."""
         return sum(map(len, lines)) + len(lines) * (len(self.step) + ENTRY)
 
     def take(self, count: int) -> _Piece:
@@ -62,7 +62,7 @@ class _Piece:
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """What one call of the script writes; repeated with the same number until it has had a reply."""
+    """The lines that one call of the script writes; repeated with the same number until it has had a reply."""
 
     number: int
     cut: int

@@ -106,7 +106,7 @@ def failed(
 
 
 def described(error: BaseException) -> tuple[str, str, str]:
-    """What a record says of an exception: the name of its class, its message, and its traceback."""
+    """Return an exception as a record has it: the name of its class, its message, and its traceback."""
     try:
         message = str(error)
     except Exception:  # noqa: BLE001  the operator's exception class may fail at anything

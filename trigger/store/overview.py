@@ -66,7 +66,7 @@ class Poisoned:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """What Redis knows of the whole service.
+    """The whole service as Redis knows it.
 
     `info` is what its INFO says, `keys` how many it has; `queues` are those that ever held an execution; `reaper` as
     executions.stats has it; `poisoned` are the newest entries that were put aside. Of the `records` that are kept,

@@ -1,4 +1,4 @@
-"""What a list of executions is asked for: filters, how many, and from where on."""
+"""The query of a list of executions: filters, how many, and from where on."""
 
 from __future__ import annotations
 

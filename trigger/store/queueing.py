@@ -170,7 +170,7 @@ class Submitter:
 
 
 class _Form:
-    """What is the same in every call of an API under one config, packed once; see _ACCEPT.
+    """The arguments that are the same in every call of an API under one config, packed once; see _ACCEPT.
 
     The job's fields are those that `rq.job.Job.to_dict` writes, formatted as there, without those that are empty: RQ
     reads what is not there as empty.

@@ -1,4 +1,4 @@
-"""What a reader gets when Redis can't answer."""
+"""Reading, also while Redis can't answer."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Breaker:
 
 
 def unless_away(look: Callable[[], T]) -> T | None:
-    """What `look` finds in Redis; None while that can't answer, for a page that has other things to show."""
+    """Return what `look` finds in Redis; None while that can't answer, for a page that has other things to show."""
     try:
         return look()
     except RedisError:

@@ -42,7 +42,7 @@ _IF_SO = ("headers", "truncated", "debug", "rerun_of", "resumed_from")
 
 @dataclass(frozen=True, slots=True)
 class Record(Facts):
-    """What can be read about one execution."""
+    """All that can be read about one execution."""
 
     input: Any
     output: Any
@@ -105,7 +105,7 @@ def api_of(redis: Redis, uid: str) -> tuple[str, str] | None:
 
 
 def statuses(redis: Redis, uids: Sequence[str]) -> list[Status | None]:
-    """What each execution is now, in one round trip; None where there is none (any more)."""
+    """Return the status of each execution, in one round trip; None where there is none (any more)."""
     return [found.status for found in all_stored(redis, uids, STATUS)]
 
 
@@ -156,7 +156,7 @@ def _runs(execution: Stored) -> Iterator[Times]:
 
 
 def _readable(read: Callable[[bytes], T], stored: bytes | None) -> T | None:
-    """What `read` makes of what is stored; None where there is nothing, or nothing that can be read."""
+    """Return what `read` makes of what is stored; None where there is nothing, or nothing that can be read."""
     try:
         return read(stored) if stored else None
     except (ValueError, TypeError, RecursionError, zlib.error):

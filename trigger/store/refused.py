@@ -47,7 +47,7 @@ def recent_refusals(redis: Redis, limit: int) -> list[Refused]:
 
 
 def _unpacked(text: bytes) -> Refused | None:
-    """What is not as `packed` has made it, by another version, is left out."""
+    """Return a refused call, None for one that another version has packed."""
     try:
         fields = json.loads(text)
         refused = Refused(**fields)

@@ -1,4 +1,4 @@
-"""What signing in to the console keeps in Redis: the key that signs, and the numbers that count once.
+"""Signing in to the console, as far as Redis keeps it: the key that signs, and the numbers that count once.
 
 Those are of sign-in links that were used, and of sessions that were signed out of.
 """

@@ -1,4 +1,4 @@
-"""What has become of an execution, in our words and in RQ's."""
+"""The status of an execution, in our words and in RQ's."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Status(StrEnum):
-    """What has become of an execution. The last three are final: reached once, never left."""
+    """The status of an execution. The last three are final: reached once, never left."""
 
     QUEUED = "queued"
     RUNNING = "running"

@@ -52,7 +52,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Resumed:
-    """What a new execution takes over from one that has ended: the states of its finished steps.
+    """The part of an ended execution that a new one takes over: the states of its finished steps.
 
     `plan` is that of the new one, as JSON; `unfinished` are the steps whose states are left behind; `has_finished` says
     whether there is any other.
@@ -66,7 +66,7 @@ class Resumed:
 
 @dataclass(frozen=True, slots=True)
 class StepRecord:
-    """What can be read about one step. Times are RFC 3339 in UTC; None where not reached."""
+    """All that can be read about one step. Times are RFC 3339 in UTC; None where not reached."""
 
     name: str
     kind: str | None
@@ -109,7 +109,7 @@ def states_of(redis: Redis, uid: str) -> dict[str, Mapping[str, Any]]:
 
 
 def stored_in(redis: Redis, uid: str) -> tuple[Mapping[str, Any], dict[str, Mapping[str, Any]]]:
-    """What the runner has noted beside the plan, and the states as `states_of`."""
+    """Return what the runner has noted beside the plan, and the states as `states_of`."""
     fields: dict[bytes, bytes] = redis.hgetall(STEPS + uid)  # type: ignore[assignment]  # no decoding client is used
     plan = _object(fields.pop(b"", b"")) or {}
     return plan, parse(fields)[1]

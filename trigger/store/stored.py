@@ -40,7 +40,8 @@ TAKEN = ("data", "meta", "description", "timeout", "started_at", "attempt", "fai
 class Stored:
     """An execution as the hash of its job has it, or as much of that as was asked for.
 
-    What is not there or can't be read has its default. Times are in UTC, by Redis' clock but for `created_at`.
+    What is not there or can't be read has its default. Times are RQ's text for them, RFC 3339 in UTC with microseconds;
+    all but `created_at` are by Redis' clock.
     """
 
     uid: str
@@ -49,10 +50,10 @@ class Stored:
     api: tuple[str, str] | None = None  # module and method
     call: tuple[str, Any, bool] | None = field(default=None, repr=False)  # workflow, input, and whether that is all
     meta: Mapping[str, Any] | None = None  # what else is known of how it was started
-    created_at: datetime | None = None
-    started_at: datetime | None = None  # of its last run
-    ended_at: datetime | None = None  # None as long as the status is not final
-    runs: tuple[tuple[datetime, datetime], ...] = ()  # begin and end of those that another one followed
+    created_at: str | None = None
+    started_at: str | None = None  # of its last run
+    ended_at: str | None = None  # None as long as the status is not final
+    runs: tuple[tuple[str, str], ...] = ()  # begin and end of those that another one followed
     attempt: int = 0  # counted from 1
     failures: int = 0  # how many attempts have failed
     crashes: int = 0  # how often its worker or its process has died
@@ -149,11 +150,11 @@ class Stored:
     @property
     def began(self) -> float:
         """When its last run began, in seconds since 1970 by Redis' clock; 0 for one that never has."""
-        return self.started_at.timestamp() if self.started_at else 0.0
+        return datetime.fromisoformat(self.started_at).timestamp() if self.started_at else 0.0
 
     @property
     def about(self) -> dict[str, Any]:
-        """What log lines carry about it; only its uid where the hash is none of ours."""
+        """The names that log lines carry about it; only its uid where the hash is none of ours."""
         if not (self.api and self.workflow):
             return {"uid": self.uid}
         module, method = self.api
@@ -162,7 +163,7 @@ class Stored:
 
     @property
     def is_ours(self) -> bool:
-        """Whether the hash has all that an execution is shown with, or at least in a list."""
+        """Whether the hash has what each execution of ours has; asked for with the fields LISTED, or more."""
         return None not in (self.status, self.api, self.meta)
 
     def why_not_run(self) -> str | None:
@@ -223,7 +224,7 @@ def _text(value: Any) -> str | None:
     return None if value is None else str(value)
 
 
-def _runs(value: bytes) -> tuple[tuple[datetime, datetime], ...]:
+def _runs(value: bytes) -> tuple[tuple[str, str], ...]:
     pairs = [line.split(b" ") for line in value.splitlines()]
     return tuple((read_rq_time(begin), read_rq_time(end)) for begin, end in pairs)
 

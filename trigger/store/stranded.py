@@ -1,4 +1,4 @@
-"""What waits for workflows that a config does not have (any more)."""
+"""Executions that wait for workflows that a config does not have (any more)."""
 
 from __future__ import annotations
 

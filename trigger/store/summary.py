@@ -1,4 +1,4 @@
-"""What a list shows of an execution."""
+"""An execution as lists show it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from trigger.store.status import Status
 from trigger.store.stored import LISTED, Stored
-from trigger.store.times import shown
+from trigger.store.times import shown_rq
 
 _TIMES = ("created_at", "started_at", "ended_at")
 MESSAGE = 500  # characters of an error's message that are shown
@@ -16,7 +16,7 @@ MESSAGE = 500  # characters of an error's message that are shown
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What lists and records show alike. Times are RFC 3339 in UTC; None where not reached yet."""
+    """The facts that lists and records share. Times are RFC 3339 in UTC; None where not reached yet."""
 
     uid: str
     module: str
@@ -38,7 +38,7 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Summary(Facts):
-    """What a list shows of an execution: its record without what may be large."""
+    """An execution as a list shows it: its record without what may be large."""
 
     def as_json(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in Facts.__slots__} | {"workflow": self.workflow or None}
@@ -60,5 +60,8 @@ def _summary(execution: Stored) -> Summary:
 def facts(execution: Stored) -> dict[str, Any]:
     """The Facts of an execution, by name."""
     found = {name: getattr(execution, name) for name in Facts.__slots__}
-    times = {name: shown(found[name]) for name in _TIMES if found[name]}
-    return found | times | {"config_version": execution.config_version or None}
+    for name in _TIMES:
+        if found[name]:
+            found[name] = shown_rq(found[name])
+    found["config_version"] = found["config_version"] or None
+    return found

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 _SHOWN = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?Z")
-_RQ_LENGTH = len("2026-01-31T12:00:00.123456Z")
+_RQ_TIME = re.compile(rb"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z")
 
 
 def shown(moment: datetime) -> str:
@@ -20,17 +20,24 @@ def shown_ms(ms: int) -> str:
     return shown(datetime.fromtimestamp(ms / 1000, UTC))
 
 
-def read_rq_time(raw: bytes) -> datetime:
-    """Return the moment of RQ's time text ("2026-01-31T12:00:00.123456Z"); raises ValueError for any other text."""
-    if len(raw) != _RQ_LENGTH or not raw.endswith(b"Z"):
+def read_rq_time(raw: bytes) -> str:
+    """Return RQ's time text ("2026-01-31T12:00:00.123456Z"), which is one; raises ValueError for what is none."""
+    if not _RQ_TIME.fullmatch(raw):
         raise ValueError
-    return datetime.fromisoformat(raw.decode("ascii"))
+    text = raw.decode()
+    datetime.fromisoformat(text)
+    return text
+
+
+def shown_rq(text: str) -> str:
+    """RQ's time text with milliseconds."""
+    return f"{text[:23]}Z"
 
 
 def rq_time(raw: bytes | None) -> str | None:
     """RQ's time text with milliseconds, or None for what is none."""
     try:
-        return shown(read_rq_time(raw or b""))
+        return shown_rq(read_rq_time(raw or b""))
     except ValueError:
         return None
 

@@ -244,7 +244,7 @@ class _Herald:
         print(greeting(self._settings, self._config, seconds, console), flush=True)
 
     def _link_key(self) -> str | None:
-        """What signs in once, where the password was made up and nobody knows it."""
+        """Return the key that signs in once, where the password was made up and nobody knows it."""
         if not self._made:
             return None
         operator, secret = next(iter(self._config.operators.items()))
@@ -255,7 +255,7 @@ class _Herald:
             return None
 
     def look_at_redis(self) -> str | None:
-        """What Redis still lacks; None when it may be used.
+        """Return why Redis can't be used yet; None when it can.
 
         Raises:
             StartError: this Redis will not do, however long we wait.

@@ -1,4 +1,4 @@
-"""What `up` says when the service is ready: where it is, how to call it, and the way into the console."""
+"""The greeting of `up` when the service is ready: where it is, how to call it, and the way into the console."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _address(settings: Settings) -> str:
 
 
 def greeting(settings: Settings, config: Config, seconds: float, console: Sequence[str]) -> str:
-    """What is said when the service is ready, `seconds` after its start, with the lines `console` on the console.
+    """Return the greeting of a service that is ready after `seconds`, with the lines `console` on the console.
 
     The rest holds no secret that is not public.
     """

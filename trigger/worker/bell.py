@@ -1,4 +1,4 @@
-"""What tells a worker that its queue holds something, without a wait that it could not leave."""
+"""A bell that tells a worker that its queue holds something, without a wait that it could not leave."""
 
 from __future__ import annotations
 

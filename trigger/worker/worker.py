@@ -264,7 +264,7 @@ class QueueWorker(RqWorker):
         self._next_beat = time.monotonic() + self._timing.tick
 
     def _say_durability(self) -> None:
-        """What this Redis promises, said at the start and whenever it has been away: it may be another one."""
+        """Log how durable this Redis is, at the start and whenever it has been away: it may be another one."""
         try:
             durability = check_redis(self.connection)
         except StartError as error:
@@ -562,7 +562,7 @@ class QueueWorker(RqWorker):
 
 
 def _descriptor(commands: PubSub) -> int:
-    """What can be read when a command comes; -1 where there is no connection."""
+    """Return the descriptor that can be read when a command comes; -1 where there is no connection."""
     connection: Any = commands.connection
     sock = connection._sock if connection is not None else None
     return sock.fileno() if sock is not None else -1
