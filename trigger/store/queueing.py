@@ -12,8 +12,8 @@ import json
 import math
 import time
 import zlib
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from redis import BlockingConnectionPool, Redis
@@ -24,7 +24,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
 from trigger import store
-from trigger.config.model import Api, Config, SignatureAuth
+from trigger.config.model import Api, Config
 from trigger.errors import ExecutionNotFound, IdempotencyMismatch, QueueUnavailable, TooManyRequests
 from trigger.store import Breaker, Resumed
 from trigger.store.lua import load
@@ -75,8 +75,7 @@ class Call:
 
     `secrets` are the paths of its input's secret fields; `key` is the caller's Idempotency-Key;
     `rerun_of` the uid of the execution that an operator repeats; `resumed` what is taken over from the one that an
-    operator goes on with; `operator` who does so; `request` the id that the proxy in front has given the request;
-    `headers` those that the API declares, by its names for them.
+    operator goes on with; `operator` who does so; `request` the id that the proxy in front has given the request.
     """
 
     api: Api
@@ -89,7 +88,6 @@ class Call:
     resumed: Resumed | None = None
     operator: str | None = None
     request: str | None = None
-    headers: Mapping[str, str | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,8 +179,7 @@ class _Form:
     def __init__(self, api: Api, config: Config) -> None:
         self.api, self.config = api, config
         workflow = api.workflow
-        once = api.auth.once if isinstance(api.auth, SignatureAuth) else None
-        numbers = (workflow.timeout, config.retention, config.server.backlog, once or config.idempotency)
+        numbers = (workflow.timeout, config.retention, config.server.backlog, config.idempotency)
         self.same = pack(
             workflow.queue.encode(),
             # RQ's default description holds the arguments, and its tools show and log it.
@@ -196,7 +193,7 @@ class _Form:
 
     def meta(self, call: Call) -> bytes:
         """The packed meta of a call's job."""
-        usual = not (call.debug or call.rerun_of or call.resumed or call.operator or call.request or call.headers)
+        usual = not (call.debug or call.rerun_of or call.resumed or call.operator or call.request)
         packed = self._metas.get(call.caller) if usual else None
         if packed is None:
             packed = pack(json.dumps(_meta(call, self._version)).encode())
@@ -215,17 +212,20 @@ class _Form:
 
 def _meta(call: Call, version: str) -> dict[str, Any]:
     # The API is the description.
-    always = {"caller": call.caller, "workflow": call.api.workflow.name, "config": version}
-    more = {
-        "secrets": call.secrets,
-        "debug": call.debug,
-        "rerun_of": call.rerun_of,
-        "resumed_from": call.resumed and call.resumed.uid,
-        "operator": call.operator,
-        "request": call.request,
-        "headers": call.headers,
-    }
-    return always | {name: value for name, value in more.items() if value}
+    meta: dict[str, Any] = {"caller": call.caller, "workflow": call.api.workflow.name, "config": version}
+    if call.secrets:
+        meta["secrets"] = call.secrets
+    if call.debug:
+        meta["debug"] = True
+    if call.rerun_of:
+        meta["rerun_of"] = call.rerun_of
+    if call.resumed is not None:
+        meta["resumed_from"] = call.resumed.uid
+    if call.operator:
+        meta["operator"] = call.operator
+    if call.request:
+        meta["request"] = call.request
+    return meta
 
 
 class _Clock:

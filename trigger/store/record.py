@@ -11,7 +11,6 @@ import zlib
 from base64 import b64decode
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any, TypeVar
 
 from redis import Redis
@@ -24,7 +23,7 @@ from trigger.store.steps import records as step_records
 from trigger.store.stored import ACCEPTED, API, RECORDED, STATUS, Stored, all_stored, stored
 from trigger.store.summary import Facts, Summary, facts
 from trigger.store.timeline import Span, Times, timeline
-from trigger.store.times import shown
+from trigger.store.times import shown_rq
 
 T = TypeVar("T")
 
@@ -146,10 +145,10 @@ def _record(
 
 def _runs(execution: Stored) -> Iterator[Times]:
     """The runs of an execution: those that another followed or was to follow, and the one after them."""
-    runs: list[tuple[datetime, datetime | None]] = [*execution.runs]
+    runs: list[tuple[str, str | None]] = [*execution.runs]
     if execution.started_at and (not runs or runs[-1][0] != execution.started_at):
         runs.append((execution.started_at, execution.ended_at))
-    return ((shown(begin), shown(end) if end else None) for begin, end in runs)
+    return ((shown_rq(begin), end and shown_rq(end)) for begin, end in runs)
 
 
 # RQ's results may be anybody's, like its hashes: what can't be read is shown as not there.
