@@ -12,8 +12,8 @@ import json
 import math
 import time
 import zlib
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from redis import BlockingConnectionPool, Redis
@@ -24,7 +24,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
 from trigger import store
-from trigger.config.model import Api, Config
+from trigger.config.model import Api, Config, SignatureAuth
 from trigger.errors import ExecutionNotFound, IdempotencyMismatch, QueueUnavailable, TooManyRequests
 from trigger.store import Breaker, Resumed
 from trigger.store.lua import load
@@ -75,7 +75,8 @@ class Call:
 
     `secrets` are the paths of its input's secret fields; `key` is the caller's Idempotency-Key;
     `rerun_of` the uid of the execution that an operator repeats; `resumed` what is taken over from the one that an
-    operator goes on with; `operator` who does so; `request` the id that the proxy in front has given the request.
+    operator goes on with; `operator` who does so; `request` the id that the proxy in front has given the request;
+    `headers` those that the API declares, by its names for them.
     """
 
     api: Api
@@ -88,6 +89,7 @@ class Call:
     resumed: Resumed | None = None
     operator: str | None = None
     request: str | None = None
+    headers: Mapping[str, str | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +181,8 @@ class _Form:
     def __init__(self, api: Api, config: Config) -> None:
         self.api, self.config = api, config
         workflow = api.workflow
-        numbers = (workflow.timeout, config.retention, config.server.backlog, config.idempotency)
+        once = api.auth.once if isinstance(api.auth, SignatureAuth) else None
+        numbers = (workflow.timeout, config.retention, config.server.backlog, once or config.idempotency)
         self.same = pack(
             workflow.queue.encode(),
             # RQ's default description holds the arguments, and its tools show and log it.
@@ -193,7 +196,7 @@ class _Form:
 
     def meta(self, call: Call) -> bytes:
         """The packed meta of a call's job."""
-        usual = not (call.debug or call.rerun_of or call.resumed or call.operator or call.request)
+        usual = not (call.debug or call.rerun_of or call.resumed or call.operator or call.request or call.headers)
         packed = self._metas.get(call.caller) if usual else None
         if packed is None:
             packed = pack(json.dumps(_meta(call, self._version)).encode())
@@ -225,6 +228,8 @@ def _meta(call: Call, version: str) -> dict[str, Any]:
         meta["operator"] = call.operator
     if call.request:
         meta["request"] = call.request
+    if call.headers:
+        meta["headers"] = call.headers
     return meta
 
 
