@@ -106,7 +106,7 @@ DATA = {"a": [{"b": 1}, [5, 6]], "": {"": 2}, "n": None, "text": "abc", "0": "ze
         ("n.a", None),
         ("a.2.b", None),
         ("a.-1", None),
-        ("a.٠", None),
+        ("a.\u0660", None),
         ("a.999999999999999999999", None),
         ("a.b", None),
         ("text.0", None),

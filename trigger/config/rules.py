@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from typing import Any
 
 from trigger import templates
@@ -12,6 +12,7 @@ from trigger.config.names import REFERENCE_FORM, reference
 from trigger.config.parts import MAX_CANDIDATES, did_you_mean
 from trigger.config.scalars import shown
 from trigger.config.step_rules import LISTS, check_steps, wrong_header
+from trigger.fields.model import Field
 
 # The paths that the service answers itself, with all below them.
 RESERVED = ("/v1/executions", "/healthz", "/readyz", "/console", "/docs", "/openapi.json", "/metrics")
@@ -63,6 +64,33 @@ def _headers(data: Mapping[str, Any]) -> dict[str, frozenset[str]]:
     return found
 
 
+def _with_body(data: Mapping[str, Any]) -> frozenset[str]:
+    """The workflows of which a program gets the request's body as it came."""
+    return frozenset(
+        name
+        for name, workflow in (data.get("workflows") or {}).items()
+        if any(step.get("stdin") == "body" for _, step in steps_of(name, workflow))
+    )
+
+
+def _secret(fields: Iterable[Field]) -> Iterator[str]:
+    """The names of the fields in which there is a secret."""
+    for field in fields:
+        if field.secret or any(_secret((*field.fields, *((field.of,) if field.of else ())))):
+            yield field.name or "an item"
+
+
+def _check_body(document: Document, where: Path, api: Mapping[str, Any]) -> None:
+    """Report secret fields of an API whose workflow has `stdin: body`: nothing could hide them there."""
+    declared = api.get("input")
+    if secret := list(_secret(declared.fields)) if declared else []:
+        document.report(
+            (*where, "workflow"),
+            f"{shown(str(api['workflow']))} has a step with `stdin: body`, which would get the secret field "
+            f"{shown(secret[0])} as it came, in a form that no log hides: let that step read the input",
+        )
+
+
 def _check_sender(document: Document, where: Path, api: Mapping[str, Any]) -> None:
     """Report what does not fit among the keys that say what an API's sender sends and expects."""
     auth, verbs = api.get("auth"), api.get("verbs", ())
@@ -112,8 +140,12 @@ def check_together(document: Document, data: Mapping[str, Any], raw: Mapping[str
     places: dict[str, list[Path]] = {}
     _check_workflows(document, data, raw, places)
     _check_targets(document, data, raw, places)
+    with_body = _with_body(data)
     for module, method, api in apis_of(data):
-        _check_sender(document, ("modules", module, "methods", method), api)
+        where = ("modules", module, "methods", method)
+        _check_sender(document, where, api)
+        if str(api.get("workflow")) in with_body:
+            _check_body(document, where, api)
     return places
 
 

@@ -13,7 +13,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 from jinja2 import StrictUndefined, Undefined, filters, pass_context
 from jinja2.runtime import Context
@@ -372,7 +372,7 @@ def _regex_search(value: Any, pattern: str) -> str | None:
         found = regular(pattern).search(as_text(value), timeout=MAX_SEARCH)
     except TimeoutError:
         raise OverflowError(f"the search takes longer than {MAX_SEARCH:g} s") from None
-    return found and found[1 if found.re.groups else 0]
+    return None if found is None else cast(str | None, found[1 if found.re.groups else 0])
 
 
 @functools.lru_cache(maxsize=256)

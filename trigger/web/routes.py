@@ -40,7 +40,8 @@ def trigger(call: ReceivedCall, api: Api) -> Response:
     shape = service.shapes.of(api)
     text = environ.get("QUERY_STRING")
     query = parse_query(text.encode("latin-1")) if text else {}
-    body: Any = {} if environ["REQUEST_METHOD"] == "GET" else call.value(api.body)
+    has_body = environ["REQUEST_METHOD"] != "GET"
+    body: Any = call.value(api.body) if has_body else {}
     if api.answer.handshake and (answered := handshakes.after(call, api, body)) is not None:
         return answered
     value = shape.apply(body, query)
@@ -48,7 +49,16 @@ def trigger(call: ReceivedCall, api: Api) -> Response:
     if api.when is not None and not _is_wanted(api.when, value, headers, call):
         return answers.ignored(call, api.answer)
     key, request = call.idempotency_key(), call.request_id
-    asked = Call(api, value, call.caller, shape.secrets, key=key, request=request, headers=headers)
+    asked = Call(
+        api,
+        value,
+        call.caller,
+        shape.secrets,
+        key=key,
+        request=request,
+        headers=headers,
+        body=call.body() if has_body else b"",
+    )
     service.watermark.check()
     new = service.submitter.submit(asked, call.config)
     return answers.accepted(call, new.uid, replayed=new.replayed, how=api.answer)
