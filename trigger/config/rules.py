@@ -7,7 +7,7 @@ from typing import Any
 
 from trigger import templates
 from trigger.config.document import Document
-from trigger.config.model import Answer, ServerConfig, SignatureAuth, TokenAuth
+from trigger.config.model import Answer, Files, ServerConfig, SignatureAuth, TokenAuth
 from trigger.config.names import REFERENCE_FORM, reference
 from trigger.config.parts import MAX_CANDIDATES, did_you_mean
 from trigger.config.scalars import shown
@@ -97,6 +97,8 @@ def _check_sender(document: Document, where: Path, api: Mapping[str, Any]) -> No
     declared, handshake = api.get("input"), api.get("answer", Answer()).handshake
     if api.get("body") in ("text", "raw", "lines") and declared is not None and declared.fields:
         document.report((*where, "body"), f"{api['body']} gives no object: there can be no fields of an input")
+    if (files := api.get("files")) is not None:
+        _check_files(document, (*where, "files"), files, api.get("body", "auto"))
     if handshake == "zoom" and auth is not None and not isinstance(auth, SignatureAuth):
         document.report((*where, "answer", "handshake"), "zoom is answered with the secret of a signature: say auth so")
     if isinstance(auth, SignatureAuth) and tuple(verbs) == ("GET",):
@@ -109,6 +111,13 @@ def _check_sender(document: Document, where: Path, api: Mapping[str, Any]) -> No
             document.report((*where, "headers", name), f"{header} holds the credential, which is never shown")
     if isinstance(when := api.get("when"), str):
         _check_when(document, (*where, "when"), when, api)
+
+
+def _check_files(document: Document, where: Path, files: Files, body: str) -> None:
+    if body not in ("auto", "form"):
+        document.report(where, f"have no effect: {body} is no form")
+    elif files.max and body != "auto":
+        document.report(where, "are kept of a form as it came: take `body: form` away, and use the filter from_json")
 
 
 def _check_when(document: Document, where: Path, when: str, api: Mapping[str, Any]) -> None:

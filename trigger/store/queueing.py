@@ -77,7 +77,9 @@ class Call:
     `rerun_of` the uid of the execution that an operator repeats; `resumed` what is taken over from the one that an
     operator goes on with; `operator` who does so; `request` the id that the proxy in front has given the request;
     `headers` those that the API declares, by its names for them; `body` the bytes of the request's body, None where
-    there was none to be had: it is kept only where the workflow needs it.
+    there was none to be had: it is kept only where the workflow needs it. `uid` is that of the execution, where it is
+    part of its input; else one is made. `compared` stands for the input where a key is used again; None for the input
+    itself.
     """
 
     api: Api
@@ -92,6 +94,8 @@ class Call:
     request: str | None = None
     headers: Mapping[str, str | None] = field(default_factory=dict)
     body: bytes | None = field(default=None, repr=False)
+    uid: str | None = None
+    compared: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +115,11 @@ class Submitter:
         self._clock = _Clock()
         self._breaker = Breaker()
 
+    def check(self) -> None:
+        """Raises QueueUnavailable while Redis is known not to answer."""
+        if self._breaker.is_broken:
+            raise _unavailable()
+
     def submit(self, call: Call, config: Config) -> Accepted:
         """Accepts a call in one round trip and returns its execution's uid once Redis has confirmed it.
 
@@ -118,8 +127,7 @@ class Submitter:
         IdempotencyMismatch when the caller has used the key for another input, ExecutionNotFound when what the call
         takes over is gone meanwhile.
         """
-        if self._breaker.is_broken:
-            raise _unavailable()
+        self.check()
         deadline = time.monotonic() + ACCEPT_DEADLINE
         form = self._form(call.api, config)
         data = form.data(call.input)
@@ -127,7 +135,7 @@ class Submitter:
         remembered = _NOT_REMEMBERED if call.key is None else pack(*_idempotency(call))
         resumed = _NOT_RESUMED if call.resumed is None else pack(json.dumps(asdict(call.resumed)).encode())
         while True:
-            uid = store.new_uid()
+            uid = call.uid or store.new_uid()
             own = pack(uid.encode(), b"%d" % (int(uid) >> 40), self._clock(), data, body)
             match self._until(deadline, (form.same, form.meta(call), own, remembered, resumed)):
                 case b"accepted":
@@ -140,6 +148,8 @@ class Submitter:
                     raise IdempotencyMismatch("The Idempotency-Key was used with another input")
                 case b"gone":
                     raise ExecutionNotFound("The execution's record is no longer kept")
+                case b"taken" if call.uid:
+                    raise _unavailable()
                 case b"taken":
                     continue  # somebody else's uid, by a chance of one in 2^40 within the same millisecond
                 case first:
@@ -255,7 +265,7 @@ class _Clock:
 def _idempotency(call: Call) -> tuple[bytes, bytes]:
     """The Redis key that stands for a call's Idempotency-Key, apart for each API and caller, and its input's digest."""
     scope = json.dumps([call.api.module, call.api.method, call.caller, call.key])
-    content = json.dumps(call.input, sort_keys=True)
+    content = json.dumps(call.input, sort_keys=True) if call.compared is None else call.compared
     return store.idempotency_key(_sha256(scope)).encode(), _sha256(content).encode()
 
 

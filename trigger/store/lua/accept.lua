@@ -3,7 +3,8 @@
 -- ARGV: queue, api, timeout, life, backlog, remember
 --   The same in every call of an API; `timeout`, `life` and `remember` are in s.
 -- ARGV: meta, uid, uid_ms, created_at, data, body, remembered, digest, resumed
---   The call's own. `body` is that of the request, or '' where it is not kept. `remembered` is the key of its Idempotency-Key, or '', and `digest` that of its input; `resumed`
+--   The call's own. `body` is that of the request, or '' where it is not kept.
+--   `remembered` is the key of its Idempotency-Key, or '', and `digest` that of its input; `resumed`
 --   is what is taken over of which execution, as JSON, or ''.
 -- Answers 'accepted', 'taken' when the uid is another's, 'full', 'mismatch', 'gone', or the uid of an earlier call with
 -- that Idempotency-Key.
