@@ -32,7 +32,8 @@ def test_a_signal_in_the_middle_of_a_line_of_the_log_breaks_nothing(capsys: pyte
     worker = QueueWorker.__new__(QueueWorker)
     worker._stop_at, worker._told = None, deque()
     file = Interrupted()
-    handler = logging.StreamHandler(io.TextIOWrapper(io.BufferedWriter(file), write_through=True)  # type: ignore[type-var])
+    stream = io.TextIOWrapper(io.BufferedWriter(file), write_through=True)  # type: ignore[type-var]
+    handler = logging.StreamHandler(stream)
     logger = logging.getLogger("trigger.worker")
     logger.addHandler(handler)
     level, before = logger.level, signal.signal(signal.SIGHUP, worker._on_hangup)
