@@ -75,10 +75,10 @@ def test_only_config_reads_yaml() -> None:
 
 def test_only_the_composition_roots_pass_the_environment_on() -> None:
     readers = {path for path in FILES if "os.environ" in path.read_text() or "getenv" in path.read_text()}
-    # One takes back what a step has done to the variables of its process, one hands them to its child, and neither
+    # One takes back what a step has done to the variables of its process, two hand them to their children, and none
     # reads anything for its own use.
     others = {path for path in readers if part_of(path) != "cli"}
-    assert {path.name for path in others} == {"traces.py", "importing.py"}
+    assert {path.name for path in others} == {"traces.py", "importing.py", "supervisor.py"}
 
 
 def test_only_the_store_knows_our_redis_keys() -> None:

@@ -340,13 +340,15 @@ def test_a_workflow_that_spoils_its_output_spoils_no_other_ones(talkers: Talkers
     uid = talkers.run("ways")
     assert {"print", "bytes", "descriptor", "program"} <= set(talkers.said(uid))
     assert any(line.text == "of the execution" for line in talkers.lines(uid))
-    assert re.search(rf"shop/ways succeeded in .* uid={uid} request={uid}$", talkers.log(), re.MULTILINE)
+    line = re.compile(rf"shop/ways succeeded in .* uid={uid} request={uid}$", re.MULTILINE)
+    eventually(lambda: line.search(talkers.log()))
 
 
 def test_the_services_own_log_is_in_no_executions_log(talkers: Talkers) -> None:
     uid = talkers.run("ways")
     assert "said while it was imported" in talkers.log()
-    assert re.search(rf"shop/ways succeeded in .* uid={uid} request={uid}$", talkers.log(), re.MULTILINE)
+    line = re.compile(rf"shop/ways succeeded in .* uid={uid} request={uid}$", re.MULTILINE)
+    eventually(lambda: line.search(talkers.log()))
     assert "of the execution" not in talkers.log()
     assert not [line for line in talkers.lines(uid) if "succeeded" in line.text]
 

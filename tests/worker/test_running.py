@@ -160,7 +160,7 @@ def test_an_edit_of_the_config_brings_a_new_workflow_without_a_restart(run: Run,
 
 def test_a_broken_edit_changes_nothing(run: Run, rig: Rig) -> None:
     (rig.folder / "config.yaml").write_text("workflows: [\n")
-    eventually(lambda: "the edit has mistakes" in rig.log())
+    eventually(lambda: "the config has mistakes" in rig.log())
     assert run("echo").status is Status.SUCCEEDED
 
 

@@ -133,6 +133,7 @@ class QueueWorker(RqWorker):
         self._gets_work = True  # so was the last question for work
         self._stop_at: float | None = None
         self._stopping_since = 0.0
+        self._told: deque[str] = deque()  # what signals have asked for, and the log does not have yet
         self._idle_since = math.inf
         self._next_look = 0.0
         self._next_beat = 0.0
@@ -166,13 +167,14 @@ class QueueWorker(RqWorker):
                 self._pool.rest()
             self._wait(self._timing.beat)
         self._say_now()
+        self._say_told()
         self._pool.discard_idle()
         self._say_goodbye()
         return self._renews
 
     def _on_hangup(self, signum: int, frame: object) -> None:
         if self._stop_at is None:
-            logger.info("starting anew, when the running execution has ended")
+            self._told.append("starting anew, when the running execution has ended")
             self._stop_at = math.inf
 
     @property
@@ -205,7 +207,7 @@ class QueueWorker(RqWorker):
         now = time.monotonic()
         if self._stop_at is None or self._renews:
             grace = self._watcher.current.stop_grace
-            logger.info("stopping; waiting up to %.0f s for the running execution", grace)
+            self._told.append(f"stopping; waiting up to {grace:.0f} s for the running execution")
             self._stopping_since, self._stop_at = now, now + grace
         elif now - self._stopping_since > 1:
             # Ctrl-C and a supervisor may both signal at once; only what comes later is meant as "now".
@@ -214,6 +216,7 @@ class QueueWorker(RqWorker):
     def _wait(self, seconds: float) -> None:
         """Does what is due, and waits so many seconds, or until something happens."""
         self._say_now()
+        self._say_told()
         self._pool.look_after()
         self._keep_in_touch()
         now = time.monotonic()
@@ -228,6 +231,11 @@ class QueueWorker(RqWorker):
             if moment is not None and moment > now:
                 due = min(due, moment)
         self._loop.wait(due - now)
+
+    def _say_told(self) -> None:
+        """Log what signals have asked for: a handler may have interrupted the log itself."""
+        while self._told:
+            logger.info("%s", self._told.popleft())
 
     def _while_checking(self) -> None:
         """Does what can't wait while an edit's imports are tried, which may take half a minute."""
