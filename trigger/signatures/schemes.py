@@ -32,8 +32,8 @@ class Scheme:
         header: the header that the signature is in.
         signed: what is signed, with `{body}`, `{timestamp}` and `{id}` for parts of the request.
         prefix: what the signature begins with; of several in one header, those that begin otherwise don't count.
-        timestamp: the header that says when it was signed, in seconds or milliseconds since 1970; empty where the
-            sender signs no time, or has it in the signature's own header ("pairs").
+        timestamp: the header that says when it was signed, in seconds or milliseconds since 1970, or as RFC 3339 has
+            it; empty where the sender signs no time, or has it in the signature's own header ("pairs").
         ids: where a delivery's own id is, the first that is there: headers, or `body:FIELD` for a field of JSON.
     """
 
