@@ -29,6 +29,8 @@ GITHUB = f"mode: signature, scheme: github, secrets: {{a: {LONG}}}"
         (f'{CUSTOM}, signed: "{{timestamp}}{{body}}"', "timestamp", "is missing"),
         (f'{CUSTOM}, signed: "{{id}}{{body}}"', "id", "is missing"),
         (f"{CUSTOM}, timestamp: X-Time", "timestamp", "anybody can change it"),
+        (f'{CUSTOM}, signed: "{{id}}{{body}}", id: body:event.id', "id", "must be in a header"),
+        (f"{CUSTOM}, id: 'body:event id'", "id", "body:event.id"),
         (f"{CUSTOM}, id: 'X Id'", "id", "name of a header"),
         ('mode: signature, scheme: github, secrets: {a: ""}', "secrets", "are all empty"),
         ('mode: signature, scheme: github, secrets: {a: "scrypt:32768:8:1$x$y"}', "secrets.a", "is a hash"),

@@ -23,6 +23,7 @@ import stripe
 from slack_sdk.signature import SignatureVerifier
 from werkzeug.test import TestResponse
 
+from tests.config.editors import errors
 from tests.support import ROOT
 from tests.test_docs import blocks
 from tests.web.conftest import MakeSite
@@ -289,6 +290,7 @@ ROWS = (
         of({"event_id": "LtWXD3crgy", "event_type": "form_response"}),
         based("Typeform-Signature", "sha256="),
         {"event_id": "LtWXD3crgy"},
+        once=True,
     ),
     Row(
         "Zendesk",
@@ -557,6 +559,7 @@ ROWS = (
         of({"action": {"id": "51f9424bcd6e040f3c002412", "type": "updateCard"}}),
         based("X-Trello-Webhook", signed=f"{{body}}{HOST}/trello/async", name="sha1"),
         {"action": {"type": "updateCard"}},
+        once=True,
         handshake=Handshake(Sent(verb="HEAD"), ""),
     ),
     Row("Telegram", "telegram", of({"update_id": 1}), in_header("X-Telegram-Bot-Api-Secret-Token"), {"update_id": 1}),
@@ -648,6 +651,7 @@ ROWS = (
         of({"event": {"id": "01BZ", "event_type": "incident.triggered"}}),
         hexed("X-PagerDuty-Signature", "v1="),
         {"event": {"event_type": "incident.triggered"}},
+        once=True,
     ),
     Row("curl", "programs", Sent(b'{"sku":"A1"}', FORM), in_header("token"), {"sku": "A1"}),
     Row("wget", "programs", form("sku=A1"), in_header("token"), {"sku": "A1"}),
@@ -726,6 +730,13 @@ def has(value: Any, wanted: Any) -> bool:
 def test_every_recipe_is_of_a_sender() -> None:
     assert {row.api for row in ROWS} == RECIPES.keys()
     assert len({row.sender.partition(",")[0] for row in ROWS}) >= 45
+
+
+def test_the_recipes_are_right_for_editors_and_nothing_in_them_is_warned_of_but_tokens_in_paths(hooks: Site) -> None:
+    assert errors(config_of(RECIPES)) == []
+    warned = [warning for warning in hooks.watcher.current.warnings if warning.key]
+    assert all(warning.message.startswith("the token is in the path") for warning in warned)
+    assert len(warned) == sum("in: path" in text for text in RECIPES.values())
 
 
 @by_sender

@@ -157,11 +157,12 @@ def _seconds(when: bytes) -> float | None:
         return None
 
 
-def _field(body: bytes, name: str) -> bytes | None:
-    """Return a text at the top of a JSON object; None where there is none."""
+def _field(body: bytes, path: str) -> bytes | None:
+    """Return the text at a dotted path in an object of JSON; None where there is none."""
     try:
-        value = json.loads(body)
+        found = json.loads(body)
     except (ValueError, RecursionError):
         return None
-    found = value.get(name) if isinstance(value, dict) else None
+    for name in path.split("."):
+        found = found.get(name) if isinstance(found, dict) else None
     return found.encode(errors="surrogatepass") if isinstance(found, str) else None
