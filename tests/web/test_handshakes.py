@@ -10,14 +10,17 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 from redis import Redis
 from werkzeug.test import TestResponse
 
+from tests.support import OwnRedis
 from tests.web.conftest import MakeSite
-from tests.web.site import OPERATOR, Site, accepted, address, basic, nothing_stored, refusal
+from tests.web.site import OPERATOR, Gunicorn, Site, accepted, address, basic, nothing_stored, refusal, request
+from trigger.store.refused import recent_refusals
 
 SECRET, NEXT = "the-current-secret-of-the-tests", "the-next-secret-of-the-tests-0"
 TOKEN = "A-t0ken_in~the.path-of-an-API"
@@ -43,6 +46,9 @@ modules:
       head: {{enabled: true, verbs: [POST], auth: {{mode: none}}, workflow: any, answer: {{head: 204}}}}
       closed: {{verbs: [POST], auth: {{mode: none}}, workflow: any, answer: {{head: 200, handshake: dropbox}}}}
 """
+WOOCOMMERCE = CONFIG.replace(
+    "woocommerce: {enabled: true, auth: {mode: none}", f"woocommerce: {{auth: {{{SIGNED}}}, enabled: true"
+)
 URL = "https://sns.eu-west-1.amazonaws.com/?Action=ConfirmSubscription"
 
 
@@ -180,10 +186,7 @@ def test_a_strange_hook_secret_is_not_echoed(hooks: Site, secret: str) -> None:
 
 @pytest.mark.parametrize("body", ["webhook_id=", "webhook_id=7&a=b", "webhook_id=a", f"webhook_id={'7' * 60}", "a=b"])
 def test_only_the_first_message_of_woocommerce_needs_no_signature(make_site: MakeSite, body: str) -> None:
-    auth = f"auth: {{{SIGNED}}}"
-    site = make_site(
-        CONFIG.replace("woocommerce: {enabled: true, auth: {mode: none}", f"woocommerce: {{enabled: true, {auth}")
-    )
+    site = make_site(WOOCOMMERCE)
     headers = {"Content-Type": "application/x-www-form-urlencoded"}
     assert site.call("hooks/woocommerce", data="webhook_id=7", headers=headers).status_code == 200
     assert refusal(site.call("hooks/woocommerce", data=body, headers=headers)).status == 401
@@ -207,7 +210,7 @@ def test_a_token_in_the_path(hooks: Site, redis: Redis, log: list[str]) -> None:
     for path, status in {
         at: 401,
         f"{at}/": 404,
-        f"{at}/wrong": 401,
+        f"{at}/n0t-the-token": 401,
         f"{at}/{TOKEN}x": 401,
         f"{at}/{TOKEN[:-1]}": 401,
         f"{at}/{TOKEN}/": 404,
@@ -222,9 +225,38 @@ def test_a_token_in_the_path(hooks: Site, redis: Redis, log: list[str]) -> None:
     # In no other place than the path
     for headers in ({"token": TOKEN}, {"Authorization": f"Bearer {TOKEN}"}, basic("a", TOKEN)):
         assert refusal(hooks.call(at, headers=headers)).status == 401
-    hooks.flask.test_client().get("/healthz")
     assert len(log) >= 10
-    assert not any(TOKEN[:-1] in line or "wrong" in line for line in log)
+    hooks.flask.close()  # which writes what was refused
+    log += [f"{refused}" for refused in recent_refusals(redis, 100)]
+    assert not any(TOKEN[:-1] in line or "n0t-the-token" in line for line in log)
+
+
+def test_over_a_socket_no_line_end_and_no_escape_gets_through(
+    redis_server: OwnRedis, redis: Redis, tmp_path: Path
+) -> None:
+    (tmp_path / "config.yaml").write_text(WOOCOMMERCE)
+    at = "/v1/api/hooks"
+    with Gunicorn(tmp_path, redis_server.url) as web:
+        split = web.call(f"{at}/dropbox/async?challenge=a%0d%0aSet-Cookie:%20a=b", "GET")
+        assert (split.status, "set-cookie" in split.headers) == (400, False)
+        asked = {"WebHook-Request-Origin": "a.example.org\r\n b: c"}
+        folded = web.call("hooks/cloudevents", "OPTIONS", headers=asked)
+        assert (folded.status, "webhook-allowed-origin" in folded.headers) == (400, False)
+        assert web.call(f"{at}/in_path/async/{TOKEN}").status == 202
+        for encoded in (
+            TOKEN.replace("A", "%41", 1),
+            f"{TOKEN}%00",
+            f"{TOKEN}%2F",
+            f"%2e%2e/async/{TOKEN}",
+            f"./{TOKEN}",
+        ):
+            assert web.call(f"{at}/in_path/async/{encoded}").status == 404, encoded
+        headers = {"Content-Type": "application/x-www-form-urlencoded"}
+        assert web.call("hooks/woocommerce", body=b"webhook_id=7", headers=headers).status == 200
+        lines = {"Host": "a", "Connection": "close", **headers, "Transfer-Encoding": "chunked"}
+        chunked = request("POST", f"{at}/woocommerce/async", lines) + b"c\r\nwebhook_id=7\r\n0\r\n\r\n"
+        assert web.send(chunked).status == 401
+        assert TOKEN[:-1] not in web.log
 
 
 @pytest.mark.parametrize("verb", ["PUT", "PATCH", "DELETE"])
