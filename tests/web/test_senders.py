@@ -28,6 +28,7 @@ from tests.support import ROOT
 from tests.test_docs import blocks
 from tests.web.conftest import MakeSite
 from tests.web.site import OPERATOR, Site, address, basic
+from trigger import templates
 
 PAGE = ROOT / "docs" / "senders.md"
 RECIPES = {text.partition(":")[0]: text for text in blocks(PAGE, "yaml")}
@@ -658,7 +659,6 @@ ROWS = (
     Row("PowerShell", "programs", of({"sku": "A1"}, Idempotency_Key="7"), in_header("token"), {"sku": "A1"}, once=True),
 )
 by_sender = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.sender)
-WITH_FILES = ("Plex", "Mailgun, with a file")
 
 
 def variables(text: str) -> list[str]:
@@ -740,9 +740,7 @@ def test_the_recipes_are_right_for_editors_and_nothing_in_them_is_warned_of_but_
 
 
 @by_sender
-def test_a_sender_is_connected(hooks: Site, row: Row, request: pytest.FixtureRequest) -> None:
-    if row.sender in WITH_FILES:
-        request.applymarker(pytest.mark.xfail(reason="`files: ignore` is not yet in force"))
+def test_a_sender_is_connected(hooks: Site, row: Row) -> None:
     sent = proven(row, row.sent)
     answer = call(hooks, row, sent)
     assert answer.status_code == row.status, answer.data
@@ -794,6 +792,21 @@ def test_a_handshake_is_answered_and_starts_nothing(hooks: Site, row: Row) -> No
     assert "Location" not in answer.headers
     if asked.sign and "validationToken" not in asked.sent.query:
         assert call(hooks, row, proven(row, asked.sent, "wrong")).status_code == 401
+
+
+def test_templates_read_what_is_coded_twice() -> None:
+    read = {"Google Pub/Sub": "Hello", "Uptime Kuma, form": {"msg": "down"}}
+    shown = re.findall(r"`(\{\{ [^`]+ \}\})`", PAGE.read_text())
+    assert len(shown) == len(read)
+    for row in ROWS:
+        if row.sender in read:
+            made = [templates.render(text, {"input": row.arrives}) for text in shown if row.api == of_section(text)]
+            assert made == [read[row.sender]]
+
+
+def of_section(text: str) -> str:
+    """The recipe below a text of the page."""
+    return PAGE.read_text().partition(text)[2].partition("```yaml\n")[2].partition(":")[0]
 
 
 def test_what_amazon_asks_for_is_in_the_log_for_operators(hooks: Site, log: list[str]) -> None:
