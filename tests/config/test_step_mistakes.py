@@ -157,7 +157,7 @@ TEMPLATES = [
     ("{{ input.skuu }}", "'input.skuu': no API of this workflow has a field 'skuu'; did you mean 'sku'?"),
     ("{{ input['skuu'] }}", "no API of this workflow has a field 'skuu'"),
     ("{{ inputs.sku }}", "there is no such name; did you mean 'input'?"),
-    ("{{ sku }}", "there is no such name; there are input, headers, caller, request, steps, env, execution"),
+    ("{{ sku }}", "there is no such name; there are input, headers, caller, request, steps"),
     ("{{ a.output }}", "there is no such name; did you mean steps.a.output?"),
     ("{{ steps.aa.output }}", "there is no step 'aa'; did you mean 'a'?"),
     ("{{ steps.a.total }}", "a step has output, status, error; did you mean steps.a.output.total?"),
