@@ -267,7 +267,7 @@ def _warnings(
             )
         if exposed and not secret.hashed and not in_file:
             in_file = not isinstance(_at(raw, path), Replaced)
-    found += [document.mistake(path, text) for path, text in _risks(data)]
+    found += [document.mistake(path, text) for path, text in _risks(data, raw)]
     if exposed and in_file:
         others = "write" if mode & stat.S_IWOTH else "read"
         message = (
@@ -280,14 +280,14 @@ def _warnings(
     return tuple(sorted(found, key=lambda warning: (warning.line, warning.column)))
 
 
-def _risks(data: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
+def _risks(data: Mapping[str, Any], raw: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
     """What is allowed of senders, and costs some safety."""
     max_body = (data.get("server") or {}).get("max_body", ServerConfig().max_body)
     for module, method, given in apis_of(data):
         path = ("modules", module, "methods", method, "auth")
         auth = given["auth"]
         if isinstance(auth, SignatureAuth):
-            if auth.once is None and auth.scheme.ids:
+            if auth.scheme.ids and "once" not in _at(raw, path):
                 yield path, "says no `once`: what the sender delivers twice runs twice; `once: 24h` or `once: off`"
             for name, secret in auth.secrets.items():
                 if MIN_LENGTH <= len(secret.reveal()) < MIN_SIGNING:

@@ -67,7 +67,20 @@ Auth = NoAuth | TokenAuth | PasswordAuth | SignatureAuth
 # How a body is read: as its Content-Type says, or always as one thing, whatever it is labelled.
 BodyKind = Literal["auto", "json", "form", "text", "xml", "lines", "raw"]
 # How a sender makes sure that the API is there, before it sends what it is for.
-Handshake = Literal["cloudevents", "dropbox", "eventgrid", "github", "meta", "msgraph", "slack", "twitch", "zoom"]
+Handshake = Literal[
+    "asana",
+    "cloudevents",
+    "dropbox",
+    "eventgrid",
+    "github",
+    "meta",
+    "msgraph",
+    "slack",
+    "sns",
+    "twitch",
+    "woocommerce",
+    "zoom",
+]
 
 
 @dataclass(frozen=True, slots=True)

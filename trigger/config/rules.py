@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -11,11 +12,14 @@ from trigger.config.model import Answer, Files, ServerConfig, SignatureAuth, Tok
 from trigger.config.names import REFERENCE_FORM, reference
 from trigger.config.parts import MAX_CANDIDATES, did_you_mean
 from trigger.config.scalars import shown
+from trigger.config.secret import Secret
 from trigger.config.step_rules import LISTS, check_steps, wrong_header
 from trigger.fields.model import Field
 
 # The paths that the service answers itself, with all below them.
 RESERVED = ("/v1/executions", "/healthz", "/readyz", "/console", "/docs", "/openapi.json", "/metrics")
+# What stands in a path as it is, without percent escapes, and is not taken for a step up (RFC 3986, section 2.3).
+_SEGMENT = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._~-]+")
 MAX_SUGGESTIONS = 50  # each looks through all the workflows' names
 
 Path = tuple[Hashable, ...]
@@ -106,11 +110,17 @@ def _check_sender(document: Document, where: Path, api: Mapping[str, Any]) -> No
     own = {auth.scheme.header.lower()} if isinstance(auth, SignatureAuth) else set()
     if isinstance(auth, TokenAuth):
         own = {auth.header.lower()}
+        if not auth.header and not all(map(_fits_path, auth.tokens.values())):
+            document.report((*where, "auth"), "a token in the path has letters, digits, '-', '.', '_' and '~' only")
     for name, header in api.get("headers", {}).items():
         if header.lower() in own:
             document.report((*where, "headers", name), f"{header} holds the credential, which is never shown")
     if isinstance(when := api.get("when"), str):
         _check_when(document, (*where, "when"), when, api)
+
+
+def _fits_path(token: Secret) -> bool:
+    return token.hashed or bool(_SEGMENT.fullmatch(token.reveal()))
 
 
 def _check_files(document: Document, where: Path, files: Files, body: str) -> None:

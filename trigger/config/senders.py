@@ -15,7 +15,7 @@ from trigger.config.parts import Scalar, Strict, Value, checked, each, loaded
 from trigger.config.scalars import DAY, duration, integer, shown, size
 from trigger.config.secret import HASH_PREFIX, Secret
 from trigger.signatures import SCHEMES, Digest, Encoding, Scheme
-from trigger.signatures.schemes import split
+from trigger.signatures.schemes import IN_BODY, split
 
 CUSTOM = "custom"
 TOLERANCE = 300.0  # seconds
@@ -43,6 +43,7 @@ _NOT_DECLARED = frozenset(
 
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^`|~-]{1,100}")  # as in RFC 9110, 5.6.2, but for "_", which WSGI has as "-"
 _ALIAS = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_IN_BODY = re.compile(rf"{IN_BODY}[A-Za-z0-9_-]{{1,64}}(?:\.[A-Za-z0-9_-]{{1,64}}){{0,4}}")
 
 
 @accepts(pattern(_HEADER.pattern))
@@ -51,6 +52,14 @@ def header(text: str) -> str:
     if not _HEADER.fullmatch(text):
         raise ValueError(f"must be the name of a header, such as X-Signature, not {shown(text)}")
     return str(text)
+
+
+@accepts({"anyOf": [form_of(header), pattern(_IN_BODY.pattern)]})
+def place(text: str) -> str:
+    """The header that the id of a delivery is in, or `body:` and the dotted path to it in a body of JSON."""
+    if text.startswith(IN_BODY) and not _IN_BODY.fullmatch(text):
+        raise ValueError(f"must be a header, or a path in the body such as {IN_BODY}event.id, not {shown(text)}")
+    return str(text) if text.startswith(IN_BODY) else header(text)
 
 
 @accepts(
@@ -98,7 +107,9 @@ def signature_auth(given: dict[str, Any], wrong: dict[str, Any]) -> SignatureAut
     if scheme is not None and "tolerance" in given and not scheme.has_time:
         wrong["tolerance"] = ["has no effect: this sender signs no time"]
     if scheme is not None and given.get("once") is not None and not scheme.ids:
-        wrong["once"] = ["needs the id of a delivery: say its header, as id: X-Delivery"]
+        wrong["once"] = [
+            "needs the id of a delivery: say its header, as id: X-Delivery, or its place, as id: body:event.id"
+        ]
     if wrong or scheme is None or named is None:
         return None
     tolerance = given.get("tolerance", TOLERANCE) if scheme.has_time else None
@@ -116,6 +127,8 @@ def _custom(given: dict[str, Any], wrong: dict[str, Any]) -> Scheme | None:
         wrong.setdefault("timestamp", ["is not signed, so anybody can change it: write {timestamp} in `signed`"])
     if "{id}" in what and "id" not in given:
         wrong.setdefault("id", ["is missing: name the header that {id} in `signed` is in"])
+    if "{id}" in what and given.get("id", "").startswith(IN_BODY):
+        wrong.setdefault("id", ["is in the body: an {id} that is signed beside it must be in a header"])
     ids = (given["id"],) if "id" in given else ()
     keys = {key: given[key] for key in _OF_CUSTOM if key in given and key != "id"}
     return Scheme(**keys, ids=ids)
@@ -199,7 +212,7 @@ SIGNATURE_FIELDS: dict[str, Value] = {
     "prefix": Scalar(str),
     "signed": Scalar(signed),
     "timestamp": Scalar(header),
-    "id": Scalar(header),
+    "id": Scalar(place),
 }
 _ANSWER: Strict = Strict.from_dict(
     {

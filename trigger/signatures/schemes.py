@@ -20,7 +20,7 @@ PARTS = ("body", "timestamp", "id")
 _PART = re.compile(r"\{([^{}]*)\}")
 # Before a secret of Standard Webhooks, whose key is in base64.
 _WHSEC = "whsec_"
-# Before the name of a field, where an id is not in a header but in the body.
+# Before the dotted path to a field, where an id is not in a header but in the body.
 IN_BODY = "body:"
 
 
@@ -32,9 +32,9 @@ class Scheme:
         header: the header that the signature is in.
         signed: what is signed, with `{body}`, `{timestamp}` and `{id}` for parts of the request.
         prefix: what the signature begins with; of several in one header, those that begin otherwise don't count.
-        timestamp: the header that says when it was signed, in seconds or milliseconds since 1970; empty where the
-            sender signs no time, or has it in the signature's own header ("pairs").
-        ids: where a delivery's own id is, the first that is there: headers, or `body:FIELD` for a field of JSON.
+        timestamp: the header that says when it was signed, in seconds or milliseconds since 1970, or as RFC 3339 has
+            it; empty where the sender signs no time, or has it in the signature's own header ("pairs").
+        ids: where a delivery's own id is, the first that is there: headers, or `body:PATH` for a field of JSON.
     """
 
     header: str

@@ -8,6 +8,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import NamedTuple
 
 from trigger.signatures.schemes import IN_BODY, Scheme
@@ -136,19 +137,32 @@ def _decoded(scheme: Scheme, text: bytes) -> bytes | None:
 
 
 def _check_time(when: bytes, now: float, tolerance: float) -> None:
-    if not when.isdigit() or len(when) > 16:
-        raise SignatureWrong("its time is no number of seconds since 1970")
-    seconds = int(when)
-    age = now - (seconds / 1000 if seconds >= _MILLISECONDS else seconds)
+    seconds = _seconds(when)
+    if seconds is None:
+        raise SignatureWrong("its time is neither seconds since 1970 nor as RFC 3339 has it")
+    age = now - seconds
     if abs(age) > tolerance:
         raise SignatureWrong(f"signed {age:.0f} s ago" if age > 0 else f"signed {-age:.0f} s ahead")
 
 
-def _field(body: bytes, name: str) -> bytes | None:
-    """Return a text at the top of a JSON object; None where there is none."""
+def _seconds(when: bytes) -> float | None:
+    """Return a time in seconds since 1970: it is that, in milliseconds, or RFC 3339; None for anything else."""
+    if when.isdigit() and len(when) <= 16:
+        number = int(when)
+        return number / 1000 if number >= _MILLISECONDS else number
     try:
-        value = json.loads(body)
+        moment = datetime.fromisoformat(when[:41].decode("ascii"))
+        return moment.timestamp() if moment.tzinfo else None
+    except (ValueError, OverflowError):
+        return None
+
+
+def _field(body: bytes, path: str) -> bytes | None:
+    """Return the text at a dotted path in an object of JSON; None where there is none."""
+    try:
+        found = json.loads(body)
     except (ValueError, RecursionError):
         return None
-    found = value.get(name) if isinstance(value, dict) else None
+    for name in path.split("."):
+        found = found.get(name) if isinstance(found, dict) else None
     return found.encode(errors="surrogatepass") if isinstance(found, str) else None

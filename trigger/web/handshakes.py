@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import logging
+import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +21,15 @@ from trigger.web.answers import bare, object_of, plain
 if TYPE_CHECKING:
     from trigger.web.call import ReceivedCall
 
+logger = logging.getLogger("trigger.handshakes")
+
 # Characters of a challenge that is echoed; a longer one is none.
 MAX_CHALLENGE = 2048
+# What WooCommerce sends first.
+_WEBHOOK_ID = re.compile(rb"webhook_id=[0-9]{1,20}")
+_HOOK_SECRET = re.compile(r"[A-Za-z0-9_-]{16,256}")
+# Only such a URL is shown to operators, as one that they may open: it leads to Amazon, and nowhere else.
+_SUBSCRIBE_URL = re.compile(r"https://sns\.[a-z0-9-]{1,40}\.amazonaws\.com(?:\.cn)?/\?[A-Za-z0-9=&:%._~-]{1,2000}")
 
 
 def before(call: ReceivedCall, api: Api) -> Response | None:
@@ -70,6 +79,44 @@ def _cloudevents(call: ReceivedCall, api: Api) -> Response | None:
     return bare(200, {"WebHook-Allowed-Origin": _text(origin), "Allow": ", ".join(api.verbs), **rate})
 
 
+def _asana(call: ReceivedCall, api: Api) -> Response | None:
+    """Asana gives the secret to whoever creates the webhook, too: it is never read from here."""
+    secret = call.headers.get("X-Hook-Secret")
+    if call.method != "POST" or secret is None:
+        return None
+    if not _HOOK_SECRET.fullmatch(secret):
+        raise InvalidParams("The X-Hook-Secret must have 16 to 256 letters, digits, '_' and '-'")
+    logger.info(
+        "%s/%s: Asana offers a secret; it is also in the answer to the request that created the webhook, as "
+        "X-Hook-Secret: put it under `secrets`",
+        api.module,
+        api.method,
+    )
+    return bare(200, {"X-Hook-Secret": secret})
+
+
+def _woocommerce(call: ReceivedCall, api: Api) -> Response | None:
+    """WooCommerce sends an unsigned form when a webhook is saved, and takes no answer but 200."""
+    length = call.environ.get("CONTENT_LENGTH")
+    if call.method != "POST" or not length or int(length) > 64 or not _WEBHOOK_ID.fullmatch(call.body()):
+        return None
+    return bare(200)
+
+
+def _sns(call: ReceivedCall, api: Api, value: Any) -> Response | None:
+    kind = call.headers.get("x-amz-sns-message-type")
+    if kind not in ("SubscriptionConfirmation", "UnsubscribeConfirmation"):
+        return None
+    url = value.get("SubscribeURL") if isinstance(value, Mapping) else None
+    if not isinstance(url, str) or not _SUBSCRIBE_URL.fullmatch(url):
+        raise InvalidParams("The SubscribeURL is none of Amazon SNS")
+    asked = "asks for a confirmation" if kind == "SubscriptionConfirmation" else "has ended the subscription"
+    logger.warning(
+        "%s/%s: Amazon SNS %s; to subscribe, open this, if the topic is yours: %s", api.module, api.method, asked, url
+    )
+    return bare(200)
+
+
 def _slack(call: ReceivedCall, api: Api, value: Any) -> Response | None:
     is_asked = isinstance(value, Mapping) and value.get("type") == "url_verification"
     return plain(_text(value.get("challenge"))) if is_asked else None
@@ -108,15 +155,18 @@ def _eventgrid(call: ReceivedCall, api: Api, value: Any) -> Response | None:
 
 
 _BEFORE: Mapping[Handshake, Callable[[ReceivedCall, Api], Response | None]] = {
+    "asana": _asana,
     "cloudevents": _cloudevents,
     "dropbox": _dropbox,
     "meta": _meta,
     "msgraph": _msgraph,
+    "woocommerce": _woocommerce,
 }
 _AFTER: Mapping[Handshake, Callable[[ReceivedCall, Api, Any], Response | None]] = {
     "eventgrid": _eventgrid,
     "github": _github,
     "slack": _slack,
+    "sns": _sns,
     "twitch": _twitch,
     "zoom": _zoom,
 }
