@@ -22,10 +22,13 @@ class Secret:
     It shows itself in no repr, str or format; `reveal` is the one way to the text.
     """
 
-    __slots__ = ("_digest", "_text")
+    __slots__ = ("_digest", "_text", "unset")
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, *, unset: bool = False) -> None:
+        """`unset`: the text is a reference that could not be replaced, which only those commands let pass that need
+        not know the secret."""
         self._text = text
+        self.unset = unset
         self._digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
 
     @property
