@@ -38,6 +38,11 @@ class Replaced(Quoted):
     template: str | None
     unset: bool
 
+    @property
+    def reference(self) -> str:
+        """The reference that the text is, empty where it is more than one: the rest of it may be secret."""
+        return self.written if _REFERENCE.fullmatch(self.written) else ""
+
 
 class References:
     """Replaces references, and remembers all it looked at: the environment's values and the files."""

@@ -65,7 +65,9 @@ def signing_secret(text: str) -> Secret | None:
         raise ValueError("begins or ends with a blank, or holds a character that can't be printed")
     if text.startswith(HASH_PREFIX):
         raise ValueError("is a hash: a signature can be checked only with the secret itself")
-    return Secret(str(text), unset=isinstance(text, Replaced) and text.unset)
+    if isinstance(text, Replaced):
+        return Secret(str(text), reference=text.reference, unset=text.unset)
+    return Secret(str(text))
 
 
 @accepts({"anyOf": [{"const": "off"}, form_of(duration(1, 365 * DAY))]})

@@ -58,8 +58,8 @@ class Answered(NamedTuple):
 
 
 class _Note(NamedTuple):
-    """The rest of it that is kept: how it counts, if it does, whose credentials it had, and a refusal, if operators want
-    to see that.
+    """The rest of it that is kept: how it counts, if it does, whose credentials it had, and a refusal, if operators
+    want to see that.
 
     Without the error itself, which holds on to all that the call had in its hands.
     """
