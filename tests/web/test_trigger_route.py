@@ -327,9 +327,7 @@ def test_unreadable_input_is_400(site: Site, redis: Redis, sent: dict[str, Any])
     assert nothing_stored(redis)
 
 
-@pytest.mark.parametrize(
-    "media_type", ["text/html", "application/xml", "nonsense", "application/json; charset=utf-16"]
-)
+@pytest.mark.parametrize("media_type", ["text/html", "application/xml", "nonsense", "application/json; charset=utf-16"])
 def test_an_unsupported_content_type_is_415(site: Site, redis: Redis, media_type: str) -> None:
     refused = refusal(site.call("open/any", data=b"{}", content_type=media_type))
     assert (refused.status, refused.code) == (415, "requestError.unsupportedMediaType")
