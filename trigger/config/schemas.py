@@ -182,7 +182,7 @@ class _AuthSchema(Strict):
         """A key of another mode is `auth`'s to tell; what is left is misspelt."""
         super().handle_error(error, data, many=many, **kwargs)
         if isinstance(error.messages, dict):
-            for key in set(data) - _ANY_AUTH.fields.keys():
+            for key in set(data) - _ANY_AUTH.fields.keys() - self.fields.keys():
                 error.messages[key] = [unknown_key(key, self.fields, hints.AUTH)]
 
 
