@@ -94,8 +94,8 @@ SCHEMES: Mapping[str, Scheme] = {
     "bitbucket": Scheme("X-Hub-Signature", prefix="sha256=", ids=("X-Request-UUID", "X-Request-Id")),
     # docs.gitea.com: "Webhooks". Forgejo sends the same headers.
     "gitea": Scheme("X-Gitea-Signature", ids=("X-Gitea-Delivery",)),
-    # docs.gitlab.com: "Webhooks". Newer ones send an Idempotency-Key, which goes before.
-    "gitlab": Scheme("X-Gitlab-Token", layout="plain", ids=("X-Gitlab-Event-UUID",)),
+    # docs.gitlab.com: "Webhooks". Newer ones send an Idempotency-Key, which is the same when it is sent again.
+    "gitlab": Scheme("X-Gitlab-Token", layout="plain", ids=("Idempotency-Key", "X-Gitlab-Event-UUID")),
     # docs.stripe.com: "Verify webhook signatures manually".
     "stripe": Scheme("Stripe-Signature", prefix="v1", signed="{timestamp}.{body}", ids=("body:id",), layout="pairs"),
     # shopify.dev: "Verify webhook deliveries", and "Ignore duplicate webhooks".

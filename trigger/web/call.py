@@ -66,13 +66,14 @@ class ReceivedCall(Request):
         return self.environ.get(key, "").encode("latin-1") or None
 
     def idempotency_key(self) -> str | None:
-        """Return the Idempotency-Key: a quoted string as in draft-ietf-httpapi-idempotency-key-header, or a bare one;
-        else the id of the delivery, where that counts as one.
+        """Return the id of the delivery, where that counts as one; else the Idempotency-Key: a quoted string as in
+        draft-ietf-httpapi-idempotency-key-header, or a bare one.
 
+        The delivery's goes first: it may be signed, and then who sends a call again can't choose another.
         Raises InvalidParams.
         """
         raw: str | None = self.environ.get("HTTP_IDEMPOTENCY_KEY")
-        if raw is None:
+        if raw is None or self.delivery is not None:
             return self.delivery
         quoted = len(raw) >= 2 and raw[0] == raw[-1] == '"'
         key = raw[1:-1] if quoted else raw

@@ -31,6 +31,9 @@ from trigger.web.tally import Answered
 
 logger = logging.getLogger("trigger.api")
 
+# Processor time of the `when` of an API: nobody else is served meanwhile.
+WHEN_SECONDS = 0.1
+
 
 @resolved
 @authenticated
@@ -57,7 +60,8 @@ def trigger(call: ReceivedCall, api: Api) -> Response:
 def _is_wanted(when: str, value: Any, headers: Mapping[str, str | None], call: ReceivedCall) -> bool:
     """Whether the API's `when` lets this start an execution. Raises InvalidParams where it can't be told."""
     try:
-        return bool(templates.render(when, {"input": value, "headers": headers, "caller": call.caller}))
+        names = {"input": value, "headers": headers, "caller": call.caller}
+        return bool(templates.render(when, names, seconds=WHEN_SECONDS))
     except TemplateError as error:
         raise InvalidParams("The condition of this API can't be told for this input", reason=f"{error}") from None
 
