@@ -201,6 +201,11 @@ modules:
         answer: {{handshake: github, head: 200}}
         body: json
         workflow: echo
+      gitlab:
+        enabled: true
+        verbs: [POST]
+        auth: {{mode: signature, scheme: gitlab, secrets: {{now: {TOKEN}-{TOKEN}}}, once: 24h}}
+        workflow: echo
       slack:
         enabled: true
         verbs: [POST]
@@ -232,6 +237,7 @@ def test_it_says_what_senders_send(make_site: MakeSite) -> None:
     paths = {path: set(item) for path, item in found["paths"].items() if path.startswith("/v1/api/")}
     assert paths == {
         "/v1/api/hooks/github/async": {"post", "put", "head"},
+        "/v1/api/hooks/gitlab/async": {"post"},
         "/v1/api/hooks/slack/async": {"post"},
         "/v1/api/hooks/path/async/{token}": {"delete"},
         "/v1/api/hooks/key/async": {"post"},

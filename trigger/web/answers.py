@@ -25,7 +25,7 @@ USUAL = ApiAnswer()
 _ALWAYS = (("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff"))
 
 
-class Answer(Response):
+class CompleteResponse(Response):
     """A response that is complete as it was made: its Location is relative and in ASCII, its length is known."""
 
     def get_wsgi_headers(self, environ: WSGIEnvironment) -> Headers:
@@ -46,13 +46,13 @@ def whole(body: bytes, content_type: str, status: int = 200, headers: Mapping[st
         ("Content-Length", str(len(body))),
         *(headers or {}).items(),
     )
-    return Answer(body, status, Headers(fields))
+    return CompleteResponse(body, status, Headers(fields))
 
 
 def bare(status: int, headers: Mapping[str, str] | None = None) -> Response:
     """Answer with nothing."""
     if status == 204:  # which has no length either (RFC 9110, section 8.6)
-        return Answer(b"", status, Headers((*_ALWAYS, *(headers or {}).items())))
+        return CompleteResponse(b"", status, Headers((*_ALWAYS, *(headers or {}).items())))
     return whole(b"", "text/plain; charset=utf-8", status, headers)
 
 

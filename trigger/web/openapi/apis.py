@@ -17,7 +17,7 @@ from trigger.inputs.shape import secrets_of_debug
 from trigger.signatures.schemes import IN_BODY
 from trigger.web.curl import content_type
 from trigger.web.openapi.answers import accepted, all_of
-from trigger.web.openapi.operations import OPERATOR
+from trigger.web.openapi.operations import KEY, OPERATOR
 
 _ANY_JSON = "The input: any JSON value. Query parameters are merged under an object."
 _ANY_QUERY = "The input: any parameters, whose values are texts, or lists of texts where a name comes more than once"
@@ -140,8 +140,9 @@ def _operation(api: Api, verb: Verb, example: Any) -> dict[str, Any]:
 def _deliveries(api: Api) -> Iterator[dict[str, Any]]:
     """The headers that a delivery's own id may be in, besides those that are signed."""
     if isinstance(api.auth, SignatureAuth) and api.auth.once is not None:
+        told = {*api.auth.scheme.headers, KEY["name"]}
         for name in api.auth.scheme.ids:
-            if not name.startswith(IN_BODY) and name not in api.auth.scheme.headers:
+            if not name.startswith(IN_BODY) and name not in told:
                 yield {"name": name, "in": "header", "description": _DELIVERY, "schema": {"type": "string"}}
 
 
