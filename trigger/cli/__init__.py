@@ -43,6 +43,7 @@ from trigger.inforce.versions import Keeper
 from trigger.inputs import parse_json
 from trigger.inputs.masking import hidden
 from trigger.invocation import ours
+from trigger.kept_files import KeptFiles
 from trigger.up.made_password import load_with_password
 
 # How long `debug` waits for its execution to end, in seconds.
@@ -162,7 +163,7 @@ def worker(queue: str) -> None:
     def client(reply_timeout: float) -> Redis:
         return connect(url, reply_timeout=reply_timeout)
 
-    if workers.run(queue, watcher, client, environ=os.environ):
+    if workers.run(queue, watcher, client, environ=os.environ, files=KeptFiles(settings.data)):
         os.execv(sys.executable, [sys.executable, "-m", "trigger", "worker", "--queue", queue])
 
 

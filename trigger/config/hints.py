@@ -147,6 +147,7 @@ STEP: Hints = {
             "name": "id step title label task_id",
             "when": "if condition conditions precondition preconditions",
             "needs": "depends_on depends upstream after requires",
+            "stdin": "standard_input std_in pipe",
             "cwd": "working_directory working_dir workdir work_dir dir directory chdir folder",
             "continue_on_error": "continue_on ignore_errors ignore_error ignore_failure allow_failure",
             "with": "kwargs op_kwargs arguments params parameters inputs input",

@@ -282,6 +282,7 @@ def _warnings(
 
 def _risks(data: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
     """What is allowed of senders, and costs some safety."""
+    max_body = (data.get("server") or {}).get("max_body", ServerConfig().max_body)
     for module, method, given in apis_of(data):
         path = ("modules", module, "methods", method, "auth")
         auth = given["auth"]
@@ -294,7 +295,9 @@ def _risks(data: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
                         (*path, "secrets", name),
                         f"is shorter than {MIN_SIGNING} characters: one call is enough to guess it",
                     )
-        elif isinstance(auth, TokenAuth) and not auth.header:
+        if (files := given.get("files")) and files.size > max_body:
+            yield (*path[:-1], "files"), f"a whole body may have {max_body:,} bytes at most: see `max_body` of server"
+        if isinstance(auth, TokenAuth) and not auth.header:
             yield path, "the token is in the path: proxies, browsers and logs on the way keep it"
 
 

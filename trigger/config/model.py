@@ -142,10 +142,12 @@ class PythonAction:
 
 @dataclass(frozen=True, slots=True)
 class RunAction:
-    """Runs a program, without a shell. `cwd` and a program with a "/" in it are relative to the config's folder."""
+    """Runs a program, without a shell. `cwd` and a program with a "/" in it are relative to the config's folder. Its
+    stdin has the input as JSON, or the bytes of the request's body."""
 
     argv: tuple[str, ...] = field(repr=False)  # may hold templates, but for the program itself
     cwd: str | None = None
+    stdin: Literal["input", "body"] = "input"
     kind: Literal["run"] = "run"
 
 
@@ -224,6 +226,12 @@ class Workflow:
         """All its steps."""
         steps = (*self.steps, *self.on_failure) or (self.function,)
         return {step.name: step for step in steps}
+
+    @property
+    def needs_body(self) -> bool:
+        """Whether a program of it gets the request's body as it came, so that this is kept with the execution."""
+        steps = (*self.steps, *self.on_failure)
+        return any(isinstance(step.action, RunAction) and step.action.stdin == "body" for step in steps)
 
     @property
     def references(self) -> tuple[str, ...]:

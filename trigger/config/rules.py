@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from typing import Any
 
 from trigger import templates
 from trigger.config.document import Document
-from trigger.config.model import Answer, ServerConfig, SignatureAuth, TokenAuth
+from trigger.config.model import Answer, Files, ServerConfig, SignatureAuth, TokenAuth
 from trigger.config.names import REFERENCE_FORM, reference
 from trigger.config.parts import MAX_CANDIDATES, did_you_mean
 from trigger.config.scalars import shown
 from trigger.config.step_rules import LISTS, check_steps, wrong_header
+from trigger.fields.model import Field
 
 # The paths that the service answers itself, with all below them.
 RESERVED = ("/v1/executions", "/healthz", "/readyz", "/console", "/docs", "/openapi.json", "/metrics")
@@ -63,12 +64,41 @@ def _headers(data: Mapping[str, Any]) -> dict[str, frozenset[str]]:
     return found
 
 
+def _with_body(data: Mapping[str, Any]) -> frozenset[str]:
+    """The workflows of which a program gets the request's body as it came."""
+    return frozenset(
+        name
+        for name, workflow in (data.get("workflows") or {}).items()
+        if any(step.get("stdin") == "body" for _, step in steps_of(name, workflow))
+    )
+
+
+def _secret(fields: Iterable[Field]) -> Iterator[str]:
+    """The names of the fields in which there is a secret."""
+    for field in fields:
+        if field.secret or any(_secret((*field.fields, *((field.of,) if field.of else ())))):
+            yield field.name or "an item"
+
+
+def _check_body(document: Document, where: Path, api: Mapping[str, Any]) -> None:
+    """Report secret fields of an API whose workflow has `stdin: body`: nothing could hide them there."""
+    declared = api.get("input")
+    if secret := list(_secret(declared.fields)) if declared else []:
+        document.report(
+            (*where, "workflow"),
+            f"{shown(str(api['workflow']))} has a step with `stdin: body`, which would get the secret field "
+            f"{shown(secret[0])} as it came, in a form that no log hides: let that step read the input",
+        )
+
+
 def _check_sender(document: Document, where: Path, api: Mapping[str, Any]) -> None:
     """Report what does not fit among the keys that say what an API's sender sends and expects."""
     auth, verbs = api.get("auth"), api.get("verbs", ())
     declared, handshake = api.get("input"), api.get("answer", Answer()).handshake
     if api.get("body") in ("text", "raw", "lines") and declared is not None and declared.fields:
         document.report((*where, "body"), f"{api['body']} gives no object: there can be no fields of an input")
+    if (files := api.get("files")) is not None:
+        _check_files(document, (*where, "files"), files, api.get("body", "auto"))
     if handshake == "zoom" and auth is not None and not isinstance(auth, SignatureAuth):
         document.report((*where, "answer", "handshake"), "zoom is answered with the secret of a signature: say auth so")
     if isinstance(auth, SignatureAuth) and tuple(verbs) == ("GET",):
@@ -81,6 +111,13 @@ def _check_sender(document: Document, where: Path, api: Mapping[str, Any]) -> No
             document.report((*where, "headers", name), f"{header} holds the credential, which is never shown")
     if isinstance(when := api.get("when"), str):
         _check_when(document, (*where, "when"), when, api)
+
+
+def _check_files(document: Document, where: Path, files: Files, body: str) -> None:
+    if body not in ("auto", "form"):
+        document.report(where, f"have no effect: {body} is no form")
+    elif files.max and body != "auto":
+        document.report(where, "are kept of a form as it came: take `body: form` away, and use the filter from_json")
 
 
 def _check_when(document: Document, where: Path, when: str, api: Mapping[str, Any]) -> None:
@@ -112,8 +149,12 @@ def check_together(document: Document, data: Mapping[str, Any], raw: Mapping[str
     places: dict[str, list[Path]] = {}
     _check_workflows(document, data, raw, places)
     _check_targets(document, data, raw, places)
+    with_body = _with_body(data)
     for module, method, api in apis_of(data):
-        _check_sender(document, ("modules", module, "methods", method), api)
+        where = ("modules", module, "methods", method)
+        _check_sender(document, where, api)
+        if str(api.get("workflow")) in with_body:
+            _check_body(document, where, api)
     return places
 
 

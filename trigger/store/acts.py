@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -93,9 +94,18 @@ def debug(
     Raises InvalidParams for an input that the API does not accept, and what Submitter.submit raises.
     """
     shape = parts.shape_of(api)
-    given = {name: (headers or {}).get(name) for name in api.headers}
     value = shape.apply(body, query)
-    call = Call(api, value, "debug", secrets_of_debug(api), debug=True, request=request, headers=given)
+    given = {name: (headers or {}).get(name) for name in api.headers}
+    call = Call(
+        api,
+        value,
+        "debug",
+        secrets_of_debug(api),
+        debug=True,
+        request=request,
+        headers=given,
+        body=json.dumps(body).encode(),
+    )
     return parts.submitter.submit(call, parts.config)
 
 
@@ -109,8 +119,8 @@ def rerun(
     request: str | None = None,
 ) -> Accepted:
     """Starts for `operator` a new execution with the input of another, or with an edited one, in which a secret that is
-    still masked keeps its value. `key` is an Idempotency-Key; `request` the id from outside of the request that asks
-    for it.
+    still masked keeps its value; the body is then that input, as JSON. `key` is an Idempotency-Key; `request` the id
+    from outside of the request that asks for it.
 
     Raises ExecutionNotFound, ApiNotAvailable, InvalidParams for an input that the API does not accept, and what
     Submitter.submit raises.
@@ -122,6 +132,8 @@ def rerun(
     if edited is not MISSING:
         value = shape.apply(unmask(edited, value, (*origin.secrets, *shape.secrets)), {})
     call = _call(api, origin, value, shape, f"rerun\n{uid}\n{key}" if key is not None else None)
+    if edited is not MISSING:
+        call = replace(call, body=json.dumps(value).encode())
     return parts.submitter.submit(replace(call, rerun_of=uid, operator=operator, request=request), parts.config)
 
 
@@ -187,7 +199,9 @@ def _api(config: Config, origin: Stored) -> Api:
 def _call(api: Api, origin: Stored, value: Any, shape: Shape, key: str | None) -> Call:
     """A call in place of the one that `origin` was accepted for. What was secret then stays so."""
     secrets = tuple(dict.fromkeys((*origin.secrets, *shape.secrets)))
-    return Call(api, value, origin.caller, secrets, debug=origin.debug, key=key, headers=origin.headers)
+    return Call(
+        api, value, origin.caller, secrets, debug=origin.debug, key=key, headers=origin.headers, body=origin.body
+    )
 
 
 def _finished(workflow: Workflow, states: Mapping[str, Mapping[str, Any]]) -> set[str]:

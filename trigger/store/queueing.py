@@ -43,7 +43,7 @@ _ACCEPT = load("accept")
 # In which order _Form and Submitter.submit pack its arguments.
 _PACKED = (
     *("queue", "api", "timeout", "life", "backlog", "remember"),
-    *("meta", "uid", "uid_ms", "created_at", "data", "remembered", "digest", "resumed"),
+    *("meta", "uid", "uid_ms", "created_at", "data", "body", "remembered", "digest", "resumed"),
 )
 
 # Up to so many bytes are compressed with a small window: zlib's usual one costs ten times as much to set up.
@@ -76,7 +76,10 @@ class Call:
     `secrets` are the paths of its input's secret fields; `key` is the caller's Idempotency-Key;
     `rerun_of` the uid of the execution that an operator repeats; `resumed` what is taken over from the one that an
     operator goes on with; `operator` who does so; `request` the id that the proxy in front has given the request;
-    `headers` those that the API declares, by its names for them.
+    `headers` those that the API declares, by its names for them; `body` the bytes of the request's body, None where
+    there was none to be had: it is kept only where the workflow needs it. `uid` is that of the execution, where it is
+    part of its input; else one is made. `compared` stands for the input where a key is used again; None for the input
+    itself.
     """
 
     api: Api
@@ -90,6 +93,9 @@ class Call:
     operator: str | None = None
     request: str | None = None
     headers: Mapping[str, str | None] = field(default_factory=dict)
+    body: bytes | None = field(default=None, repr=False)
+    uid: str | None = None
+    compared: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +115,11 @@ class Submitter:
         self._clock = _Clock()
         self._breaker = Breaker()
 
+    def check(self) -> None:
+        """Raises QueueUnavailable while Redis is known not to answer."""
+        if self._breaker.is_broken:
+            raise _unavailable()
+
     def submit(self, call: Call, config: Config) -> Accepted:
         """Accepts a call in one round trip and returns its execution's uid once Redis has confirmed it.
 
@@ -116,16 +127,16 @@ class Submitter:
         IdempotencyMismatch when the caller has used the key for another input, ExecutionNotFound when what the call
         takes over is gone meanwhile.
         """
-        if self._breaker.is_broken:
-            raise _unavailable()
+        self.check()
         deadline = time.monotonic() + ACCEPT_DEADLINE
         form = self._form(call.api, config)
         data = form.data(call.input)
+        body = zlib.compress(call.body) if form.keeps_body and call.body is not None else b""
         remembered = _NOT_REMEMBERED if call.key is None else pack(*_idempotency(call))
         resumed = _NOT_RESUMED if call.resumed is None else pack(json.dumps(asdict(call.resumed)).encode())
         while True:
-            uid = store.new_uid()
-            own = pack(uid.encode(), b"%d" % (int(uid) >> 40), self._clock(), data)
+            uid = call.uid or store.new_uid()
+            own = pack(uid.encode(), b"%d" % (int(uid) >> 40), self._clock(), data, body)
             match self._until(deadline, (form.same, form.meta(call), own, remembered, resumed)):
                 case b"accepted":
                     return Accepted(uid)
@@ -137,6 +148,8 @@ class Submitter:
                     raise IdempotencyMismatch("The Idempotency-Key was used with another input")
                 case b"gone":
                     raise ExecutionNotFound("The execution's record is no longer kept")
+                case b"taken" if call.uid:
+                    raise _unavailable()
                 case b"taken":
                     continue  # somebody else's uid, by a chance of one in 2^40 within the same millisecond
                 case first:
@@ -176,11 +189,12 @@ class _Form:
     reads what is not there as empty.
     """
 
-    __slots__ = ("_before", "_metas", "_version", "api", "config", "same")
+    __slots__ = ("_before", "_metas", "_version", "api", "config", "keeps_body", "same")
 
     def __init__(self, api: Api, config: Config) -> None:
         self.api, self.config = api, config
         workflow = api.workflow
+        self.keeps_body = workflow.needs_body
         once = api.auth.once if isinstance(api.auth, SignatureAuth) else None
         numbers = (workflow.timeout, config.retention, config.server.backlog, once or config.idempotency)
         self.same = pack(
@@ -251,7 +265,7 @@ class _Clock:
 def _idempotency(call: Call) -> tuple[bytes, bytes]:
     """The Redis key that stands for a call's Idempotency-Key, apart for each API and caller, and its input's digest."""
     scope = json.dumps([call.api.module, call.api.method, call.caller, call.key])
-    content = json.dumps(call.input, sort_keys=True)
+    content = json.dumps(call.input, sort_keys=True) if call.compared is None else call.compared
     return store.idempotency_key(_sha256(scope)).encode(), _sha256(content).encode()
 
 

@@ -12,7 +12,7 @@ from flask import Response
 from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException
 
-from trigger.config.model import Answer as ApiAnswer
+from trigger.config.model import Answer
 from trigger.errors import BadRequest, InternalError, PathNotFound, RequestError
 from trigger.web.call import ReceivedCall
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
 
-USUAL = ApiAnswer()
+USUAL = Answer()
 
 _ALWAYS = (("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff"))
 
 
-class CompleteResponse(Response):
+class WholeAnswer(Response):
     """A response that is complete as it was made: its Location is relative and in ASCII, its length is known."""
 
     def get_wsgi_headers(self, environ: WSGIEnvironment) -> Headers:
@@ -46,13 +46,13 @@ def whole(body: bytes, content_type: str, status: int = 200, headers: Mapping[st
         ("Content-Length", str(len(body))),
         *(headers or {}).items(),
     )
-    return CompleteResponse(body, status, Headers(fields))
+    return WholeAnswer(body, status, Headers(fields))
 
 
 def bare(status: int, headers: Mapping[str, str] | None = None) -> Response:
     """Answer with nothing."""
     if status == 204:  # which has no length either (RFC 9110, section 8.6)
-        return CompleteResponse(b"", status, Headers((*_ALWAYS, *(headers or {}).items())))
+        return WholeAnswer(b"", status, Headers((*_ALWAYS, *(headers or {}).items())))
     return whole(b"", "text/plain; charset=utf-8", status, headers)
 
 
@@ -66,7 +66,7 @@ def object_of(content: Mapping[str, Any]) -> Response:
     return whole(json.dumps(content, ensure_ascii=False).encode("utf-8", "replace"), "application/json")
 
 
-def accepted(call: ReceivedCall, uid: str, *, replayed: bool, how: ApiAnswer = USUAL) -> Response:
+def accepted(call: ReceivedCall, uid: str, *, replayed: bool, how: Answer = USUAL) -> Response:
     """Answer a call that has started the execution `uid`, or whose Idempotency-Key did so before (`replayed`)."""
     call.note_started(uid, replayed=replayed)
     headers = {"Location": f"/v1/executions/{uid}"}
@@ -75,7 +75,7 @@ def accepted(call: ReceivedCall, uid: str, *, replayed: bool, how: ApiAnswer = U
     return answer({"uid": uid}, how.status, headers) if how.has_body else bare(how.status, headers)
 
 
-def ignored(call: ReceivedCall, how: ApiAnswer) -> Response:
+def ignored(call: ReceivedCall, how: Answer) -> Response:
     """Answer a call that the API's `when` lets start nothing."""
     call.ignored = True
     return answer({"ignored": True}, how.status) if how.has_body else bare(how.status)

@@ -9,6 +9,7 @@ from flask import Request, Response, request
 
 from trigger.config.model import Api, BodyKind, Config
 from trigger.errors import ConfigError, InvalidParams, RequestError
+from trigger.inputs.forms import Upload
 from trigger.store import tracing
 from trigger.web.request_body import raw_body, value_of
 
@@ -54,9 +55,10 @@ class ReceivedCall(Request):
             self._body = raw_body(self.environ, self.config.server.max_body)
         return self._body
 
-    def value(self, kind: BodyKind = "auto") -> Any:
-        """Return the value that the body stands for. Raises as `body` does, InvalidParams and UnsupportedMediaType."""
-        return value_of(self.environ, self.body(), self.config.server.max_body, kind)
+    def value(self, kind: BodyKind = "auto", uploads: list[Upload] | None = None) -> Any:
+        """Return the value that the body stands for, and add the files of a form to `uploads`; None refuses them.
+        Raises as `body` does, InvalidParams and UnsupportedMediaType."""
+        return value_of(self.environ, self.body(), self.config.server.max_body, kind, uploads)
 
     def header(self, name: str) -> bytes | None:
         """Return the bytes of a header, None if it is absent or empty."""

@@ -9,6 +9,7 @@ from gunicorn.http.errors import ParseException
 from trigger.config.model import BodyKind
 from trigger.errors import BadRequest, BodyTooLarge
 from trigger.inputs import parse_body, read_body
+from trigger.inputs.forms import Upload
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -37,8 +38,10 @@ def raw_body(environ: WSGIEnvironment, limit: int) -> bytes:
     return read_body(environ["wsgi.input"], declared, limit, stream_errors=STREAM_ERRORS)
 
 
-def value_of(environ: WSGIEnvironment, body: bytes, limit: int, kind: BodyKind = "auto") -> Any:
+def value_of(
+    environ: WSGIEnvironment, body: bytes, limit: int, kind: BodyKind = "auto", uploads: list[Upload] | None = None
+) -> Any:
     """Return the value that the body of a request stands for, as its headers, or its `kind`, say. It may have `limit`
-    bytes when it is unpacked."""
+    bytes when it is unpacked. Files of a form are added to `uploads`; None refuses them."""
     coding = environ.get("HTTP_CONTENT_ENCODING", "")
-    return parse_body(body, environ.get("CONTENT_TYPE", ""), coding, limit=limit, kind=kind)
+    return parse_body(body, environ.get("CONTENT_TYPE", ""), coding, limit=limit, kind=kind, uploads=uploads)

@@ -18,6 +18,7 @@ from trigger import templates
 from trigger.config.model import Api
 from trigger.errors import BadRequest, InvalidParams, NotReady, PathNotFound, TemplateError
 from trigger.inputs import parse_query
+from trigger.inputs.forms import Upload
 from trigger.store import tracing
 from trigger.store.queueing import Call
 from trigger.web import answers, docs, executions, handshakes, readiness, sender
@@ -28,6 +29,7 @@ from trigger.web.log import logs
 from trigger.web.metrics_view import metrics
 from trigger.web.service import Service
 from trigger.web.tally import Answered
+from trigger.web.uploads import FormFiles
 
 logger = logging.getLogger("trigger.api")
 
@@ -43,17 +45,35 @@ def trigger(call: ReceivedCall, api: Api) -> Response:
     shape = service.shapes.of(api)
     text = environ.get("QUERY_STRING")
     query = parse_query(text.encode("latin-1")) if text else {}
-    body: Any = {} if environ["REQUEST_METHOD"] == "GET" else call.value(api.body)
+    has_body = environ["REQUEST_METHOD"] != "GET"
+    uploads: list[Upload] | None = None if api.files is None else []
+    body: Any = call.value(api.body, uploads) if has_body else {}
     if api.answer.handshake and (answered := handshakes.after(call, api, body)) is not None:
         return answered
+    files = None
+    if api.files is not None and api.files.max:
+        files = FormFiles.of(service.files, api.files, body, uploads or ())
+        body = body if files is None else files.named_in(body)
     value = shape.apply(body, query)
     headers = {name: _shown(call.header(header)) for name, header in api.headers.items()}
     if api.when is not None and not _is_wanted(api.when, value, headers, call):
         return answers.ignored(call, api.answer)
     key, request = call.idempotency_key(), call.request_id
-    asked = Call(api, value, call.caller, shape.secrets, key=key, request=request, headers=headers)
+    asked = Call(
+        api,
+        value,
+        call.caller,
+        shape.secrets,
+        key=key,
+        request=request,
+        headers=headers,
+        body=call.body() if has_body else b"",
+    )
     service.watermark.check()
-    new = service.submitter.submit(asked, call.config)
+    if files is not None:
+        new = files.submit(service.submitter, asked, call.config)
+    else:
+        new = service.submitter.submit(asked, call.config)
     return answers.accepted(call, new.uid, replayed=new.replayed, how=api.answer)
 
 
