@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -25,7 +26,7 @@ def record(ended: float | None, *runs: tuple[float, float | None], steps: tuple[
     """One that was accepted at BEGIN, ended so many seconds later (None: not yet), and was run so."""
     end = None if ended is None else at(ended)
     parts = timeline(at(0), end, [(at(b), None if e is None else at(e)) for b, e in runs], steps)
-    fields: dict[str, Any] = dict.fromkeys(Record.__slots__)
+    fields: dict[str, Any] = {field.name: None for field in dataclasses.fields(Record)}
     fields |= {"uid": "1" * 25, "status": Status.RUNNING, "created_at": at(0), "ended_at": end}
     return Record(**{**fields, "steps": steps, "timeline": parts})
 
