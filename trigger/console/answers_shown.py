@@ -53,7 +53,7 @@ def _refusals(api: Api, config: Config) -> Iterator[tuple[type[RequestError], st
             "The input can't be read, or is not as declared; details say what is wrong, by field",
         )
     if has_body:
-        yield UnsupportedMediaType, "The Content-Type is neither JSON nor a form"
+        yield UnsupportedMediaType, "The Content-Type or the Content-Encoding is none that is read here"
     wrong = "" if isinstance(api.auth, NoAuth) else ", or the credentials of this address were wrong too often"
     yield TooManyRequests, f"Too many executions are waiting{wrong}; Retry-After says when to call again"
     yield QueueUnavailable, "Redis can't take the call; Retry-After says when to call again"

@@ -21,7 +21,6 @@ from trigger.console.switching import NotSwitched, find_api, follow_edit, switch
 from trigger.errors import BadRequest, BodyTooLarge, RequestError
 from trigger.fields.model import MISSING
 from trigger.inputs import as_query, parse_json, parse_query, secrets_of_debug, unmask
-from trigger.invocation import ours
 from trigger.store import Query, Summary, acts, calls
 from trigger.store.counters import calls_of
 from trigger.store.queueing import Accepted
@@ -107,7 +106,6 @@ class ApiPage:
             others=UNKNOWN[api.input.unknown] if api.input else "",
             lines=[(verb, *_line(call, api, verb, sample)) for verb in api.verbs],
             answer=_answer(api),
-            command=ours(),
             refusals=refusals(api, call.config),
             activity=activity,
             declared=api.debug is not MISSING,
