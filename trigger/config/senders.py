@@ -12,6 +12,7 @@ from trigger.config.declarations import choice
 from trigger.config.forms import TEXT, accepts, form_of, mapping, pattern
 from trigger.config.model import Answer, BodyKind, Files, Handshake, SignatureAuth
 from trigger.config.parts import Scalar, Strict, Value, checked, each, loaded
+from trigger.config.references import Replaced
 from trigger.config.scalars import DAY, duration, integer, shown, size
 from trigger.config.secret import HASH_PREFIX, Secret
 from trigger.signatures import SCHEMES, Digest, Encoding, Scheme
@@ -73,6 +74,8 @@ def signing_secret(text: str) -> Secret | None:
         raise ValueError("begins or ends with a blank, or holds a character that can't be printed")
     if text.startswith(HASH_PREFIX):
         raise ValueError("is a hash: a signature can be checked only with the secret itself")
+    if isinstance(text, Replaced):
+        return Secret(str(text), reference=text.reference, unset=text.unset)
     return Secret(str(text))
 
 
@@ -145,7 +148,8 @@ def _check_secrets(
         bad: dict[str, list[str]] = {}
         for name, secret in secrets.items():
             try:
-                scheme.key(secret.reveal())
+                if not secret.unset:
+                    scheme.key(secret.reveal())
             except ValueError as error:
                 bad[name] = [str(error)]
         if bad:

@@ -78,16 +78,34 @@ class Parts:
     shape_of: Callable[[Api], Shape]
 
 
-def debug(parts: Parts, api: Api, body: Any, query: Mapping[str, Any], *, request: str | None = None) -> Accepted:
+def debug(
+    parts: Parts,
+    api: Api,
+    body: Any,
+    query: Mapping[str, Any],
+    *,
+    headers: Mapping[str, str] | None = None,
+    request: str | None = None,
+) -> Accepted:
     """Starts an execution of an API, which need not be enabled, with a simulated request: `body` and `query` as
-    Shape.apply takes them. It is marked as debug, and its caller is named so. `request` is the id from outside of the
-    request that asks for it.
+    Shape.apply takes them, and `headers` by the API's names for them. It is marked as debug, and its caller is named
+    so; the API's `when` does not count. `request` is the id from outside of the request that asks for it.
 
     Raises InvalidParams for an input that the API does not accept, and what Submitter.submit raises.
     """
     shape = parts.shape_of(api)
     value = shape.apply(body, query)
-    call = Call(api, value, "debug", secrets_of_debug(api), debug=True, request=request, body=json.dumps(body).encode())
+    given = {name: (headers or {}).get(name) for name in api.headers}
+    call = Call(
+        api,
+        value,
+        "debug",
+        secrets_of_debug(api),
+        debug=True,
+        request=request,
+        headers=given,
+        body=json.dumps(body).encode(),
+    )
     return parts.submitter.submit(call, parts.config)
 
 

@@ -224,6 +224,7 @@ def _log(response: Response) -> Response:
             below=path.startswith(f"{call.config.server.prefix}/"),
             api=call.api,
             client=fields["client"],
+            caller=call.caller,
             status=response.status_code,
             refused=refused,
             replayed="Idempotency-Replayed" in response.headers,
