@@ -50,7 +50,7 @@ class Typed:
 
 
 @dataclass(frozen=True, slots=True)
-class Activity:
+class ApiActivity:
     """How an API fares: its last day and executions, how many calls `when` let start nothing, and when each of its
     callers' credentials was last used (RFC 3339 in UTC), None for never."""
 
@@ -135,12 +135,12 @@ class ApiPage:
                 raise BadRequest(f"The header {name} may have at most {MAX_HEADER:,} characters, all of them printable")
         return acts.debug(service.parts(config), api, value, query, headers=headers, request=call.request_id)
 
-    def _activity(self, api: Api) -> Activity:
+    def _activity(self, api: Api) -> ApiActivity:
         redis = self.service.redis
         (day,) = days(redis, [(api.module, api.method)], time.time())
         query = Query(module=api.module, method=api.method, limit=RECENT)
         used = calls.last_used(redis, api.module, api.method)
-        return Activity(
+        return ApiActivity(
             day=day,
             recent=store.page(redis, query).executions,
             ignored=calls_of(redis, api.module, api.method).get("ignored", 0) if api.when is not None else 0,
