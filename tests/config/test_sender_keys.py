@@ -116,7 +116,7 @@ def test_what_is_wrong_in_a_key(tmp_path: Path, text: str, key: str, message: st
 
 # What does not fit together: the auth, other keys from line 9 on, the line and the key of the mistake, its message.
 TOGETHER = [
-    (signed(), "verbs: [GET]", 9, "verbs", "must have one with a body"),
+    (signed(), "verbs: [GET]", 9, "verbs", "no body that could be signed"),
     (signed(), "headers: {sign: x-hub-signature-256}", 9, "headers.sign", "holds the credential"),
     (f"{{mode: token, token: {SECRET}, header: X-Key}}", "headers: {key: x-key}", 9, "headers.key", "the credential"),
     ("{mode: none}", "answer: {handshake: zoom}", 9, "answer.handshake", "the secret of a signature"),

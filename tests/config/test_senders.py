@@ -65,7 +65,7 @@ def test_a_token_that_no_path_can_have_is_a_mistake(tmp_path: Path, token: str) 
         ("headers: {key: X-Hub-Signature-256}", GITHUB, "headers.key", "never shown"),
         ("headers: {key: Authorization}", GITHUB, "headers.key", "never shown"),
         ("headers: {key: X-Api-Key}", f"mode: token, header: X-API-Key, token: {LONG}", "headers.key", "never shown"),
-        ("verbs: [GET]", GITHUB, "verbs", "with a body"),
+        ("verbs: [GET]", GITHUB, "verbs", "no body that could be signed"),
         ("when: \"{{ headers.event == 'push' }}\"", GITHUB, "when", "headers"),
         ("body: text\ninput: {fields: {a: {type: string}}}", GITHUB, "body", "no object"),
     ],

@@ -261,6 +261,12 @@ def test_each_line_of_ndjson_is_a_value() -> None:
         parse_body(b"{}\n{,}\n", "", "", kind="lines")
 
 
+def test_lines_are_not_without_number() -> None:
+    assert len(parse_body(b"1\n" * 10_000, "", "", kind="lines")) == 10_000
+    with pytest.raises(BodyTooLarge, match="10,000 lines"):
+        parse_body(b"1\n" * 10_001, "application/x-ndjson", "")
+
+
 def test_gzip_is_unpacked_within_the_limit() -> None:
     packed = gzip.compress(b'{"a": 1}')
     assert parse_body(packed, JSON, "gzip") == parse_body(packed, JSON, "X-GZIP") == {"a": 1}

@@ -60,6 +60,7 @@ BOMB = "<!DOCTYPE a [<!ENTITY b 'bb'><!ENTITY c '&b;&b;&b;&b;'>]><a>&c;</a>"
         (b'<?xml version="1.0" encoding="shift_jis"?><a/>', "encoding"),
         (b'<?xml version="1.0" encoding="base64"?><a/>', "encoding"),
         (b"<a x='1' x='2'/>", "duplicate attribute"),
+        (b"<a>" + b"<b/>" * 10_000 + b"</a>", "more than 10,000 elements"),
     ],
 )
 def test_everything_else_is_refused_with_the_place(body: bytes, reason: str) -> None:

@@ -206,6 +206,8 @@ def _api(
     where = ("modules", module, "methods", method)
     outside = _outside(_at(raw, where).get("debug"))
     line, _ = document.place(where)
+    if isinstance(given["auth"], SignatureAuth):
+        given.setdefault("verbs", ("POST",))  # others have no body that could be signed, or change nothing
     return Api(module=module, method=method, workflow=workflows[target], outside=outside, line=line, **given)
 
 

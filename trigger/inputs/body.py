@@ -24,6 +24,10 @@ _TEXT_TYPE = "text/plain"
 _LINES_TYPES = ("application/x-ndjson", "application/ndjson", "application/jsonl")
 
 
+# Of JSON in lines: more hold up everybody else.
+MAX_LINES = 10_000
+
+
 class Stream(Protocol):
     """The part of wsgi.input that we use."""
 
@@ -132,6 +136,8 @@ def _json(body: bytes, media: _Media, _: list[Upload] | None) -> Any:
 def _lines(body: bytes, media: _Media, _: list[Upload] | None) -> list[Any]:
     """JSON, a value in each line that is not empty (github.com/ndjson/ndjson-spec)."""
     lines = text_of(body, media.charset).split("\n")
+    if len(lines) > MAX_LINES + 1:  # the last one may have an end, too
+        raise BodyTooLarge(f"The body has more than {MAX_LINES:,} lines")
     return [
         parse_json(line.encode(), f"Line {number} of the body") for number, line in enumerate(lines, 1) if line.strip()
     ]

@@ -8,6 +8,8 @@ from xml.parsers import expat
 from trigger.errors import InvalidParams
 from trigger.inputs.strict_json import MAX_DEPTH
 
+MAX_PARTS = 10_000  # elements and attributes: more hold up everybody else
+
 
 class _Refused(Exception):  # carries a message through the parser
     pass
@@ -44,6 +46,7 @@ class _Builder:
 
     def __init__(self, encoding: str | None) -> None:
         self._open = [_Element("", {})]
+        self._left = MAX_PARTS
         self.parser = parser = expat.ParserCreate(encoding)
         parser.buffer_text = True
         parser.StartElementHandler = self._start
@@ -58,6 +61,9 @@ class _Builder:
     def _start(self, name: str, attributes: dict[str, str]) -> None:
         if len(self._open) > MAX_DEPTH:
             raise _Refused(f"nested too deep: {MAX_DEPTH} levels of elements are accepted")
+        self._left -= 1 + len(attributes)
+        if self._left < 0:
+            raise _Refused(f"more than {MAX_PARTS:,} elements and attributes")
         self._open.append(_Element(name, attributes))
 
     def _end(self, _name: str) -> None:

@@ -5,7 +5,7 @@ Nothing here knows HTTP or the config: headers come as a function from name to t
 
 from trigger.signatures.schemes import SCHEMES, Digest, Encoding, Layout, Scheme
 from trigger.signatures.signing import sign
-from trigger.signatures.verifying import SignatureMissing, SignatureWrong, Signer, verify
+from trigger.signatures.verifying import SignatureMissing, SignatureWrong, Signer, delivery, signer_of, verify
 
 __all__ = [
     "SCHEMES",
@@ -16,6 +16,8 @@ __all__ = [
     "SignatureMissing",
     "SignatureWrong",
     "Signer",
+    "delivery",
     "sign",
+    "signer_of",
     "verify",
 ]

@@ -18,6 +18,8 @@ Layout = Literal["one", "pairs", "list", "plain"]
 # What stands for a part of the request in `Scheme.signed`.
 PARTS = ("body", "timestamp", "id")
 _PART = re.compile(r"\{([^{}]*)\}")
+# Bytes of a key in base64: the specification of Standard Webhooks has an example of 18, and wants 24.
+MIN_KEY = 16
 # Before a secret of Standard Webhooks, whose key is in base64.
 _WHSEC = "whsec_"
 # Before the dotted path to a field, where an id is not in a header but in the body.
@@ -62,9 +64,12 @@ class Scheme:
         if self.layout != "list":
             return secret.encode()
         try:
-            return base64.b64decode(secret.removeprefix(_WHSEC).encode(), validate=True)
+            key = base64.b64decode(secret.removeprefix(_WHSEC).encode(), validate=True)
         except binascii.Error:
             raise ValueError(f"must be {_WHSEC} and base64, as Standard Webhooks has it") from None
+        if len(key) < MIN_KEY:
+            raise ValueError(f"must hold at least {MIN_KEY} bytes in base64")
+        return key
 
     def pieces(self, parts: Mapping[str, bytes]) -> bytes:
         """Return the bytes that are signed, made of the parts of a request."""

@@ -9,7 +9,7 @@ import hmac
 import json
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from trigger.signatures.schemes import IN_BODY, Scheme
 
@@ -48,7 +48,22 @@ def check_present(scheme: Scheme, headers: Headers) -> None:
 def verify(
     scheme: Scheme, secrets: Mapping[str, str], headers: Headers, body: bytes, *, now: float, tolerance: float | None
 ) -> Signer:
-    """Return who has signed a request.
+    """Return who has signed a request, and the id of its delivery.
+
+    Args and errors are those of `signer_of`.
+    """
+    name = signer_of(scheme, secrets, headers, body, now=now, tolerance=tolerance)
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        value = None
+    return Signer(name, delivery(scheme, headers, value))
+
+
+def signer_of(
+    scheme: Scheme, secrets: Mapping[str, str], headers: Headers, body: bytes, *, now: float, tolerance: float | None
+) -> str:
+    """Return the name of the secret with which a request is signed.
 
     Args:
         secrets: by the names of those whose they are. All are tried, whichever fits.
@@ -62,8 +77,7 @@ def verify(
     check_present(scheme, headers)
     given = headers(scheme.header) or b""
     if scheme.layout == "plain":
-        name = _plain(secrets, given)
-        return Signer(name, delivery(scheme, headers, body))
+        return _plain(secrets, given)
     signatures, inside = _signatures(scheme, given)
     when = headers(scheme.timestamp) if scheme.timestamp else inside
     parts = {"body": body, "timestamp": when or b"", "id": headers(scheme.ids[0]) or b"" if scheme.ids else b""}
@@ -78,17 +92,18 @@ def verify(
         raise SignatureWrong("no secret matches")
     if scheme.has_time and tolerance is not None:
         _check_time(when or b"", now, tolerance)
-    return Signer(found, delivery(scheme, headers, body))
+    return found
 
 
-def delivery(scheme: Scheme, headers: Headers, body: bytes) -> str | None:
-    """Return a delivery's own id; None where it has none that can be one."""
+def delivery(scheme: Scheme, headers: Headers, value: Any) -> str | None:
+    """Return the own id of a delivery whose body stands for `value`; None where it has none that can be one."""
     for place in scheme.ids:
-        value = _field(body, place.removeprefix(IN_BODY)) if place.startswith(IN_BODY) else headers(place)
-        if value is not None and 1 <= len(value) <= MAX_ID:
-            text = value.decode("latin-1")
-            if text.isascii() and text.isprintable():
-                return text
+        if place.startswith(IN_BODY):
+            found = _field(value, place.removeprefix(IN_BODY))
+        else:
+            found = (headers(place) or b"").decode("latin-1")
+        if 1 <= len(found) <= MAX_ID and found.isascii() and found.isprintable():
+            return found
     return None
 
 
@@ -157,12 +172,8 @@ def _seconds(when: bytes) -> float | None:
         return None
 
 
-def _field(body: bytes, path: str) -> bytes | None:
-    """Return the text at a dotted path in an object of JSON; None where there is none."""
-    try:
-        found = json.loads(body)
-    except (ValueError, RecursionError):
-        return None
+def _field(value: Any, path: str) -> str:
+    """Return the text or whole number at a dotted path in JSON; empty where there is none."""
     for name in path.split("."):
-        found = found.get(name) if isinstance(found, dict) else None
-    return found.encode(errors="surrogatepass") if isinstance(found, str) else None
+        value = value.get(name) if isinstance(value, dict) else None
+    return str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""

@@ -73,7 +73,8 @@ def connect(url: str, *, reply_timeout: float | None = REPLY_TIMEOUT) -> Redis:
 class Call:
     """One call of an API, checked and ready to be accepted.
 
-    `secrets` are the paths of its input's secret fields; `key` is the caller's Idempotency-Key;
+    `secrets` are the paths of its input's secret fields; `key` is the caller's Idempotency-Key, or what
+    counts as one: the id of a sender's delivery (`is_delivery`);
     `rerun_of` the uid of the execution that an operator repeats; `resumed` what is taken over from the one that an
     operator goes on with; `operator` who does so; `request` the id that the proxy in front has given the request;
     `headers` those that the API declares, by its names for them; `body` the bytes of the request's body, None where
@@ -88,6 +89,7 @@ class Call:
     secrets: Sequence[Sequence[str]] = ()
     debug: bool = False
     key: str | None = None
+    is_delivery: bool = False
     rerun_of: str | None = None
     resumed: Resumed | None = None
     operator: str | None = None
@@ -263,7 +265,11 @@ class _Clock:
 
 
 def _idempotency(call: Call) -> tuple[bytes, bytes]:
-    """The Redis key that stands for a call's Idempotency-Key, apart for each API and caller, and its input's digest."""
+    """The Redis key that stands for a call's Idempotency-Key, apart for each API and caller, and its input's digest; or
+    for a sender's delivery, apart for each API and what is declared of its headers."""
+    if call.is_delivery:  # it is the same event, whichever secret it is signed with, and whatever else has changed
+        scope = json.dumps([call.api.module, call.api.method, "delivery", call.key, call.headers], sort_keys=True)
+        return store.idempotency_key(_sha256(scope)).encode(), _sha256("").encode()
     scope = json.dumps([call.api.module, call.api.method, call.caller, call.key])
     content = json.dumps(call.input, sort_keys=True) if call.compared is None else call.compared
     return store.idempotency_key(_sha256(scope)).encode(), _sha256(content).encode()

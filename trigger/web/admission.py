@@ -83,9 +83,7 @@ def authenticated(view: ApiView) -> ApiView:
     def wrapper(call: ReceivedCall, api: Api) -> Response:
         auth, guard = api.auth, call.service.guard
         if isinstance(auth, SignatureAuth):
-            signer = guard.signer(api, auth, call.header, call.body, call.client)
-            call.caller = signer.name
-            call.delivery = signer.delivery if auth.once is not None else None
+            call.caller = guard.signer(api, auth, call.header, call.body, call.client)
             return view(call, api)
         # An API that asks for none looks at none: what a proxy or a browser adds does not concern it.
         credentials = Credentials() if isinstance(auth, NoAuth) else _credentials(call, auth)

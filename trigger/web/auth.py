@@ -19,7 +19,7 @@ from typing import Any, Literal
 from trigger.config.model import Api, Auth, NoAuth, PasswordAuth, SignatureAuth, TokenAuth
 from trigger.config.secret import Secret
 from trigger.errors import BadRequest, CredentialMissing, Throttled, Unauthorized
-from trigger.signatures import SignatureMissing, SignatureWrong, Signer, verify
+from trigger.signatures import SignatureMissing, SignatureWrong, signer_of
 from trigger.signatures.verifying import Headers, check_present
 from trigger.web import sender
 from trigger.web.failures import Failures
@@ -118,7 +118,7 @@ class Guard:
             raise Unauthorized("User/Password is invalid", headers=BASIC)
         return name
 
-    def signer(self, api: Api, auth: SignatureAuth, header: Headers, body: Callable[[], bytes], client: str) -> Signer:
+    def signer(self, api: Api, auth: SignatureAuth, header: Headers, body: Callable[[], bytes], client: str) -> str:
         """Return who has signed a request; the `body` is read when there is a signature.
 
         Raises CredentialMissing, Unauthorized, and Throttled if too many wrong ones came from address `client`.
@@ -126,12 +126,16 @@ class Guard:
         try:
             check_present(auth.scheme, header)
             secrets = {name: secret.reveal() for name, secret in auth.secrets.items()}
-            return verify(auth.scheme, secrets, header, body(), now=time.time(), tolerance=auth.tolerance)
+            return signer_of(auth.scheme, secrets, header, body(), now=time.time(), tolerance=auth.tolerance)
         except SignatureMissing as error:
             raise CredentialMissing("Signature is required", reason=f"{error}") from None
         except SignatureWrong as error:
             self._count(f"{api.module}/{api.method}", sender.network(client))
             raise Unauthorized("Signature is invalid", reason=f"{error}") from None
+
+    def count_wrong(self, api: Api, client: str) -> None:
+        """Count a wrong word that is none of the credentials. Raises Throttled when there were too many."""
+        self._count(f"{api.module}/{api.method}", sender.network(client))
 
     def operator(self, operators: Mapping[str, Secret], credentials: Credentials, client: str) -> str | None:
         """Return the operator's name, or None when the credentials are not one's. Raises as `admit` does."""

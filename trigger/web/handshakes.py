@@ -66,6 +66,7 @@ def _meta(call: ReceivedCall, api: Api) -> Response | None:
         return None
     wanted, given = api.answer.verify, call.args.get("hub.verify_token", "")
     if wanted is None or not wanted.matches(given.encode()):
+        call.service.guard.count_wrong(api, call.client)
         raise BadRequest("The hub.verify_token is wrong", status=403)
     return plain(_text(call.args.get("hub.challenge")))
 

@@ -15,10 +15,11 @@ from typing import Any, NamedTuple
 from flask import Blueprint, Flask, Response
 
 from trigger import templates
-from trigger.config.model import Api
+from trigger.config.model import Api, SignatureAuth
 from trigger.errors import BadRequest, InvalidParams, NotReady, PathNotFound, TemplateError
 from trigger.inputs import parse_query
 from trigger.inputs.forms import Upload
+from trigger.signatures import delivery
 from trigger.store import tracing
 from trigger.store.queueing import Call
 from trigger.web import answers, docs, executions, handshakes, readiness, sender
@@ -43,7 +44,8 @@ def trigger(call: ReceivedCall, api: Api) -> Response:
     """Start the API's workflow: 202 and the execution's uid."""
     service, environ = call.service, call.environ
     shape = service.shapes.of(api)
-    text = environ.get("QUERY_STRING")
+    auth = api.auth if isinstance(api.auth, SignatureAuth) else None
+    text = environ.get("QUERY_STRING") if auth is None else ""  # nobody has signed it
     query = parse_query(text.encode("latin-1")) if text else {}
     has_body = environ["REQUEST_METHOD"] != "GET"
     uploads: list[Upload] | None = None if api.files is None else []
@@ -56,8 +58,10 @@ def trigger(call: ReceivedCall, api: Api) -> Response:
         body = body if files is None else files.named_in(body)
     value = shape.apply(body, query)
     headers = {name: _shown(call.header(header)) for name, header in api.headers.items()}
-    if api.when is not None and not _is_wanted(api.when, value, headers, call):
+    if api.when is not None and not _is_wanted(api.when, value, headers, call, is_shown=not shape.secrets):
         return answers.ignored(call, api.answer)
+    if auth is not None and auth.once is not None:
+        call.delivery = delivery(auth.scheme, call.header, body)
     key, request = call.idempotency_key(), call.request_id
     asked = Call(
         api,
@@ -65,6 +69,7 @@ def trigger(call: ReceivedCall, api: Api) -> Response:
         call.caller,
         shape.secrets,
         key=key,
+        is_delivery=call.delivery is not None,
         request=request,
         headers=headers,
         body=call.body() if has_body else b"",
@@ -77,13 +82,15 @@ def trigger(call: ReceivedCall, api: Api) -> Response:
     return answers.accepted(call, new.uid, replayed=new.replayed, how=api.answer)
 
 
-def _is_wanted(when: str, value: Any, headers: Mapping[str, str | None], call: ReceivedCall) -> bool:
-    """Whether the API's `when` lets this start an execution. Raises InvalidParams where it can't be told."""
+def _is_wanted(when: str, value: Any, headers: Mapping[str, str | None], call: ReceivedCall, *, is_shown: bool) -> bool:
+    """Whether the API's `when` lets this start an execution. Raises InvalidParams where it can't be told; `is_shown`
+    says whether operators may see why, which may quote the input."""
     try:
         names = {"input": value, "headers": headers, "caller": call.caller}
         return bool(templates.render(when, names, seconds=WHEN_SECONDS))
     except TemplateError as error:
-        raise InvalidParams("The condition of this API can't be told for this input", reason=f"{error}") from None
+        reason = f"{error}" if is_shown else "why may quote a secret field"
+        raise InvalidParams("The condition of this API can't be told for this input", reason=reason) from None
 
 
 def _shown(header: bytes | None) -> str | None:
