@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from trigger import console, logs
 from trigger.config import Settings
 from trigger.inforce import private_data, redis_url, watch
+from trigger.kept_files import KeptFiles
 from trigger.store import Breaker
 from trigger.store.queueing import Submitter, connect
 from trigger.store.watermark import Watermark
@@ -53,6 +54,7 @@ def create_app(environ: Mapping[str, str] | None = None) -> App:
         sessions=sessions,
         watermark=watermark,
         tally=tally,
+        files=KeptFiles(settings.data),
     )
     app = App("trigger")
     app.closing += [tally.flush, attendance.stop]

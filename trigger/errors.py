@@ -142,9 +142,12 @@ class RequestError(TriggerError):
         *,
         details: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
+        reason: str | None = None,
     ) -> None:
+        """`reason` is more of why it was refused, for operators only."""
         super().__init__(message)
         self.message = message
+        self.reason = reason
         self.details = details
         self.headers = dict(headers or {})
 

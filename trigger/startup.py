@@ -13,7 +13,7 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import AuthenticationError, NoPermissionError, ResponseError
 
-from trigger.config.model import Auth, Config, NoAuth, PasswordAuth, TokenAuth
+from trigger.config.model import Auth, Config, NoAuth, PasswordAuth, SignatureAuth, TokenAuth
 from trigger.config.secret import Secret
 from trigger.config.settings import Settings
 from trigger.errors import StartError
@@ -128,6 +128,8 @@ def _secrets(auth: Auth) -> Iterable[Secret]:
             return auth.tokens.values()
         case PasswordAuth():
             return auth.users.values()
+        case SignatureAuth():
+            return auth.secrets.values()
         case NoAuth():
             return ()
 

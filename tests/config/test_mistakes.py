@@ -79,9 +79,9 @@ TEN_BROKEN = {
         ],
     ),
     "verbs": (
-        api("verbs: [GET, PUT, GET, get]"),
+        api("verbs: [GET, TRACE, GET, get]"),
         [
-            (9, "modules.shop.methods.order.verbs.1", "'PUT'"),
+            (9, "modules.shop.methods.order.verbs.1", "'TRACE'"),
             (9, "modules.shop.methods.order.verbs.2", "twice"),
             (9, "modules.shop.methods.order.verbs.3", "'get'"),
         ],
@@ -164,7 +164,7 @@ def test_a_broken_file_shows_each_mistake_with_its_line(tmp_path: Path, name: st
 
 def test_a_mistake_reads_as_file_line_column_key_and_message(tmp_path: Path) -> None:
     found = mistake(tmp_path, api("verbs: GET"))
-    message = "modules.shop.methods.order.verbs: must be a list of GET and POST, such as [GET, POST]"
+    message = "modules.shop.methods.order.verbs: must be a list of verbs, such as [GET, POST]"
     assert str(found) == f"{tmp_path / 'config.yaml'}:9:9: {message}"
 
 

@@ -20,7 +20,13 @@ from trigger.inputs import Shape
 
 from .writing import write
 
-ENVIRON = {"PATH": "/bin", "HOOK": "http://127.0.0.1/", "CI_TOKEN": "a" * 20, "ADA_PASSWORD": "b" * 20}
+ENVIRON = {
+    "PATH": "/bin",
+    "HOOK": "http://127.0.0.1/",
+    "CI_TOKEN": "a" * 20,
+    "ADA_PASSWORD": "b" * 20,
+    "GITHUB_SECRET": "c" * 32,
+}
 
 # What stands in the place of a good value.
 VALUES: list[Any] = [

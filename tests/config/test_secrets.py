@@ -67,7 +67,7 @@ def test_credentials_that_the_mode_does_not_take_are_refused(tmp_path: Path, aut
     ("auth", "message"),
     [
         ("{mode: Token, token: x}", "did you mean 'token'?"),
-        ("{mode: '', token: x}", "none, token or password"),
+        ("{mode: '', token: x}", "none, token, password or signature"),
         ("{mode: token, tokens: {}}", "at least one"),
         ("{mode: password, users: {}}", "at least one"),
         ("{mode: token, token: aaaaaaaaaaaaaaaa, tokens: {a: bbbbbbbbbbbbbbbb}}", "exactly one"),

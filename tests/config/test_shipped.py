@@ -16,6 +16,7 @@ from .editors import errors
 from .test_mistakes import TEN_BROKEN
 
 ROOT = Path(__file__).resolve().parents[2]
+GITHUB = {"GITHUB_SECRET": "a-secret-of-32-characters-or-more"}
 SHIPPED = ROOT / "config.yaml"
 
 
@@ -71,7 +72,12 @@ def test_docs_show_a_config_that_loads(tmp_path: Path) -> None:
     examples = [block.partition("```")[0] for block in page.split("```yaml\n")[1:]]
     assert examples
     (tmp_path / "backup-token").write_text("a-token-that-is-long-enough\n")
-    environ = {"CI_TOKEN": "another-token-long-enough", "ADA_PASSWORD": "a-password-that-is-long", **os.environ}
+    environ = {
+        "CI_TOKEN": "another-token-long-enough",
+        "ADA_PASSWORD": "a-password-that-is-long",
+        **os.environ,
+        **GITHUB,
+    }
     for text in examples:
         path = tmp_path / "config.yaml"
         path.write_text(text)

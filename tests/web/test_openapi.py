@@ -187,6 +187,91 @@ def test_a_description_of_several_lines_has_its_first_as_summary(described: Site
     assert operation(described, "all/keeps")["summary"] == "all/keeps"
 
 
+SENDERS = f"""\
+docs: public
+workflows: {{echo: "work:echo"}}
+modules:
+  hooks:
+    methods:
+      github:
+        enabled: true
+        verbs: [POST, PUT]
+        auth: {{mode: signature, scheme: github, secrets: {{now: {TOKEN}-{TOKEN}}}, once: 24h}}
+        when: "{{{{ input.ref == 'main' }}}}"
+        answer: {{handshake: github, head: 200}}
+        body: json
+        workflow: echo
+      gitlab:
+        enabled: true
+        verbs: [POST]
+        auth: {{mode: signature, scheme: gitlab, secrets: {{now: {TOKEN}-{TOKEN}}}, once: 24h}}
+        workflow: echo
+      slack:
+        enabled: true
+        verbs: [POST]
+        auth: {{mode: signature, scheme: slack, secrets: {{now: {TOKEN}-{TOKEN}}}, once: 24h}}
+        answer: {{status: 200}}
+        body: form
+        workflow: echo
+      path:
+        enabled: true
+        verbs: [DELETE]
+        auth: {{mode: token, token: {TOKEN}, in: path}}
+        answer: {{status: 204}}
+        body: xml
+        workflow: echo
+      key:
+        enabled: true
+        verbs: [POST]
+        auth: {{mode: token, token: {TOKEN}, header: "X-Api!Key"}}
+        body: raw
+        workflow: echo
+"""
+
+
+def test_it_says_what_senders_send(make_site: MakeSite) -> None:
+    site = make_site(SENDERS)
+    found = document(site)
+    validate(found)
+    assert TOKEN not in json.dumps(found)
+    paths = {path: set(item) for path, item in found["paths"].items() if path.startswith("/v1/api/")}
+    assert paths == {
+        "/v1/api/hooks/github/async": {"post", "put", "head"},
+        "/v1/api/hooks/gitlab/async": {"post"},
+        "/v1/api/hooks/slack/async": {"post"},
+        "/v1/api/hooks/path/async/{token}": {"delete"},
+        "/v1/api/hooks/key/async": {"post"},
+    }
+    schemes = found["components"]["securitySchemes"]
+
+    def headers(api: str) -> list[list[str]]:
+        ways = operation(site, f"hooks/{api}")["security"]
+        return [[schemes[name].get("name", name) for name in way] for way in ways]
+
+    assert headers("github") == [["X-Hub-Signature-256"]]
+    assert headers("slack") == [["X-Slack-Signature", "X-Slack-Request-Timestamp"]]
+    assert headers("key") == [["X-Api!Key"], ["token"], ["bearer"]]
+
+
+def test_it_says_how_senders_are_answered(make_site: MakeSite) -> None:
+    site = make_site(SENDERS)
+    github, slack = operation(site, "hooks/github"), operation(site, "hooks/slack")
+    assert {"name": "X-GitHub-Delivery", "in": "header"}.items() <= github["parameters"][-1].items()
+    assert "handshake of github" in github["description"]
+    (shown,) = github["responses"]["202"]["content"].values()
+    assert set(shown["examples"]) == {"accepted", "ignored"}
+    assert "202" not in slack["responses"]
+    assert slack["responses"]["200"] == {"$ref": "#/components/responses/202"}
+    assert slack["responses"]["401"] == {"$ref": "#/components/responses/401-signature"}
+    assert set(github["requestBody"]["content"]) == {"application/json"}
+    assert set(slack["requestBody"]["content"]) == {"application/x-www-form-urlencoded", "multipart/form-data"}
+    bare = document(site)["paths"]["/v1/api/hooks/path/async/{token}"]["delete"]
+    assert "content" not in bare["responses"]["204"]
+    assert bare["parameters"][0]["name"] == "token"
+    assert set(bare["requestBody"]["content"]) == {"application/xml"}
+    assert set(operation(site, "hooks/key")["requestBody"]["content"]) == {"application/octet-stream"}
+
+
 def test_a_module_may_have_any_name(make_site: MakeSite) -> None:
     site = make_site(CONFIG.replace("  any:\n", "  executions:\n").replace("      both:", "      a.b:"))
     found = document(site)

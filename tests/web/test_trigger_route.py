@@ -327,19 +327,17 @@ def test_unreadable_input_is_400(site: Site, redis: Redis, sent: dict[str, Any])
     assert nothing_stored(redis)
 
 
-@pytest.mark.parametrize(
-    "media_type", ["text/plain", "application/xml", "nonsense", "application/json; charset=utf-16"]
-)
+@pytest.mark.parametrize("media_type", ["text/html", "application/xml", "nonsense", "application/json; charset=utf-16"])
 def test_an_unsupported_content_type_is_415(site: Site, redis: Redis, media_type: str) -> None:
     refused = refusal(site.call("open/any", data=b"{}", content_type=media_type))
     assert (refused.status, refused.code) == (415, "requestError.unsupportedMediaType")
     assert nothing_stored(redis)
 
 
-def test_b7_a_compressed_body_is_415(site: Site, redis: Redis) -> None:
-    response = site.call("open/any", data=b"\x1f\x8b", content_type=JSON, headers={"Content-Encoding": "gzip"})
+def test_b7_a_body_compressed_by_another_way_than_gzip_is_415(site: Site, redis: Redis) -> None:
+    response = site.call("open/any", data=b"\x1f\x8b", content_type=JSON, headers={"Content-Encoding": "br"})
     assert refusal(response).status == 415
-    assert response.headers["Accept-Encoding"] == "identity"
+    assert response.headers["Accept-Encoding"] == "gzip, identity"
     assert nothing_stored(redis)
 
 

@@ -17,12 +17,24 @@ from redis.exceptions import RedisError
 from trigger import __version__, logs, store
 from trigger.cli import acting, reading
 from trigger.cli.backup import backup
-from trigger.cli.common import as_json, complain, config_in_force, parts_of, to_check, to_look_at, to_start
+from trigger.cli.common import (
+    api_of,
+    as_json,
+    complain,
+    config_in_force,
+    parts_of,
+    split_name,
+    to_check,
+    to_look_at,
+    to_start,
+)
+from trigger.cli.connecting import connect
 from trigger.cli.instance import Instance
 from trigger.cli.refused import refused
 from trigger.cli.reload import reload
+from trigger.cli.signing import sign, verify
 from trigger.cli.terminal import show_record, table
-from trigger.config import Api, Config, hash_secret, json_schema, set_enabled
+from trigger.config import Config, hash_secret, json_schema, set_enabled
 from trigger.config.model import Workflow
 from trigger.errors import ConfigError, RequestError, StartError, UsageError
 from trigger.fields.model import MISSING
@@ -31,6 +43,7 @@ from trigger.inforce.versions import Keeper
 from trigger.inputs import parse_json
 from trigger.inputs.masking import hidden
 from trigger.invocation import ours
+from trigger.kept_files import KeptFiles
 from trigger.up.made_password import load_with_password
 
 # How long `debug` waits for its execution to end, in seconds.
@@ -150,7 +163,7 @@ def worker(queue: str) -> None:
     def client(reply_timeout: float) -> Redis:
         return connect(url, reply_timeout=reply_timeout)
 
-    if workers.run(queue, watcher, client, environ=os.environ):
+    if workers.run(queue, watcher, client, environ=os.environ, files=KeptFiles(settings.data)):
         os.execv(sys.executable, [sys.executable, "-m", "trigger", "worker", "--queue", queue])
 
 
@@ -253,7 +266,7 @@ def disable(api: str) -> None:
 
 
 def _switch(name: str, *, enabled: bool) -> None:
-    module, method = _split(name)
+    module, method = split_name(name)
     found = to_look_at()
     path = found.settings.config
     changed = set_enabled(path, module, method, enabled)
@@ -278,7 +291,7 @@ def debug(api: str, data: str | None, machine: bool) -> None:
     from trigger.store import acts
 
     parts = parts_of(to_look_at())
-    found = _api(parts.config, api)
+    found = api_of(parts.config, api)
     if data is not None:
         value = parse_json(data.encode("utf-8", "surrogateescape"))
     elif found.debug is not MISSING:
@@ -300,7 +313,7 @@ def debug(api: str, data: str | None, machine: bool) -> None:
     sys.exit(0 if record.status is store.Status.SUCCEEDED else 1)
 
 
-for _command in (*reading.COMMANDS, *acting.COMMANDS, refused, reload, backup):
+for _command in (*reading.COMMANDS, *acting.COMMANDS, sign, verify, connect, refused, reload, backup):
     cli.add_command(_command)
 
 
@@ -318,17 +331,3 @@ def hash_() -> None:
 def schema() -> None:
     """Print the JSON Schema of config.yaml, for editors."""
     click.echo(json.dumps(json_schema(), indent=2))
-
-
-def _split(name: str) -> tuple[str, str]:
-    module, slash, method = name.partition("/")
-    if not (module and slash and method) or "/" in method:
-        raise UsageError(f"{name!r} is not an API's name; write MODULE/METHOD, as `{ours()} apis` lists them")
-    return module, method
-
-
-def _api(config: Config, name: str) -> Api:
-    found = config.apis.get(_split(name))
-    if found is None:
-        raise UsageError(f"there is no API {name}; `{ours()} apis` lists them")
-    return found

@@ -10,9 +10,10 @@ import click
 
 from trigger.cli import instance
 from trigger.cli.instance import Instance
-from trigger.config import Config
-from trigger.errors import ConfigError
+from trigger.config import Api, Config
+from trigger.errors import ConfigError, UsageError
 from trigger.inputs import Shape
+from trigger.invocation import ours
 
 if TYPE_CHECKING:
     from trigger.store import acts
@@ -75,6 +76,22 @@ def parts_of(found: Instance) -> acts.Parts:
 
     redis = found.connect()
     return acts.Parts(redis, Submitter(redis), config_in_force(found), lambda api: Shape(api.input))
+
+
+def split_name(name: str) -> tuple[str, str]:
+    """Return the module and the method that an API's name has. Raises UsageError."""
+    module, slash, method = name.partition("/")
+    if not (module and slash and method) or "/" in method:
+        raise UsageError(f"{name!r} is not an API's name; write MODULE/METHOD, as `{ours()} apis` lists them")
+    return module, method
+
+
+def api_of(config: Config, name: str) -> Api:
+    """Return the API of that name. Raises UsageError."""
+    found = config.apis.get(split_name(name))
+    if found is None:
+        raise UsageError(f"there is no API {name}; `{ours()} apis` lists them")
+    return found
 
 
 def _options() -> tuple[Path | None, Path | None]:

@@ -70,7 +70,7 @@ def _action(given: Mapping[str, Any]) -> Action:
     if "python" in given:
         return PythonAction(given["python"], given.get("with"))
     if "run" in given:
-        return RunAction(tuple(given["run"]), given.get("cwd"))
+        return RunAction(tuple(given["run"]), given.get("cwd"), given.get("stdin", "input"))
     return HttpAction(**given["http"])
 
 
@@ -82,6 +82,9 @@ def _digest(given: Mapping[str, Any], action: Action, needs: tuple[str, ...], en
     if not isinstance(action, RunAction):
         used = templates.names([text for key in ("with", "http", "when") for _, text in texts(given.get(key))])
         env = env if "env" in used.whole else {name: env[name] for name in used.env if name in env}
-    declared = [given["name"], asdict(action), given.get("when"), needs, env]
+    done = asdict(action)
+    if done.get("stdin") == "input":
+        del done["stdin"]  # steps that were done before there was this key are still the same
+    declared = [given["name"], done, given.get("when"), needs, env]
     written = json.dumps(declared, sort_keys=True, default=repr)
     return hashlib.sha256(written.encode("utf-8", "surrogatepass")).hexdigest()[:16]

@@ -109,7 +109,8 @@ API: Hints = {
     **_all(
         "token tokens users user password secret api_key", "stands under auth, such as auth: {mode: token, token: …}"
     ),
-    **_all("fields parameters params inputs schema body arguments", "is written as input: {fields: {…}} here"),
+    **_called({"answer": "response respond reply"}),
+    **_all("fields parameters params inputs schema arguments", "is written as input: {fields: {…}} here"),
     **_all(
         f"{PYTHON_WORDS} {RUN_WORDS} python run steps http",
         "stands in a workflow, which the API names as its workflow",
@@ -146,6 +147,7 @@ STEP: Hints = {
             "name": "id step title label task_id",
             "when": "if condition conditions precondition preconditions",
             "needs": "depends_on depends upstream after requires",
+            "stdin": "standard_input std_in pipe",
             "cwd": "working_directory working_dir workdir work_dir dir directory chdir folder",
             "continue_on_error": "continue_on ignore_errors ignore_error ignore_failure allow_failure",
             "with": "kwargs op_kwargs arguments params parameters inputs input",
@@ -213,8 +215,13 @@ FIELD: Hints = {
     **_all("example examples", "is written once for the API, as debug"),
     "name": "is not needed here: the name is the key above",
 }
+ANSWER: Hints = {
+    **_called({"status": "code status_code", "body": "content response"}),
+    **_all("challenge verification ping", "is written as handshake: slack, or another one's name, here"),
+}
 AUTH: Hints = {
-    "type": "is called mode here: none, token or password",
-    **_all("bearer api_key key header secret", "is written as {mode: token, token: …} here"),
+    "type": "is called mode here: none, token, password or signature",
+    **_all("bearer api_key key", "is written as {mode: token, token: …} here"),
+    **_all("hmac signature secret", "is written as {mode: signature, scheme: github, secrets: {current: …}} here"),
     **_all("username password basic", "is written as {mode: password, users: {NAME: PASSWORD}} here"),
 }

@@ -17,12 +17,22 @@ from trigger.config.building import workflow_of
 from trigger.config.code import Code, code_of
 from trigger.config.document import Document
 from trigger.config.files import Stamp, read, stamp
-from trigger.config.model import MIN_MASKED, Api, Config, Module, PasswordAuth, ServerConfig, TokenAuth, Workflow
+from trigger.config.model import (
+    MIN_MASKED,
+    Api,
+    Config,
+    Module,
+    PasswordAuth,
+    ServerConfig,
+    SignatureAuth,
+    TokenAuth,
+    Workflow,
+)
 from trigger.config.programs import missing
 from trigger.config.references import References, Replaced
 from trigger.config.rules import apis_of, check_together, steps_of
 from trigger.config.schemas import CONFIG, redis_url
-from trigger.config.secret import MIN_LENGTH, Secret, written_forms
+from trigger.config.secret import MIN_LENGTH, MIN_SIGNING, Secret, written_forms
 from trigger.config.step_rules import texts
 from trigger.errors import ConfigError, Mistake
 
@@ -196,6 +206,8 @@ def _api(
     where = ("modules", module, "methods", method)
     outside = _outside(_at(raw, where).get("debug"))
     line, _ = document.place(where)
+    if isinstance(given["auth"], SignatureAuth):
+        given.setdefault("verbs", ("POST",))  # others have no body that could be signed, or change nothing
     return Api(module=module, method=method, workflow=workflows[target], outside=outside, line=line, **given)
 
 
@@ -257,6 +269,7 @@ def _warnings(
             )
         if exposed and not secret.hashed and not in_file:
             in_file = not isinstance(_at(raw, path), Replaced)
+    found += [document.mistake(path, text) for path, text in _risks(data, raw)]
     if exposed and in_file:
         others = "write" if mode & stat.S_IWOTH else "read"
         message = (
@@ -267,6 +280,27 @@ def _warnings(
     elif mode & stat.S_IWOTH:
         found.append(Mistake(document.file, 1, 1, "", "everybody on this machine may write this file: chmod 644 it"))
     return tuple(sorted(found, key=lambda warning: (warning.line, warning.column)))
+
+
+def _risks(data: Mapping[str, Any], raw: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
+    """What is allowed of senders, and costs some safety."""
+    max_body = (data.get("server") or {}).get("max_body", ServerConfig().max_body)
+    for module, method, given in apis_of(data):
+        path = ("modules", module, "methods", method, "auth")
+        auth = given["auth"]
+        if isinstance(auth, SignatureAuth):
+            if auth.scheme.ids and "once" not in _at(raw, path):
+                yield path, "says no `once`: what the sender delivers twice runs twice; `once: 24h` or `once: off`"
+            for name, secret in auth.secrets.items():
+                if MIN_LENGTH <= len(secret.reveal()) < MIN_SIGNING:
+                    yield (
+                        (*path, "secrets", name),
+                        f"is shorter than {MIN_SIGNING} characters: one call is enough to guess it",
+                    )
+        if (files := given.get("files")) and files.size > max_body:
+            yield (*path[:-1], "files"), f"a whole body may have {max_body:,} bytes at most: see `max_body` of server"
+        if isinstance(auth, TokenAuth) and not auth.header:
+            yield path, "the token is in the path: proxies, browsers and logs on the way keep it"
 
 
 def _secrets(data: Mapping[str, Any], raw: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], Secret]]:
@@ -285,6 +319,9 @@ def _secrets(data: Mapping[str, Any], raw: Mapping[str, Any]) -> Iterator[tuple[
         elif isinstance(auth, PasswordAuth):
             for name, secret in auth.users.items():
                 yield (*path, "users", name), secret
+        elif isinstance(auth, SignatureAuth):
+            for name, secret in auth.secrets.items():
+                yield (*path, "secrets", name), secret
 
 
 def _at(raw: Any, path: Sequence[str]) -> Any:

@@ -13,8 +13,9 @@ from trigger.config.files import Stamp
 from trigger.config.secret import Secret
 from trigger.errors import Mistake
 from trigger.fields.model import MISSING, Input
+from trigger.signatures import Scheme
 
-Verb = Literal["GET", "POST"]
+Verb = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 Audience = Literal["public", "operators", "off"]
 
 
@@ -29,9 +30,13 @@ class NoAuth:
 
 @dataclass(frozen=True, slots=True)
 class TokenAuth:
-    """Any of the tokens opens the API; their names appear in records as the caller ("token" for the nameless one)."""
+    """Any of the tokens opens the API; their names appear in records as the caller ("token" for the nameless one).
+
+    `header` is the one that the token is in; empty where it is the last part of the path.
+    """
 
     tokens: Mapping[str, Secret]
+    header: str = "token"
     mode: Literal["token"] = "token"
 
 
@@ -41,7 +46,71 @@ class PasswordAuth:
     mode: Literal["password"] = "password"
 
 
-Auth = NoAuth | TokenAuth | PasswordAuth
+@dataclass(frozen=True, slots=True)
+class SignatureAuth:
+    """A request is signed with any of the secrets; their names appear in records as the caller.
+
+    `tolerance` is for how many seconds before and after now a signed time counts, None where no time is signed. `once`
+    is for how many seconds the id of a delivery counts as an Idempotency-Key. `name` is the scheme's.
+    """
+
+    scheme: Scheme
+    secrets: Mapping[str, Secret]
+    tolerance: float | None = None
+    once: float | None = None
+    name: str = "custom"
+    mode: Literal["signature"] = "signature"
+
+
+Auth = NoAuth | TokenAuth | PasswordAuth | SignatureAuth
+
+# How a body is read: as its Content-Type says, or always as one thing, whatever it is labelled.
+BodyKind = Literal["auto", "json", "form", "text", "xml", "lines", "raw"]
+# How a sender makes sure that the API is there, before it sends what it is for.
+Handshake = Literal[
+    "asana",
+    "cloudevents",
+    "dropbox",
+    "eventgrid",
+    "github",
+    "meta",
+    "msgraph",
+    "slack",
+    "sns",
+    "twitch",
+    "woocommerce",
+    "zoom",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """How a call is answered. `head` is the status of a HEAD, None where that is not accepted; `verify` is what the
+    handshake of Meta compares."""
+
+    status: int = 202
+    body: Literal["uid", "none"] = "uid"
+    head: int | None = None
+    handshake: Handshake | None = None
+    verify: Secret | None = None
+
+    @property
+    def has_own(self) -> bool:
+        """Whether there are calls that are answered without an execution."""
+        return self.head is not None or self.handshake is not None
+
+    @property
+    def has_body(self) -> bool:
+        return self.body == "uid" and self.status != 204
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """What becomes of the files of a form: so many are kept, none larger than so many bytes; none at all where `max` is
+    0, and then they are passed over."""
+
+    max: int = 0
+    size: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +155,12 @@ class PythonAction:
 
 @dataclass(frozen=True, slots=True)
 class RunAction:
-    """Runs a program, without a shell. `cwd` and a program with a "/" in it are relative to the config's folder."""
+    """Runs a program, without a shell. `cwd` and a program with a "/" in it are relative to the config's folder. Its
+    stdin has the input as JSON, or the bytes of the request's body."""
 
     argv: tuple[str, ...] = field(repr=False)  # may hold templates, but for the program itself
     cwd: str | None = None
+    stdin: Literal["input", "body"] = "input"
     kind: Literal["run"] = "run"
 
 
@@ -170,6 +241,12 @@ class Workflow:
         return {step.name: step for step in steps}
 
     @property
+    def needs_body(self) -> bool:
+        """Whether a program of it gets the request's body as it came, so that this is kept with the execution."""
+        steps = (*self.steps, *self.on_failure)
+        return any(isinstance(step.action, RunAction) and step.action.stdin == "body" for step in steps)
+
+    @property
     def references(self) -> tuple[str, ...]:
         """Every "package.module:callable" that it calls."""
         steps = (step.action for step in (*self.steps, *self.on_failure))
@@ -187,6 +264,11 @@ class Api:
     enabled: bool = False
     verbs: tuple[Verb, ...] = ("GET", "POST")
     input: Input | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)  # the names of those that count, by what they are called
+    when: str | None = None  # one template expression: nothing is started unless it is true
+    answer: Answer = Answer()
+    body: BodyKind = "auto"
+    files: Files | None = None  # None where files are refused
     debug: Any = MISSING  # a simulated request's input
     # The paths in `debug` to what came from outside the file, "*" standing for each item of a list: it may be secret.
     outside: tuple[tuple[str, ...], ...] = ()

@@ -29,13 +29,19 @@ class Replaced(Quoted):
 
     `outside` is what came from there; `written` is the text with the name of each reference instead, which may be
     shown. `template` is the text where templates are read: what came from outside is data in it, whatever it holds;
-    None when it stands inside an expression, where no data can.
+    None when it stands inside an expression, where no data can. `unset`: a reference in it could not be replaced.
     """
 
-    __slots__ = ("outside", "template", "written")
+    __slots__ = ("outside", "template", "unset", "written")
     written: str
     outside: tuple[str, ...]
     template: str | None
+    unset: bool
+
+    @property
+    def reference(self) -> str:
+        """The reference that the text is, empty where it is more than one: the rest of it may be secret."""
+        return self.written if _REFERENCE.fullmatch(self.written) else ""
 
 
 class References:
@@ -70,7 +76,7 @@ class References:
         wrong: list[str] = []
         pieces: list[tuple[str, str]] = []  # what the file says, what a reference after it gives
         outside: list[str] = []
-        written, end = "", 0
+        written, end, unset = "", 0, False
         for match in _REFERENCE.finditer(text):
             before, value = text[end : match.start()], ""
             end = match.end()
@@ -89,7 +95,7 @@ class References:
                         wrong.append(str(error))
                     else:
                         self.unset[match[1]] = None
-                        value = match[0]
+                        value, unset = match[0], True
             pieces.append((before, value))
         if wrong:
             raise ValueError("; ".join(wrong))
@@ -102,6 +108,7 @@ class References:
                 raise ValueError("what the reference gives is not UTF-8 text") from None
         result.written = written + text[end:]
         result.outside = tuple(outside)
+        result.unset = unset
         result.template = _as_template(pieces)
         return result
 

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping
+import re
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from typing import Any
 
+from trigger import templates
 from trigger.config.document import Document
-from trigger.config.model import ServerConfig
+from trigger.config.model import Answer, Files, ServerConfig, SignatureAuth, TokenAuth
 from trigger.config.names import REFERENCE_FORM, reference
 from trigger.config.parts import MAX_CANDIDATES, did_you_mean
 from trigger.config.scalars import shown
-from trigger.config.step_rules import LISTS, check_steps
+from trigger.config.secret import Secret
+from trigger.config.step_rules import LISTS, check_steps, wrong_header
+from trigger.fields.model import Field
 
 # The paths that the service answers itself, with all below them.
 RESERVED = ("/v1/executions", "/healthz", "/readyz", "/console", "/docs", "/openapi.json", "/metrics")
+# What stands in a path as it is, without percent escapes, and is not taken for a step up (RFC 3986, section 2.3).
+_SEGMENT = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._~-]+")
 MAX_SUGGESTIONS = 50  # each looks through all the workflows' names
 
 Path = tuple[Hashable, ...]
@@ -52,6 +58,94 @@ def _fields(data: Mapping[str, Any]) -> dict[str, frozenset[str] | None]:
     return found
 
 
+def _headers(data: Mapping[str, Any]) -> dict[str, frozenset[str]]:
+    """By workflow: the headers that its APIs declare."""
+    found: dict[str, frozenset[str]] = {}
+    for _, _, api in apis_of(data):
+        if api.get("headers"):
+            name = str(api.get("workflow"))
+            found[name] = found.get(name, frozenset()) | api["headers"].keys()
+    return found
+
+
+def _with_body(data: Mapping[str, Any]) -> frozenset[str]:
+    """The workflows of which a program gets the request's body as it came."""
+    return frozenset(
+        name
+        for name, workflow in (data.get("workflows") or {}).items()
+        if any(step.get("stdin") == "body" for _, step in steps_of(name, workflow))
+    )
+
+
+def _secret(fields: Iterable[Field]) -> Iterator[str]:
+    """The names of the fields in which there is a secret."""
+    for field in fields:
+        if field.secret or any(_secret((*field.fields, *((field.of,) if field.of else ())))):
+            yield field.name or "an item"
+
+
+def _check_body(document: Document, where: Path, api: Mapping[str, Any]) -> None:
+    """Report secret fields of an API whose workflow has `stdin: body`: nothing could hide them there."""
+    declared = api.get("input")
+    if secret := list(_secret(declared.fields)) if declared else []:
+        document.report(
+            (*where, "workflow"),
+            f"{shown(str(api['workflow']))} has a step with `stdin: body`, which would get the secret field "
+            f"{shown(secret[0])} as it came, in a form that no log hides: let that step read the input",
+        )
+
+
+def _check_sender(document: Document, where: Path, api: Mapping[str, Any]) -> None:
+    """Report what does not fit among the keys that say what an API's sender sends and expects."""
+    auth, verbs = api.get("auth"), api.get("verbs", ())
+    declared, handshake = api.get("input"), api.get("answer", Answer()).handshake
+    if api.get("body") in ("text", "raw", "lines") and declared is not None and declared.fields:
+        document.report((*where, "body"), f"{api['body']} gives no object: there can be no fields of an input")
+    if (files := api.get("files")) is not None:
+        _check_files(document, (*where, "files"), files, api.get("body", "auto"))
+    if handshake == "zoom" and auth is not None and not isinstance(auth, SignatureAuth):
+        document.report((*where, "answer", "handshake"), "zoom is answered with the secret of a signature: say auth so")
+    if isinstance(auth, SignatureAuth) and "GET" in verbs:
+        document.report((*where, "verbs"), "can't have GET: it has no body that could be signed")
+    own = {auth.scheme.header.lower()} if isinstance(auth, SignatureAuth) else set()
+    if isinstance(auth, TokenAuth):
+        own = {auth.header.lower()}
+        if not auth.header and not all(map(_fits_path, auth.tokens.values())):
+            document.report((*where, "auth"), "a token in the path has letters, digits, '-', '.', '_' and '~' only")
+    for name, header in api.get("headers", {}).items():
+        if header.lower() in own:
+            document.report((*where, "headers", name), f"{header} holds the credential, which is never shown")
+    if isinstance(when := api.get("when"), str):
+        _check_when(document, (*where, "when"), when, api)
+
+
+def _fits_path(token: Secret) -> bool:
+    return token.hashed or bool(_SEGMENT.fullmatch(token.reveal()))
+
+
+def _check_files(document: Document, where: Path, files: Files, body: str) -> None:
+    if body not in ("auto", "form"):
+        document.report(where, f"have no effect: {body} is no form")
+    elif files.max and body != "auto":
+        document.report(where, "are kept of a form as it came: take `body: form` away, and use the filter from_json")
+
+
+def _check_when(document: Document, where: Path, when: str, api: Mapping[str, Any]) -> None:
+    declared = api.get("input")
+    fields = None if declared is None or declared.unknown == "keep" else {field.name for field in declared.fields}
+    for path in sorted(templates.names(when).paths):
+        root, name = path[0], path[1] if len(path) > 1 else None
+        wrong = None
+        if root == "headers":
+            wrong = wrong_header(name, frozenset(api.get("headers", {})))
+        elif root == "input" and name is not None and fields is not None and name not in fields:
+            wrong = f"the API has no field {shown(name)}{did_you_mean(name, fields)}"
+        elif root not in ("input", "headers", "caller"):
+            wrong = "is not there yet: `when` of an API can use input, headers and caller"
+        if wrong:
+            document.report(where, f"{shown('.'.join(path))}: {wrong}")
+
+
 def check_together(document: Document, data: Mapping[str, Any], raw: Mapping[str, Any]) -> dict[str, list[Path]]:
     """Report what is wrong between keys; `data` is what the schemas let through, `raw` what the document holds.
 
@@ -65,13 +159,19 @@ def check_together(document: Document, data: Mapping[str, Any], raw: Mapping[str
     places: dict[str, list[Path]] = {}
     _check_workflows(document, data, raw, places)
     _check_targets(document, data, raw, places)
+    with_body = _with_body(data)
+    for module, method, api in apis_of(data):
+        where = ("modules", module, "methods", method)
+        _check_sender(document, where, api)
+        if str(api.get("workflow")) in with_body:
+            _check_body(document, where, api)
     return places
 
 
 def _check_workflows(
     document: Document, data: Mapping[str, Any], raw: Mapping[str, Any], places: dict[str, list[Path]]
 ) -> None:
-    fields = _fields(data)
+    fields, headers = _fields(data), _headers(data)
     for name, workflow in (data.get("workflows") or {}).items():
         where: Path = ("workflows", name)
         declared = raw["workflows"][name]
@@ -79,7 +179,7 @@ def _check_workflows(
             python_key = (*where, "python") if isinstance(declared, dict) else where
             places.setdefault(workflow["python"], []).append(python_key)
         if isinstance(declared, dict):
-            check_steps(document, name, workflow, declared, fields.get(name))
+            check_steps(document, name, workflow, declared, fields.get(name), headers.get(name, frozenset()))
             for place, step in steps_of(name, workflow):
                 if "python" in step:
                     places.setdefault(step["python"], []).append((*place, "python"))

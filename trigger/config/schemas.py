@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, get_args
 from urllib.parse import urlsplit
 
@@ -17,13 +17,15 @@ from trigger.config.names import REFERENCE_FORM, name
 from trigger.config.parts import Partial, Scalar, Section, Strict, Value, checked, each, loaded, unknown_key
 from trigger.config.scalars import DAY, boolean, duration, free, integer, shown, size, workers
 from trigger.config.secret import HASH_PREFIX, Secret
+from trigger.config.senders import KEYS, SIGNATURE_FIELDS, header, signature_auth
+from trigger.config.texts import expression
 from trigger.config.workflows import workflow
 from trigger.fields.model import Input
 from trigger.invocation import ours
 
 VERBS: tuple[str, ...] = get_args(Verb)
 AUDIENCES: tuple[str, ...] = get_args(Audience)
-MODES = ("none", "token", "password")
+MODES = ("none", "token", "password", "signature")
 REDIS_SCHEMES = ("redis", "rediss", "unix")
 
 _PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)+")
@@ -87,13 +89,14 @@ def redis_url(text: str) -> Secret | None:
 
 @accepts({"type": "array", "items": {"enum": VERBS}, "minItems": 1, "uniqueItems": True})
 def verbs(value: Any) -> tuple[str, ...]:
-    """A list of GET and POST."""
+    """A list of HTTP's verbs."""
     if not isinstance(value, list) or not value:
-        raise ValidationError("must be a list of GET and POST, such as [GET, POST]")
+        raise ValidationError("must be a list of verbs, such as [GET, POST]")
     wrong: dict[int, list[str]] = {}
     for index, item in enumerate(value):
         if item not in VERBS:
-            wrong[index] = [f"must be GET or POST, not {shown(item) if isinstance(item, str) else 'this'}"]
+            found = shown(item) if isinstance(item, str) else "this"
+            wrong[index] = [f"must be {', '.join(VERBS[:-1])} or {VERBS[-1]}, not {found}"]
         elif item in value[:index]:
             wrong[index] = [f"{item} is given twice"]
     if wrong:
@@ -139,13 +142,21 @@ def auth(value: Any) -> Auth:
         other = next((name for name, known in _AUTH.items() if key in known.fields), None)
         if other and key not in schema.fields:
             wrong[key] = [f"mode {mode!s} takes no {key}: say mode: {other}, or take {key} away"]
+    if mode == "signature":
+        signature = signature_auth(given, wrong)
+        checked(None, wrong)
+        if signature is not None:
+            return signature
     if mode == "token" and ("token" in value) == ("tokens" in value):
         wrong["_schema"] = ["mode token takes exactly one of token and tokens"]
+    if mode == "token" and "header" in value and "in" in value:
+        wrong["in"] = ["and header are two places: the token comes in one"]
     if mode == "password" and "users" not in value:
         wrong["_schema"] = ["mode password takes users, such as users: {ada: …}"]
     checked(None, wrong)
     if mode == "token":
-        return TokenAuth(given["tokens"] if "tokens" in given else {"token": given["token"]})
+        tokens = given["tokens"] if "tokens" in given else {"token": given["token"]}
+        return TokenAuth(tokens, "" if given.get("in") == "path" else given.get("header", "token"))
     return PasswordAuth(given["users"]) if mode == "password" else NoAuth()
 
 
@@ -161,8 +172,9 @@ def _optional(convert: Callable[[Any], Any], **options: Any) -> Partial:
     return Partial(convert, allow_none=True, **options)
 
 
-def _auth_form(mode: str, *keys: str) -> Form:
-    return mapping({"mode": {"const": mode}, **{key: _ANY_AUTH.fields[key] for key in keys}}, ["mode", *keys])
+def _auth_form(mode: str, keys: Sequence[str], more: Sequence[str]) -> Form:
+    fields = _AUTH[mode].fields
+    return mapping({"mode": {"const": mode}, **{key: fields[key] for key in (*keys, *more)}}, ["mode", *keys])
 
 
 class _AuthSchema(Strict):
@@ -170,22 +182,30 @@ class _AuthSchema(Strict):
         """A key of another mode is `auth`'s to tell; what is left is misspelt."""
         super().handle_error(error, data, many=many, **kwargs)
         if isinstance(error.messages, dict):
-            for key in set(data) - _ANY_AUTH.fields.keys():
+            for key in set(data) - _ANY_AUTH.fields.keys() - self.fields.keys():
                 error.messages[key] = [unknown_key(key, self.fields, hints.AUTH)]
 
 
 _mode = Scalar(choice(MODES, show=False), required=True)
 _one = Scalar(secret)
 _tokens = Value(each(_one, caller, at_least=1))
+_place = {"header": Scalar(header), "in": Scalar(choice(("header", "path")))}
 _AUTH: dict[str, Schema] = {
     "none": _AuthSchema.from_dict({"mode": _mode})(),
-    "token": _AuthSchema.from_dict({"mode": _mode, "token": _one, "tokens": _tokens})(),
+    "token": _AuthSchema.from_dict({"mode": _mode, "token": _one, "tokens": _tokens, **_place})(),
     "password": _AuthSchema.from_dict({"mode": _mode, "users": _tokens})(),
+    "signature": _AuthSchema.from_dict({"mode": _mode, **SIGNATURE_FIELDS})(),
 }
-_ANY_AUTH = _AuthSchema.from_dict({"mode": _mode, "token": _one, "tokens": _tokens, "users": _tokens})()
+_ANY_AUTH = _AuthSchema.from_dict({"mode": _mode, "token": _one, "tokens": _tokens, "users": _tokens, **_place})()
 
-# By mode: the key with its secrets, if it takes any. Each has exactly one.
-_AUTH_FORMS: tuple[tuple[str, ...], ...] = (("none",), ("token", "token"), ("token", "tokens"), ("password", "users"))
+# By mode: the key with its secrets, if it takes any, of which each has exactly one; and further keys.
+_AUTH_FORMS: tuple[tuple[str, Sequence[str], Sequence[str]], ...] = (
+    ("none", (), ()),
+    ("token", ("token",), tuple(_place)),
+    ("token", ("tokens",), tuple(_place)),
+    ("password", ("users",), ()),
+    ("signature", ("scheme", "secrets"), tuple(set(SIGNATURE_FIELDS) - {"scheme", "secrets"})),
+)
 _INPUT: Strict = Strict.from_dict(
     {
         "fields": Value(declared, required=True),
@@ -212,6 +232,8 @@ _API = Strict.from_dict(
             error_messages={"required": f"is missing: name one of `workflows`, or {REFERENCE_FORM}"},
         ),
         "input": Value(declared_input),
+        "when": Scalar(expression),
+        **KEYS,
         "debug": Value(free, allow_none=True, metadata={"description": "A simulated request's input"}),
     }
 )(hints.API)

@@ -13,6 +13,7 @@ HASH_PREFIX = "scrypt:"
 # The credentials of the shipped config.yaml. They are public: whoever uses one listens on loopback only.
 DEMO_VALUES = frozenset({"123456"})
 MIN_LENGTH = 16
+MIN_SIGNING = 24  # who has one signed request can try secrets without asking here
 
 
 class Secret:
@@ -21,10 +22,14 @@ class Secret:
     It shows itself in no repr, str or format; `reveal` is the one way to the text.
     """
 
-    __slots__ = ("_digest", "_text")
+    __slots__ = ("_digest", "_text", "reference", "unset")
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, *, reference: str = "", unset: bool = False) -> None:
+        """`reference`: where the text came from, as ${NAME}. `unset`: the text is only that, since it could not be
+        replaced: commands that need not know the secret let it pass."""
         self._text = text
+        self.reference = reference
+        self.unset = unset
         self._digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
 
     @property

@@ -14,6 +14,7 @@ from trigger.config.parts import did_you_mean
 from trigger.config.scalars import shown
 
 MAX_CYCLES = 20  # told of one workflow
+REQUEST = ("id",)
 EXECUTION = ("uid", "module", "method", "attempt", "request_id")
 ERROR = ("step", "class", "message")
 STEP = ("output", "status", "error")
@@ -54,16 +55,21 @@ def resolved(needs: Sequence[Sequence[str] | None], names: Sequence[str]) -> lis
 
 
 def check_steps(
-    document: Document, name: str, given: Mapping[str, Any], raw: Any, fields: frozenset[str] | None
+    document: Document,
+    name: str,
+    given: Mapping[str, Any],
+    raw: Any,
+    fields: frozenset[str] | None,
+    headers: frozenset[str] = frozenset(),
 ) -> None:
     """Report what is wrong between the steps of the workflow `name`.
 
     `given` is what the schema let through, `raw` what the document holds. `fields` are those that an input may have,
-    None when it may have any.
+    None when it may have any; `headers` are those that its APIs declare.
     """
     steps = [step for key in LISTS for step in _read(("workflows", name, key), given.get(key), raw.get(key))]
     if steps:
-        _Rules(document, ("workflows", name), given, steps, fields).check()
+        _Rules(document, ("workflows", name), given, steps, fields, headers).check()
 
 
 def _read(where: Path, given: Any, raw: Any) -> Iterator[_Step]:
@@ -90,6 +96,7 @@ class _Rules:
     given: Mapping[str, Any]
     steps: list[_Step]
     fields: frozenset[str] | None
+    headers: frozenset[str]
     known: dict[str, _Step] = field(init=False, default_factory=dict)
     before: dict[Path, frozenset[str]] = field(init=False, default_factory=dict)  # by place: all that is done before
 
@@ -177,6 +184,12 @@ class _Rules:
             if name is None or self.fields is None or name in self.fields:
                 return None
             return f"no API of this workflow has a field {shown(name)}{did_you_mean(name, self.fields)}"
+        if root == "headers":
+            return wrong_header(name, self.headers)
+        if root == "request":
+            return _one_of(name, REQUEST, "a request has")
+        if root == "caller":
+            return None
         if root == "steps":
             return "what all steps have can't use steps" if step is None else self.wrong_step(path, step)
         if root == "env":
@@ -221,6 +234,14 @@ class _Rules:
 
     def report(self, path: Path, message: str) -> None:
         self.document.report(path, message)
+
+
+def wrong_header(name: str | None, declared: frozenset[str]) -> str | None:
+    """What is wrong with `headers.NAME` where an API declares these; None for nothing."""
+    if name is None or name in declared:
+        return None
+    near = did_you_mean(name, declared)
+    return f"the API declares no header {shown(name)}: add it under headers, as {name}: X-Its-Name{near}"
 
 
 def _one_of(name: str | None, names: Sequence[str], has: str) -> str | None:

@@ -11,6 +11,7 @@ from marshmallow import ValidationError
 
 from trigger import templates
 from trigger.config import hints
+from trigger.config.declarations import choice
 from trigger.config.forms import Named, accepts, form_of
 from trigger.config.interpreters import PROGRAM, misread, misused
 from trigger.config.model import StepRetry
@@ -24,7 +25,7 @@ from trigger.config.texts import expression, passed, template
 KINDS = ("python", "run", "http")
 FORM = f"a mapping such as {{name: quote, python: {REFERENCE_FORM}}}"
 
-_FITS = {"with": "python", "cwd": "run"}  # keys that make sense for one kind only
+_FITS = {"with": "python", "cwd": "run", "stdin": "run"}  # keys that make sense for one kind only
 _CODES = {"run": (1, 255), "http": STATUSES}  # what a number in retry.on may be
 _EXCEPTION = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 _NUMBER = re.compile(r"[0-9]{1,4}")
@@ -173,6 +174,7 @@ _KEYS = {
     ),
     "run": Partial(_argv, metadata={"description": "A program and its arguments, without a shell"}),
     "cwd": Scalar(_folder, metadata={"description": "The folder to run in, relative to the config's"}),
+    "stdin": Scalar(choice(("input", "body")), metadata={"default": "input"}),
     "http": Partial(request),
     "when": Scalar(expression),
     "needs": Value(many(Scalar(str, form_of(step)), "a list of steps, such as [quote]", at_least=0)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from trigger.config.model import Api, Config, NoAuth, TokenAuth
+from trigger.config.model import Api, Config, NoAuth, SignatureAuth, TokenAuth
 from trigger.console.shown import size
 from trigger.errors import (
     ApiNotEnabled,
@@ -36,22 +36,24 @@ def refusals(api: Api, config: Config) -> list[Refusal]:
 
 
 def _refusals(api: Api, config: Config) -> Iterator[tuple[type[RequestError], str]]:
-    if "POST" in api.verbs:
+    has_body = any(verb != "GET" for verb in api.verbs)
+    if has_body:
         yield BodyTooLarge, f"The body is larger than {size(config.server.max_body)}"
     if len(api.verbs) == 1:
         yield MethodNotAllowed, f"It was not called by {api.verbs[0]}"
     yield ApiNotEnabled, "The API is not enabled" + ("" if api.enabled else ": as now")
     if not isinstance(api.auth, NoAuth):
-        what = "token" if isinstance(api.auth, TokenAuth) else "user or password"
+        kinds = {TokenAuth: "token", SignatureAuth: "signature"}
+        what = kinds.get(type(api.auth), "user or password")
         yield CredentialMissing, f"There is no {what}"
         yield Unauthorized, f"The {what} is wrong"
-    if api.input is not None or "POST" in api.verbs:
+    if api.input is not None or has_body:
         yield (
             InvalidParams,
             "The input can't be read, or is not as declared; details say what is wrong, by field",
         )
-    if "POST" in api.verbs:
-        yield UnsupportedMediaType, "The Content-Type is neither JSON nor a form"
+    if has_body:
+        yield UnsupportedMediaType, "The Content-Type or the Content-Encoding is none that is read here"
     wrong = "" if isinstance(api.auth, NoAuth) else ", or the credentials of this address were wrong too often"
     yield TooManyRequests, f"Too many executions are waiting{wrong}; Retry-After says when to call again"
     yield QueueUnavailable, "Redis can't take the call; Retry-After says when to call again"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 from flask import Response
 
 from trigger import store
-from trigger.config.model import Api, NoAuth, PasswordAuth, TokenAuth
+from trigger.config.model import Answer, Api, NoAuth, PasswordAuth, SignatureAuth, TokenAuth
 from trigger.console.answers_shown import refusals
 from trigger.console.bars import Day, days
 from trigger.console.fields import MAX_ROWS, UNKNOWN, rows
@@ -21,8 +21,10 @@ from trigger.console.switching import NotSwitched, find_api, follow_edit, switch
 from trigger.errors import BadRequest, BodyTooLarge, RequestError
 from trigger.fields.model import MISSING
 from trigger.inputs import as_query, parse_json, parse_query, secrets_of_debug, unmask
-from trigger.store import Query, Summary, acts
+from trigger.store import Query, Summary, acts, calls
+from trigger.store.counters import calls_of
 from trigger.store.queueing import Accepted
+from trigger.store.times import shown_ms
 from trigger.web import curl, sender
 from trigger.web.call import ReceivedCall
 from trigger.web.service import Service
@@ -30,16 +32,32 @@ from trigger.web.service import Service
 RECENT = 10  # executions that the page has
 MAX_NAMES = 20  # of tokens or users
 MAX_LINE = 2_000  # characters of a curl line with its input
+MAX_HEADER = 1_000  # characters of a header that Debug sends
+
+# Before the name of a header, in the form of Debug.
+_HEADER = "header-"
 
 _HOST = re.compile(r"[A-Za-z0-9._-]+(:[0-9]+)?|\[[0-9A-Fa-f:.]+\](:[0-9]+)?")
 
 
 @dataclass(frozen=True, slots=True)
 class Typed:
-    """A text that was sent from the Debug editor, and why it started nothing."""
+    """A text that was sent from the Debug editor with headers, and why it started nothing."""
 
     text: str
+    headers: Mapping[str, str]
     problem: RequestError
+
+
+@dataclass(frozen=True, slots=True)
+class ApiActivity:
+    """How an API fares: its last day and executions, how many calls `when` let start nothing, and when each of its
+    callers' credentials was last used (RFC 3339 in UTC), None for never."""
+
+    day: Day
+    recent: tuple[Summary, ...]
+    ignored: int
+    used: Mapping[str, str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +75,12 @@ class ApiPage:
         """Start an execution with what the editor holds, and go on to its page."""
         api = find_api(call, module, method)
         text = call.posted.get("input", "")
+        headers = {name: found for name in api.headers if (found := call.posted.get(_HEADER + name))}
         try:
-            new = self._start(call, api, call.posted.get("verb", ""), text)
+            new = self._start(call, api, call.posted.get("verb", ""), text, headers)
         except RequestError as problem:
             call.refused = problem
-            return self.show(call, api, typed=Typed(text, problem))
+            return self.show(call, api, typed=Typed(text, headers, problem))
         call.note_started(new.uid, replayed=new.replayed)
         return see_other(f"/console/executions/{new.uid}")
 
@@ -86,6 +105,7 @@ class ApiPage:
             more_fields=len(fields) > MAX_ROWS,
             others=UNKNOWN[api.input.unknown] if api.input else "",
             lines=[(verb, *_line(call, api, verb, sample)) for verb in api.verbs],
+            answer=_answer(api),
             refusals=refusals(api, call.config),
             activity=activity,
             declared=api.debug is not MISSING,
@@ -96,7 +116,7 @@ class ApiPage:
             typed=typed,
         )
 
-    def _start(self, call: ReceivedCall, api: Api, verb: str, text: str) -> Accepted:
+    def _start(self, call: ReceivedCall, api: Api, verb: str, text: str, headers: Mapping[str, str]) -> Accepted:
         """Starts an execution of an API, called by a verb with the JSON that `text` is. Raises RequestError."""
         config, service = call.config, self.service
         if verb not in api.verbs:
@@ -110,23 +130,48 @@ class ApiPage:
         query: Mapping[str, Any] = {}
         if verb == "GET":
             value, query = {}, parse_query(as_query(value).encode())
-        return acts.debug(service.parts(config), api, value, query, request=call.request_id)
+        for name, header in headers.items():
+            if len(header) > MAX_HEADER or not header.isprintable():
+                raise BadRequest(f"The header {name} may have at most {MAX_HEADER:,} characters, all of them printable")
+        return acts.debug(service.parts(config), api, value, query, headers=headers, request=call.request_id)
 
-    def _activity(self, api: Api) -> tuple[Day, tuple[Summary, ...]]:
-        """The chart and the last executions."""
-        (day,) = days(self.service.redis, [(api.module, api.method)], time.time())
+    def _activity(self, api: Api) -> ApiActivity:
+        redis = self.service.redis
+        (day,) = days(redis, [(api.module, api.method)], time.time())
         query = Query(module=api.module, method=api.method, limit=RECENT)
-        return day, store.page(self.service.redis, query).executions
+        used = calls.last_used(redis, api.module, api.method)
+        return ApiActivity(
+            day=day,
+            recent=store.page(redis, query).executions,
+            ignored=calls_of(redis, api.module, api.method).get("ignored", 0) if api.when is not None else 0,
+            used={name: shown_ms(used[name]) if name in used else None for name in islice(_callers(api), MAX_NAMES)},
+        )
+
+
+def _callers(api: Api) -> Collection[str]:
+    """The names of those who may call: of tokens, users or secrets, never what they are known by."""
+    match api.auth:
+        case TokenAuth(named) | PasswordAuth(named) | SignatureAuth(_, named):
+            return named.keys()
+        case NoAuth():
+            return ()
 
 
 def _names(api: Api) -> str:
-    """The names of those who may call: of tokens or of users, never what they are known by."""
-    match api.auth:
-        case TokenAuth(named) | PasswordAuth(named):
-            more = f" and {len(named) - MAX_NAMES} more" if len(named) > MAX_NAMES else ""
-            return ", ".join(islice(named, MAX_NAMES)) + more
-        case NoAuth():
-            return ""
+    named = _callers(api)
+    more = f" and {len(named) - MAX_NAMES} more" if len(named) > MAX_NAMES else ""
+    return ", ".join(islice(named, MAX_NAMES)) + more
+
+
+def _answer(api: Api) -> str:
+    """How calls are answered, where it is not as usual."""
+    answer = api.answer
+    said = [f"{answer.status}{'' if answer.has_body else ' without a body'}"] if answer != Answer() else []
+    if answer.head is not None:
+        said.append(f"{answer.head} to HEAD")
+    if answer.handshake:
+        said.append(f"the handshake of {answer.handshake}")
+    return ", ".join(said)
 
 
 def _line(call: ReceivedCall, api: Api, verb: Any, sample: Any) -> tuple[str, bool]:
@@ -135,7 +180,8 @@ def _line(call: ReceivedCall, api: Api, verb: Any, sample: Any) -> tuple[str, bo
     scheme = "https" if sender.behind_tls(environ, config.server.proxies) else "http"
     host = environ.get("HTTP_HOST", "")
     base = f"{scheme}://{host if _HOST.fullmatch(host) else 'localhost'}{config.server.prefix}"
-    line = f"curl {curl.arguments(api, verb, base, sample)}"
+    now = time.time()
+    line = f"curl {curl.arguments(api, verb, base, sample, signed=now)}"
     if len(line) <= MAX_LINE:
         return line, True
-    return f"curl {curl.arguments(api, verb, base, {})}", False
+    return f"curl {curl.arguments(api, verb, base, {}, signed=now)}", False

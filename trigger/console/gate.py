@@ -173,7 +173,7 @@ def _check_origin(call: ReceivedCall) -> None:
 
 def _read_form(call: ReceivedCall, limit: int) -> None:
     """Read the form, of at most `limit` bytes, into call.posted: its fields by name, the last of those of one name."""
-    form = value_of(call.environ, raw_body(call.environ, limit))
+    form = value_of(call.environ, raw_body(call.environ, limit), limit)
     if not isinstance(form, Form) and form != {}:
         raise BadRequest("Only a form is taken here")
     call.posted = {name: value[-1] if isinstance(value, list) else value for name, value in form.items()}

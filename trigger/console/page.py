@@ -18,7 +18,7 @@ from werkzeug.datastructures import Headers
 from trigger.console import shown
 from trigger.errors import PathNotFound
 from trigger.web.admission import only
-from trigger.web.answers import Answer, whole
+from trigger.web.answers import WholeAnswer, whole
 from trigger.web.call import ReceivedCall, current
 
 # Nothing runs, loads or frames but what is ours: no script, style or event handler in a page itself
@@ -95,7 +95,7 @@ class Assets:
             "X-Content-Type-Options": "nosniff",
             "Content-Length": str(len(content)),
         }
-        return Answer(content, 200, Headers(headers))
+        return WholeAnswer(content, 200, Headers(headers))
 
 
 class Pages:
@@ -137,7 +137,7 @@ class Pages:
 def see_other(path: str, headers: Mapping[str, str] | None = None) -> Response:
     """Send a browser on to a path, after a form was accepted."""
     fields = (("Location", path), ("Cache-Control", "no-store"), ("Content-Length", "0"), *(headers or {}).items())
-    return Answer(b"", 303, Headers(fields))
+    return WholeAnswer(b"", 303, Headers(fields))
 
 
 def data(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

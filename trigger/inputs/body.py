@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import base64
 import re
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol
 
 from werkzeug.http import parse_options_header
 
+from trigger.config.model import BodyKind
 from trigger.errors import BadRequest, BodyTooLarge, UnsupportedMediaType
-from trigger.inputs.forms import parse_multipart, parse_urlencoded
+from trigger.inputs.coding import codec, text_of, unpacked
+from trigger.inputs.forms import Form, Upload, parse_multipart, parse_urlencoded
 from trigger.inputs.strict_json import parse_json
+from trigger.inputs.xml import parse_xml
 
-_ACCEPTED = "application/json, application/x-www-form-urlencoded, multipart/form-data"
+_ACCEPTED = "application/json, application/x-www-form-urlencoded, multipart/form-data, application/x-ndjson"
 _JSON_TYPE = re.compile(r"application/(?:json|[a-z0-9!#$&^_.+-]+\+json)")  # RFC 6839, section 3.1
-# UTF-8, and what is a part of it. For JSON the parameter has no meaning (RFC 8259, section 11), but is often sent.
-_CHARSETS = ("utf-8", "utf8", "us-ascii", "ascii")
 _FORM_TYPE = "application/x-www-form-urlencoded"
 _MULTIPART_TYPE = "multipart/form-data"
+_TEXT_TYPE = "text/plain"
+_LINES_TYPES = ("application/x-ndjson", "application/ndjson", "application/jsonl")
+
+
+# Of JSON in lines: more hold up everybody else.
+MAX_LINES = 10_000
 
 
 class Stream(Protocol):
@@ -59,41 +68,111 @@ def read_body(
     return b"".join(pieces)
 
 
-def parse_body(body: bytes, content_type: str, content_encoding: str) -> Any:
-    """The value that a body stands for: JSON's, or a Form of text; an empty body is an empty object, whatever its
-    Content-Type.
+def parse_body(
+    body: bytes,
+    content_type: str,
+    content_encoding: str,
+    *,
+    limit: int = 1024 * 1024,
+    kind: BodyKind = "auto",
+    uploads: list[Upload] | None = None,
+) -> Any:
+    """The value that a body stands for: JSON's, or a Form of text, or what its `kind` says.
 
-    `content_type` and `content_encoding` are the headers' values, empty when there is none; without a Content-Type
-    the body is JSON. A body that is labelled a form but begins as JSON does is read as JSON: `curl -d '{…}'` labels it
-    so. What is compressed is refused, never inflated.
+    `content_type` and `content_encoding` are the headers' values, empty when there is none. What is compressed with
+    gzip has at most `limit` bytes when it is unpacked. Files of a form are added to `uploads`; None refuses them.
 
-    Raises UnsupportedMediaType, InvalidParams for what can't be parsed, BodyTooLarge for forms of too many fields.
+    An empty body is an empty object, whatever its Content-Type, but for the kinds text and raw. With the kind auto a
+    body without a Content-Type is JSON, and one that is labelled a form or a text but begins as JSON does is read as
+    JSON: `curl -d '{…}'` labels it so.
+
+    Raises UnsupportedMediaType, InvalidParams for what can't be parsed, BodyTooLarge.
     """
-    if content_encoding.lower() not in ("", "identity"):
-        raise UnsupportedMediaType(
-            "The Content-Encoding is not supported: send the body as it is", headers={"Accept-Encoding": "identity"}
-        )
-    if not body:
-        return {}
-    if content_type in ("", "application/json"):
-        return parse_json(body)
+    body = unpacked(body, content_encoding, limit)
+    if kind == "raw":
+        return {"base64": base64.b64encode(body).decode(), "type": content_type}
+    if kind == "auto" and content_type in ("", "application/json"):
+        return parse_json(body) if body else {}
+    media = _Media.of(content_type)
+    if kind == "text":
+        return text_of(body, media.charset or "utf-8")
+    return _PARSERS[kind](body, media, uploads) if body else {}
 
-    media_type, parameters = parse_options_header(content_type)
-    media_type = media_type.lower()
-    is_json = _JSON_TYPE.fullmatch(media_type) is not None
-    # Of the bytes beyond ASCII some would be stripped as white space of latin-1, in which the header was read.
-    if not content_type.isascii() or (not is_json and media_type not in (_FORM_TYPE, _MULTIPART_TYPE)):
-        raise UnsupportedMediaType(f"The Content-Type is not supported: send one of {_ACCEPTED}")
-    if parameters.get("charset", "utf-8").lower() not in _CHARSETS:
-        raise UnsupportedMediaType(
-            "The charset is not supported: send the body in UTF-8, with charset=utf-8 or without"
-        )
 
-    if media_type == _MULTIPART_TYPE:
-        return parse_multipart(body, parameters.get("boundary", ""))
-    if is_json or body.lstrip(b" \t\r\n")[:1] in (b"{", b"[", b'"'):
-        return parse_json(body)
-    return parse_urlencoded(body)
+class _Media(NamedTuple):
+    """A Content-Type, taken apart."""
+
+    type: str
+    charset: str
+    boundary: str
+    is_ascii: bool
+
+    @classmethod
+    def of(cls, content_type: str) -> _Media:
+        type_, parameters = parse_options_header(content_type)
+        charset, boundary = parameters.get("charset"), parameters.get("boundary", "")
+        # Of the bytes beyond ASCII some would be stripped as white space of latin-1, in which the header was read.
+        return cls(type_.lower(), "utf-8" if charset is None else charset or "?", boundary, content_type.isascii())
+
+
+def _auto(body: bytes, media: _Media, uploads: list[Upload] | None) -> Any:
+    begin = body.lstrip(b" \t\r\n")[:1]
+    if media.is_ascii:
+        if _JSON_TYPE.fullmatch(media.type) or (media.type == _TEXT_TYPE and begin in (b"{", b"[")):
+            return _json(body, media, uploads)
+        if media.type in _LINES_TYPES:
+            return _lines(body, media, uploads)
+        if media.type == _FORM_TYPE and begin in (b"{", b"[", b'"'):
+            return _json(body, media, uploads)
+        if media.type in (_FORM_TYPE, _MULTIPART_TYPE):
+            return _fields(body, media, uploads)
+    raise UnsupportedMediaType(f"The Content-Type is not supported: send one of {_ACCEPTED}")
+
+
+def _json(body: bytes, media: _Media, _: list[Upload] | None) -> Any:
+    return parse_json(body if codec(media.charset) == "utf-8" else text_of(body, media.charset).encode())
+
+
+def _lines(body: bytes, media: _Media, _: list[Upload] | None) -> list[Any]:
+    """JSON, a value in each line that is not empty (github.com/ndjson/ndjson-spec)."""
+    lines = text_of(body, media.charset).split("\n")
+    if len(lines) > MAX_LINES + 1:  # the last one may have an end, too
+        raise BodyTooLarge(f"The body has more than {MAX_LINES:,} lines")
+    return [
+        parse_json(line.encode(), f"Line {number} of the body") for number, line in enumerate(lines, 1) if line.strip()
+    ]
+
+
+def _xml(body: bytes, media: _Media, _: list[Upload] | None) -> Any:
+    return parse_xml(text_of(body, media.charset).encode(), "utf-8") if media.charset != "utf-8" else parse_xml(body)
+
+
+def _form(body: bytes, media: _Media, uploads: list[Upload] | None) -> Any:
+    """A form; or what its one field `payload` says as JSON, as GitHub and Slack send it."""
+    if media.type not in (_FORM_TYPE, _MULTIPART_TYPE):
+        raise UnsupportedMediaType(f"The Content-Type is not supported: send one of {_FORM_TYPE}, {_MULTIPART_TYPE}")
+    form = _fields(body, media, uploads)
+    payload = form.get("payload")
+    if len(form) == 1 and isinstance(payload, str) and payload.lstrip()[:1] in ("{", "["):
+        return parse_json(payload.encode(), "The field payload")
+    return form
+
+
+def _fields(body: bytes, media: _Media, uploads: list[Upload] | None) -> Form:
+    if media.type == _FORM_TYPE:
+        return parse_urlencoded(body, codec(media.charset))
+    if codec(media.charset) != "utf-8":
+        raise UnsupportedMediaType("The charset is not supported: send the parts of the form in UTF-8")
+    return parse_multipart(body, media.boundary, uploads)
+
+
+_PARSERS: Mapping[BodyKind, Callable[[bytes, _Media, list[Upload] | None], Any]] = {
+    "auto": _auto,
+    "form": _form,
+    "json": _json,
+    "lines": _lines,
+    "xml": _xml,
+}
 
 
 def _too_large(limit: int) -> BodyTooLarge:

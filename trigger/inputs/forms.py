@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, quote, urlencode
 
 from werkzeug.exceptions import RequestEntityTooLarge
@@ -70,27 +70,36 @@ def as_query(value: Any) -> str:
     return urlencode(pairs, quote_via=quote)
 
 
-def parse_urlencoded(body: bytes) -> Form:
+def parse_urlencoded(body: bytes, encoding: str = "utf-8") -> Form:
     """The fields of an application/x-www-form-urlencoded body (WHATWG URL standard, section 5), which is not empty.
 
     Raises BodyTooLarge for more than MAX_FIELDS of them, InvalidParams for a broken percent escape or what is not
-    UTF-8.
+    in `encoding`.
     """
     if body.count(b"&") >= MAX_FIELDS:
         raise BodyTooLarge(f"The form has more than {MAX_FIELDS:,} fields")
-    return _parse_pairs(body, "The form")
+    return _parse_pairs(body, "The form", encoding)
 
 
-def parse_multipart(body: bytes, boundary: str) -> Form:
-    """The fields of a multipart/form-data body (RFC 7578); files are not taken.
+class Upload(NamedTuple):
+    """A file of a form. Its name is the sender's, and may be anything."""
+
+    field: str
+    filename: str
+    content_type: str
+    content: bytes
+
+
+def parse_multipart(body: bytes, boundary: str, uploads: list[Upload] | None = None) -> Form:
+    """The fields of a multipart/form-data body (RFC 7578); its files are added to `uploads`, None refuses them.
 
     Raises BodyTooLarge for more than MAX_FIELDS parts or a field of more than MAX_FIELD_BYTES, UnsupportedMediaType
-    for a file, InvalidParams for what is malformed or not UTF-8.
+    for a file that is refused, InvalidParams for what is malformed or not UTF-8.
     """
     if not boundary:
         raise InvalidParams("The Content-Type multipart/form-data needs its boundary parameter")
     try:
-        return Form.of(_multipart_fields(body, boundary.encode("ascii")))
+        return Form.of(_multipart_fields(body, boundary.encode("ascii"), uploads))
     except RequestEntityTooLarge:
         raise BodyTooLarge(f"The form has more than {MAX_FIELDS:,} parts") from None
     except UnicodeError:
@@ -108,34 +117,41 @@ def _as_texts(value: Any) -> Iterator[str | None]:
             yield item if isinstance(item, str) else json.dumps(item)
 
 
-def _parse_pairs(data: bytes, what: str) -> Form:
+def _parse_pairs(data: bytes, what: str, encoding: str = "utf-8") -> Form:
     if _BAD_ESCAPE.search(data):
         raise InvalidParams(f"{what} is malformed: after % come two hexadecimal digits; % itself is %25")
     try:
-        return Form.of(parse_qsl(data.decode(), keep_blank_values=True, errors="strict"))
+        pairs = parse_qsl(data.decode(encoding), keep_blank_values=True, encoding=encoding, errors="strict")
     except UnicodeDecodeError:
-        raise InvalidParams(f"{what} is malformed: it must be UTF-8, also where it is percent-encoded") from None
+        label = encoding.upper()
+        raise InvalidParams(f"{what} is malformed: it must be {label}, also where it is percent-encoded") from None
+    return Form.of(pairs)
 
 
-def _multipart_fields(body: bytes, boundary: bytes) -> Iterable[tuple[str, str]]:
+def _multipart_fields(body: bytes, boundary: bytes, uploads: list[Upload] | None) -> Iterable[tuple[str, str]]:
     """Name and value of each field; raises werkzeug's RequestEntityTooLarge, UnicodeError and ValueError as well."""
     decoder = MultipartDecoder(boundary, max_parts=MAX_FIELDS)
     decoder.receive_data(body)
     decoder.receive_data(None)
-    name = ""
+    part: Field | File | None = None
     value = bytearray()
     while not isinstance(event := decoder.next_event(), Epilogue):
-        if isinstance(event, File):
-            raise UnsupportedMediaType("Files are not accepted: send fields only, a file's content as text in one")
-        if isinstance(event, Field):
+        if isinstance(event, Field | File):
+            if isinstance(event, File) and uploads is None:
+                raise UnsupportedMediaType("Files are not accepted: send fields only, a file's content as text in one")
             # None where Content-Disposition names nothing, whatever the annotation says.
             if not event.name:
                 raise InvalidParams("The form is malformed: each part needs a name in its Content-Disposition")
-            name = event.name
+            part = event
             value.clear()
-        elif isinstance(event, Data):
+        elif isinstance(event, Data) and part is not None:
             value += event.data
-            if len(value) > MAX_FIELD_BYTES:
+            if isinstance(part, Field) and len(value) > MAX_FIELD_BYTES:
                 raise BodyTooLarge(f"A form field holds more than {MAX_FIELD_BYTES:,} bytes")
-            if not event.more_data:
-                yield name, value.decode()
+            if event.more_data:
+                continue
+            if isinstance(part, Field):
+                yield part.name, value.decode()
+            elif uploads is not None:
+                kind = part.headers.get("content-type", "application/octet-stream")
+                uploads.append(Upload(part.name, part.filename, kind, bytes(value)))

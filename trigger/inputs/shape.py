@@ -70,7 +70,7 @@ class Shape:
             kind = field.type if (field := self._members.get(name)) else "any"
             if value == "" and kind not in ("string", "any"):
                 continue
-            made[name] = [value] if kind == "list" and isinstance(value, str) else value
+            made[name] = [value] if kind == "list" and not isinstance(value, list) else value
         return made
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -77,15 +78,34 @@ class Parts:
     shape_of: Callable[[Api], Shape]
 
 
-def debug(parts: Parts, api: Api, body: Any, query: Mapping[str, Any], *, request: str | None = None) -> Accepted:
+def debug(
+    parts: Parts,
+    api: Api,
+    body: Any,
+    query: Mapping[str, Any],
+    *,
+    headers: Mapping[str, str] | None = None,
+    request: str | None = None,
+) -> Accepted:
     """Starts an execution of an API, which need not be enabled, with a simulated request: `body` and `query` as
-    Shape.apply takes them. It is marked as debug, and its caller is named so. `request` is the id from outside of the
-    request that asks for it.
+    Shape.apply takes them, and `headers` by the API's names for them. It is marked as debug, and its caller is named
+    so; the API's `when` does not count. `request` is the id from outside of the request that asks for it.
 
     Raises InvalidParams for an input that the API does not accept, and what Submitter.submit raises.
     """
     shape = parts.shape_of(api)
-    call = Call(api, shape.apply(body, query), "debug", secrets_of_debug(api), debug=True, request=request)
+    value = shape.apply(body, query)
+    given = {name: (headers or {}).get(name) for name in api.headers}
+    call = Call(
+        api,
+        value,
+        "debug",
+        secrets_of_debug(api),
+        debug=True,
+        request=request,
+        headers=given,
+        body=json.dumps(body).encode(),
+    )
     return parts.submitter.submit(call, parts.config)
 
 
@@ -99,8 +119,8 @@ def rerun(
     request: str | None = None,
 ) -> Accepted:
     """Starts for `operator` a new execution with the input of another, or with an edited one, in which a secret that is
-    still masked keeps its value. `key` is an Idempotency-Key; `request` the id from outside of the request that asks
-    for it.
+    still masked keeps its value; the body is then that input, as JSON. `key` is an Idempotency-Key; `request` the id
+    from outside of the request that asks for it.
 
     Raises ExecutionNotFound, ApiNotAvailable, InvalidParams for an input that the API does not accept, and what
     Submitter.submit raises.
@@ -112,6 +132,8 @@ def rerun(
     if edited is not MISSING:
         value = shape.apply(unmask(edited, value, (*origin.secrets, *shape.secrets)), {})
     call = _call(api, origin, value, shape, f"rerun\n{uid}\n{key}" if key is not None else None)
+    if edited is not MISSING:
+        call = replace(call, body=json.dumps(value).encode())
     return parts.submitter.submit(replace(call, rerun_of=uid, operator=operator, request=request), parts.config)
 
 
@@ -177,7 +199,9 @@ def _api(config: Config, origin: Stored) -> Api:
 def _call(api: Api, origin: Stored, value: Any, shape: Shape, key: str | None) -> Call:
     """A call in place of the one that `origin` was accepted for. What was secret then stays so."""
     secrets = tuple(dict.fromkeys((*origin.secrets, *shape.secrets)))
-    return Call(api, value, origin.caller, secrets, debug=origin.debug, key=key)
+    return Call(
+        api, value, origin.caller, secrets, debug=origin.debug, key=key, headers=origin.headers, body=origin.body
+    )
 
 
 def _finished(workflow: Workflow, states: Mapping[str, Mapping[str, Any]]) -> set[str]:

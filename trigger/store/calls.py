@@ -16,7 +16,7 @@ from typing import cast
 
 from redis import Redis
 
-from trigger.store.keys import CALLS
+from trigger.store.keys import CALLS, USED
 from trigger.store.lua import load
 from trigger.store.refused import KEPT, LIFE
 
@@ -27,17 +27,21 @@ CLASSES = ("accepted", "refused", "failed")
 
 REMEMBERED = 86_400  # seconds for which the number of a process' last batch is known
 
-_ADD = load("add_calls", REMEMBERED=REMEMBERED, KEPT=KEPT, KEPT_FOR=LIFE)
+USED_LIFE = 400 * 86_400  # seconds after which it goes when an API's credentials were last used
+
+_ADD = load("add_calls", REMEMBERED=REMEMBERED, KEPT=KEPT, KEPT_FOR=LIFE, USED_FOR=USED_LIFE)
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Figures to be added: how often a call of an API ("module/method", empty for none) had an outcome; totals by
-    their name, see `took_field`; refused calls, packed, the oldest first."""
+    their name, see `took_field`; refused calls, packed, the oldest first; when the credentials of an API's caller
+    were last right, in milliseconds since 1970."""
 
     outcomes: Sequence[tuple[str, str, int]]
     totals: Mapping[str, int]
     refused: Sequence[str]
+    used: Sequence[tuple[str, str, int]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,12 @@ def took_fields(answered: str, seconds: float) -> dict[str, int]:
 def add(redis: Redis, sender: str, number: int, batch: Batch) -> None:
     """Adds a batch, the sender's number `number`. Raises what redis-py raises; then it may be sent again."""
     _ADD.on(redis)(name=sender, number=number, encoded=json.dumps(asdict(batch)))
+
+
+def last_used(redis: Redis, module: str, method: str) -> Mapping[str, int]:
+    """Return when each token, user or secret of an API was last used, in milliseconds since 1970, by its name."""
+    found = cast(dict[bytes, bytes], redis.hgetall(f"{USED}{module}/{method}"))
+    return {name.decode(): int(at) for name, at in found.items()}
 
 
 def totals(redis: Redis) -> CallTotals:

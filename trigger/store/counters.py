@@ -159,6 +159,12 @@ def api_totals(redis: Redis) -> Iterator[ApiTotals]:
         )
 
 
+def calls_of(redis: Redis, module: str, method: str) -> Mapping[str, int]:
+    """Return how often calls of an API had each outcome, see ApiTotals."""
+    (figures,) = _read(redis, "api", [f"{module}/{method}"])
+    return {field[5:]: int(number) for field, number in figures.items() if field.startswith("call:")}
+
+
 def workflow_totals(redis: Redis) -> Iterator[WorkflowTotals]:
     """The totals of every workflow of which an execution has succeeded lately, by name."""
     for name, figures in _all(redis, "workflow"):

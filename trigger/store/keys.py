@@ -44,6 +44,7 @@ FAILED_INDEX = "trigger:executions:failed"  # as INDEX, of those that have faile
 FIGURES = "trigger:figures:"  # and "api:", "workflow:" or "service:" and a name: hash, see counting; and "apis",
 # "workflows" or "services": sorted set, the names by the hour in which something last began
 FAILING = "trigger:figures:failing"  # sorted set: the APIs that failed lately, by the hour in which they last did
+USED = "trigger:figures:used:"  # and module/method: hash, when each caller last had right credentials (ms since 1970)
 CALLS = "trigger:figures:calls"  # hash: totals of what web processes have counted, see calls
 SENDER = "trigger:figures:sender:"  # and a web process' name: the number of the last batch it has added
 REFUSED = "trigger:refused"  # list: the last refused calls, newest first

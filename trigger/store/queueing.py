@@ -12,8 +12,8 @@ import json
 import math
 import time
 import zlib
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from redis import BlockingConnectionPool, Redis
@@ -24,7 +24,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
 from trigger import store
-from trigger.config.model import Api, Config
+from trigger.config.model import Api, Config, SignatureAuth
 from trigger.errors import ExecutionNotFound, IdempotencyMismatch, QueueUnavailable, TooManyRequests
 from trigger.store import Breaker, Resumed
 from trigger.store.lua import load
@@ -43,7 +43,7 @@ _ACCEPT = load("accept")
 # In which order _Form and Submitter.submit pack its arguments.
 _PACKED = (
     *("queue", "api", "timeout", "life", "backlog", "remember"),
-    *("meta", "uid", "uid_ms", "created_at", "data", "remembered", "digest", "resumed"),
+    *("meta", "uid", "uid_ms", "created_at", "data", "body", "remembered", "digest", "resumed"),
 )
 
 # Up to so many bytes are compressed with a small window: zlib's usual one costs ten times as much to set up.
@@ -73,9 +73,14 @@ def connect(url: str, *, reply_timeout: float | None = REPLY_TIMEOUT) -> Redis:
 class Call:
     """One call of an API, checked and ready to be accepted.
 
-    `secrets` are the paths of its input's secret fields; `key` is the caller's Idempotency-Key;
+    `secrets` are the paths of its input's secret fields; `key` is the caller's Idempotency-Key, or what
+    counts as one: the id of a sender's delivery (`is_delivery`);
     `rerun_of` the uid of the execution that an operator repeats; `resumed` what is taken over from the one that an
-    operator goes on with; `operator` who does so; `request` the id that the proxy in front has given the request.
+    operator goes on with; `operator` who does so; `request` the id that the proxy in front has given the request;
+    `headers` those that the API declares, by its names for them; `body` the bytes of the request's body, None where
+    there was none to be had: it is kept only where the workflow needs it. `uid` is that of the execution, where it is
+    part of its input; else one is made. `compared` stands for the input where a key is used again; None for the input
+    itself.
     """
 
     api: Api
@@ -84,10 +89,15 @@ class Call:
     secrets: Sequence[Sequence[str]] = ()
     debug: bool = False
     key: str | None = None
+    is_delivery: bool = False
     rerun_of: str | None = None
     resumed: Resumed | None = None
     operator: str | None = None
     request: str | None = None
+    headers: Mapping[str, str | None] = field(default_factory=dict)
+    body: bytes | None = field(default=None, repr=False)
+    uid: str | None = None
+    compared: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +117,11 @@ class Submitter:
         self._clock = _Clock()
         self._breaker = Breaker()
 
+    def check(self) -> None:
+        """Raises QueueUnavailable while Redis is known not to answer."""
+        if self._breaker.is_broken:
+            raise _unavailable()
+
     def submit(self, call: Call, config: Config) -> Accepted:
         """Accepts a call in one round trip and returns its execution's uid once Redis has confirmed it.
 
@@ -114,16 +129,16 @@ class Submitter:
         IdempotencyMismatch when the caller has used the key for another input, ExecutionNotFound when what the call
         takes over is gone meanwhile.
         """
-        if self._breaker.is_broken:
-            raise _unavailable()
+        self.check()
         deadline = time.monotonic() + ACCEPT_DEADLINE
         form = self._form(call.api, config)
         data = form.data(call.input)
+        body = zlib.compress(call.body) if form.keeps_body and call.body is not None else b""
         remembered = _NOT_REMEMBERED if call.key is None else pack(*_idempotency(call))
         resumed = _NOT_RESUMED if call.resumed is None else pack(json.dumps(asdict(call.resumed)).encode())
         while True:
-            uid = store.new_uid()
-            own = pack(uid.encode(), b"%d" % (int(uid) >> 40), self._clock(), data)
+            uid = call.uid or store.new_uid()
+            own = pack(uid.encode(), b"%d" % (int(uid) >> 40), self._clock(), data, body)
             match self._until(deadline, (form.same, form.meta(call), own, remembered, resumed)):
                 case b"accepted":
                     return Accepted(uid)
@@ -135,6 +150,8 @@ class Submitter:
                     raise IdempotencyMismatch("The Idempotency-Key was used with another input")
                 case b"gone":
                     raise ExecutionNotFound("The execution's record is no longer kept")
+                case b"taken" if call.uid:
+                    raise _unavailable()
                 case b"taken":
                     continue  # somebody else's uid, by a chance of one in 2^40 within the same millisecond
                 case first:
@@ -174,12 +191,14 @@ class _Form:
     reads what is not there as empty.
     """
 
-    __slots__ = ("_before", "_metas", "_version", "api", "config", "same")
+    __slots__ = ("_before", "_metas", "_version", "api", "config", "keeps_body", "same")
 
     def __init__(self, api: Api, config: Config) -> None:
         self.api, self.config = api, config
         workflow = api.workflow
-        numbers = (workflow.timeout, config.retention, config.server.backlog, config.idempotency)
+        self.keeps_body = workflow.needs_body
+        once = api.auth.once if isinstance(api.auth, SignatureAuth) else None
+        numbers = (workflow.timeout, config.retention, config.server.backlog, once or config.idempotency)
         self.same = pack(
             workflow.queue.encode(),
             # RQ's default description holds the arguments, and its tools show and log it.
@@ -193,7 +212,7 @@ class _Form:
 
     def meta(self, call: Call) -> bytes:
         """The packed meta of a call's job."""
-        usual = not (call.debug or call.rerun_of or call.resumed or call.operator or call.request)
+        usual = not (call.debug or call.rerun_of or call.resumed or call.operator or call.request or call.headers)
         packed = self._metas.get(call.caller) if usual else None
         if packed is None:
             packed = pack(json.dumps(_meta(call, self._version)).encode())
@@ -225,6 +244,8 @@ def _meta(call: Call, version: str) -> dict[str, Any]:
         meta["operator"] = call.operator
     if call.request:
         meta["request"] = call.request
+    if call.headers:
+        meta["headers"] = call.headers
     return meta
 
 
@@ -244,9 +265,13 @@ class _Clock:
 
 
 def _idempotency(call: Call) -> tuple[bytes, bytes]:
-    """The Redis key that stands for a call's Idempotency-Key, apart for each API and caller, and its input's digest."""
+    """The Redis key that stands for a call's Idempotency-Key, apart for each API and caller, and its input's digest; or
+    for a sender's delivery, apart for each API and what is declared of its headers."""
+    if call.is_delivery:  # it is the same event, whichever secret it is signed with, and whatever else has changed
+        scope = json.dumps([call.api.module, call.api.method, "delivery", call.key, call.headers], sort_keys=True)
+        return store.idempotency_key(_sha256(scope)).encode(), _sha256("").encode()
     scope = json.dumps([call.api.module, call.api.method, call.caller, call.key])
-    content = json.dumps(call.input, sort_keys=True)
+    content = json.dumps(call.input, sort_keys=True) if call.compared is None else call.compared
     return store.idempotency_key(_sha256(scope)).encode(), _sha256(content).encode()
 
 

@@ -10,7 +10,7 @@ import json
 import zlib
 from base64 import b64decode
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from redis import Redis
@@ -36,7 +36,7 @@ UNREADABLE: Mapping[str, Any] = {"unreadable": True}
 CUT = " "
 
 # What the JSON of a record has only where there is something to tell.
-_IF_SO = ("truncated", "debug", "rerun_of", "resumed_from")
+_IF_SO = ("headers", "truncated", "debug", "rerun_of", "resumed_from")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,7 @@ class Record(Facts):
     operator: str | None  # who started it from another one
     steps: tuple[StepRecord, ...]
     timeline: tuple[Span, ...]
+    headers: Mapping[str, str | None] = field(default_factory=dict)  # of the request, those that its API declares
     truncated: bool = False  # the output was too large: `output` has its size and its beginning
 
     @property
@@ -132,6 +133,7 @@ def _record(
     return Record(
         **facts(execution),
         input=mask(execution.input, execution.secrets),
+        headers=execution.headers,
         output=output,
         truncated=truncated,
         traceback=None if is_success else _readable(_traceback, result.get(b"exc_string")),

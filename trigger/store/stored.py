@@ -31,9 +31,12 @@ NAMED = ("description", "meta")  # what log lines carry
 AWAITED = ("status", "meta")  # the workflow that it waits for
 LOGGED = ("status", "log")
 LISTED = ("status", "description", "meta", "created_at", "started_at", "ended_at", "attempt", "error")
-ACCEPTED = ("status", "description", "meta", "data")
+ACCEPTED = ("status", "description", "meta", "data", "body")
 RECORDED = (*LISTED, "data", "runs")
-TAKEN = ("data", "meta", "description", "timeout", "started_at", "attempt", "failures", "crashes", "unknown_since")
+TAKEN = (
+    *("data", "body", "meta", "description", "timeout", "started_at", "attempt", "failures", "crashes"),
+    "unknown_since",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,7 @@ class Stored:
     status: Status | None = None
     api: tuple[str, str] | None = None  # module and method
     call: tuple[str, Any, bool] | None = field(default=None, repr=False)  # workflow, input, and whether that is all
+    body: bytes | None = field(default=None, repr=False)  # the request's, where a program of the workflow gets it
     meta: Mapping[str, Any] | None = None  # what else is known of how it was started
     created_at: str | None = None
     started_at: str | None = None  # of its last run
@@ -121,6 +125,12 @@ class Stored:
         ):
             return tuple(map(tuple, paths))
         return ((),)
+
+    @property
+    def headers(self) -> dict[str, str | None]:
+        """The headers of the request that its API declares, by the API's names for them."""
+        found = self._note("headers", {})
+        return {str(name): _text(value) for name, value in found.items()} if isinstance(found, dict) else {}
 
     @property
     def debug(self) -> bool:
@@ -239,6 +249,7 @@ _READERS: Mapping[str, tuple[str, Callable[[bytes], Any]]] = {
     "status": ("status", lambda value: OF_RQ[value.decode()]),
     "description": ("api", _api),
     "data": ("call", _call),
+    "body": ("body", zlib.decompress),
     "meta": ("meta", _object),
     "error": ("error", _object),
     "runs": ("runs", _runs),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import signal
-import threading
 from collections.abc import Iterator
 
 MAX_SECONDS = 2.0  # of processor time, of one rendering
@@ -18,28 +17,31 @@ class TooSlowError(Exception):
 class _Limit:
     """The signal's handler. It raises in whatever runs when the time is over."""
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: float) -> None:
         self.is_over = False
+        self._seconds = seconds
 
     def __call__(self, signum: int, frame: object) -> None:
         if not self.is_over:
-            raise TooSlowError(f"it takes more than {MAX_SECONDS:g} s to compute")
+            raise TooSlowError(f"it takes more than {self._seconds:g} s to compute")
 
 
 @contextlib.contextmanager
-def limited() -> Iterator[None]:
+def limited(seconds: float = MAX_SECONDS) -> Iterator[None]:
     """Bounds the processor time of the block, which raises TooSlowError when it is over.
 
-    Only the main thread can be stopped so, which is where steps are run.
+    Only the main thread can be stopped so: steps run there, and so do the greenlets of a web process.
     """
-    if threading.current_thread() is not threading.main_thread() or isinstance(
-        signal.getsignal(signal.SIGVTALRM), _Limit
-    ):
+    if isinstance(signal.getsignal(signal.SIGVTALRM), _Limit):
         yield  # a template in a variable that another template uses is part of that one
         return
-    limit = _Limit()
-    before = signal.signal(signal.SIGVTALRM, limit)
-    signal.setitimer(signal.ITIMER_VIRTUAL, MAX_SECONDS, _AGAIN)
+    limit = _Limit(seconds)
+    try:
+        before = signal.signal(signal.SIGVTALRM, limit)
+    except ValueError:  # this is another thread
+        yield
+        return
+    signal.setitimer(signal.ITIMER_VIRTUAL, seconds, _AGAIN)
     try:
         try:
             yield

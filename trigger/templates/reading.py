@@ -12,10 +12,10 @@ from typing import Any
 from jinja2 import TemplateSyntaxError, nodes
 
 from trigger.errors import TemplateError
-from trigger.templates.sandbox import COUNTED, ENVIRONMENT
+from trigger.templates.sandbox import COUNTED, ENVIRONMENT, SEARCH, regular
 
 # The names that a template may begin with; `error` only in steps that run after a failure.
-ROOTS = ("input", "steps", "env", "execution", "error")
+ROOTS = ("input", "headers", "caller", "request", "steps", "env", "execution", "error")
 MAX_DEPTH = 100  # of an expression, and of blocks inside one another
 
 _BRACE = re.compile(r"\{+")
@@ -180,6 +180,8 @@ def _examine(tree: nodes.Template) -> None:
             raise TemplateError("is not a valid template: a for loop can't be recursive")
         if isinstance(node, nodes.Filter) and node.name not in ENVIRONMENT.filters:
             raise TemplateError(f"is not a valid template: there is no filter {node.name!r}")
+        if isinstance(node, nodes.Filter) and node.name == SEARCH:
+            _examine_search(node)
         if isinstance(node, nodes.Test) and node.name not in ENVIRONMENT.tests:
             raise TemplateError(f"is not a valid template: there is no test {node.name!r}")
         if isinstance(node, nodes.Const) and isinstance(node.value, float) and not math.isfinite(node.value):
@@ -189,6 +191,17 @@ def _examine(tree: nodes.Template) -> None:
         ):
             raise TemplateError(f"is not a valid template: {node.name!r} can't be set")
         open_nodes += [(child, depth + 1) for child in node.iter_child_nodes()]
+
+
+def _examine_search(node: nodes.Filter) -> None:
+    """Raise TemplateError unless a search has one pattern, written in the config: what is sent must never be one."""
+    given = node.args[0] if len(node.args) == 1 and not (node.kwargs or node.dyn_args or node.dyn_kwargs) else None
+    if not isinstance(given, nodes.Const) or not isinstance(given.value, str):
+        raise TemplateError(f"is not a valid template: {SEARCH} takes one pattern, written out between quotes")
+    try:
+        regular(given.value)
+    except ValueError as error:
+        raise TemplateError(f"is not a valid template: {error}") from None
 
 
 def _paths(text: str) -> set[tuple[str, ...]]:

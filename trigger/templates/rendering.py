@@ -12,7 +12,7 @@ from jinja2 import nodes
 from jinja2.environment import Template
 
 from trigger.errors import TemplateError
-from trigger.templates.limits import limited
+from trigger.templates.limits import MAX_SECONDS, limited
 from trigger.templates.reading import is_chosen, is_template, outputs, parse, sole_expression, templates_in
 from trigger.templates.sandbox import ENVIRONMENT, MAX_TEXT, MAX_TURNS, TURNS, as_data, as_text
 
@@ -20,15 +20,16 @@ MAX_SHOWN = 200  # characters of an expression in a message, and of what is wron
 _Context = Mapping[str, Any]
 
 
-def render(value: Any, context: _Context) -> Any:
+def render(value: Any, context: _Context, *, seconds: float = MAX_SECONDS) -> Any:
     """`value` with the templates in its texts rendered: those in the values of mappings and lists too.
 
     A text that is one expression becomes what the expression gives, as JSON data; in any other text null is nothing,
     and what is not text is JSON. `context` maps `input`, `steps`, … to JSON data; the texts in it are data and are
     never looked at as templates. Raises TemplateError, which names the expression, for an undefined name, for
-    whatever else fails in it, for a result larger than 1 MiB, and for what takes more than MAX_SECONDS to compute.
+    whatever else fails in it, for a result larger than 1 MiB, and for what takes more than so many `seconds` to
+    compute.
     """
-    with limited():
+    with limited(seconds):
         return _rendered(value, context)
 
 

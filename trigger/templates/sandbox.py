@@ -6,12 +6,14 @@ so what can make much of little is bounded here, or left out.
 
 from __future__ import annotations
 
+import base64
+import binascii
 import functools
 import json
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 from jinja2 import StrictUndefined, Undefined, filters, pass_context
 from jinja2.runtime import Context
@@ -21,6 +23,10 @@ MAX_TEXT = 1024 * 1024  # characters, about; of a text that is made, or of a val
 MAX_ITEMS = 100_000  # of a list that is multiplied, as Jinja2's own for range()
 MAX_BITS = 4096  # of a whole number that is made
 MAX_TURNS = 100_000  # of all loops of a template together
+MAX_LEVELS = 32  # of objects and lists in a text of JSON, as in a request's body
+MAX_SEARCH = 0.05  # seconds that a regular expression may search one text
+
+SEARCH = "regex_search"  # the filter whose argument must be a text of the config: see reading.py
 
 # Names that no template can write.
 TURNS = " turns"  # in the context of a template with statements: how many turns its loops may still take, in a list
@@ -256,6 +262,8 @@ def _sum(value: Iterable[Any], attribute: str | int | None = None, start: Any = 
 @pass_context
 def _map(context: Context, value: Iterable[Any], *args: Any, **options: Any) -> Iterator[Any]:
     """Jinja2's own; what its filter makes of all items together is bounded."""
+    if args and args[0] == SEARCH:
+        raise TypeError(f"map can't use {SEARCH}, whose pattern must stand beside it")
     left = MAX_TEXT
     for item in filters.sync_do_map(context, value, *args, **options):
         if args and isinstance(item, str | list | tuple | dict):
@@ -288,6 +296,122 @@ def _to_json(value: Any) -> str:
     return json.dumps(as_data(value), ensure_ascii=False)
 
 
+def _from_json(value: Any) -> Any:
+    """The value of a text of JSON, read as strictly as a request's body. The messages never repeat the text."""
+    text = _plain(value, "from_json")
+    try:
+        read = _DECODER.decode(text.strip(" \t\r\n"))
+        if "\\u" in text:
+            json.dumps(read, ensure_ascii=False).encode()  # which half of a surrogate pair does not outlive
+    except RecursionError:
+        raise ValueError(f"the JSON is nested deeper than {MAX_LEVELS} levels") from None
+    except UnicodeEncodeError:
+        raise ValueError("the JSON holds half of a surrogate pair, which is no character") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"the text is not JSON: line {error.lineno}, column {error.colno}") from None
+    level = [read]
+    for _ in range(MAX_LEVELS + 1):
+        level = [
+            inner
+            for item in level
+            if isinstance(item, dict | list)
+            for inner in (item.values() if isinstance(item, dict) else item)
+        ]
+        if not level:
+            return read
+    raise ValueError(f"the JSON is nested deeper than {MAX_LEVELS} levels")
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > 20:
+        raise ValueError("the JSON holds a number that is too large")
+    return int(digits)
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if math.isinf(number):
+        raise ValueError("the JSON holds a number that is too large")
+    return number
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError("NaN and Infinity are no JSON numbers")
+
+
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        raise ValueError("an object of the JSON has a key twice")
+    return made
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_members, parse_int=_whole, parse_float=_finite, parse_constant=_no_constant
+)
+
+
+def _b64decode(value: Any) -> str:
+    """The text in UTF-8 that base64 stands for: of either alphabet of RFC 4648, with or without its padding."""
+    text = "".join(_plain(value, "b64decode").split()).translate(_STANDARD).rstrip("=")
+    try:
+        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True).decode()
+    except UnicodeDecodeError:
+        raise ValueError("what is in the base64 is not text in UTF-8") from None
+    except (binascii.Error, ValueError):
+        raise ValueError("the text is not base64") from None
+
+
+_STANDARD = str.maketrans("-_", "+/")
+
+
+def _regex_search(value: Any, pattern: str) -> str | None:
+    """What a regular expression finds first in a text: its first group if it has one, else all that matched; null where
+    there is nothing."""
+    try:
+        found = regular(pattern).search(as_text(value), timeout=MAX_SEARCH)
+    except TimeoutError:
+        raise OverflowError(f"the search takes longer than {MAX_SEARCH:g} s") from None
+    return None if found is None else cast(str | None, found[1 if found.re.groups else 0])
+
+
+@functools.lru_cache(maxsize=256)
+def regular(pattern: str) -> Any:
+    """A regular expression that can be given up on: the `regex` package's, as `re` knows no time limit. Raises
+    ValueError. It is imported here because most configs use none."""
+    import regex
+
+    try:
+        return regex.compile(pattern)
+    except regex.error as error:
+        raise ValueError(f"the pattern is not a regular expression: {error}") from None
+
+
+def _at_path(value: Any, path: Any) -> Any:
+    """What stands in data at a path such as "commits.0.id"; null where any part of it is not there."""
+    for part in _plain(path, "path").split("."):
+        if isinstance(value, Mapping):
+            value = value.get(part)
+        elif isinstance(value, list | tuple) and _INDEX.fullmatch(part) and int(part) < len(value):
+            value = value[int(part)]
+        else:
+            return None
+    return value
+
+
+_INDEX = re.compile(r"[0-9]{1,9}")
+
+
+def _plain(value: Any, name: str) -> str:
+    if isinstance(value, Undefined):
+        return str(value)  # which raises
+    if not isinstance(value, str):
+        raise TypeError(f"{name} takes a text")
+    if len(value) > MAX_TEXT:
+        raise _too_large()
+    return value
+
+
 _BOUNDS: Mapping[str, Callable[[Any, Any], None]] = {
     "+": _bound_sum,
     "*": _bound_product,
@@ -296,16 +420,20 @@ _BOUNDS: Mapping[str, Callable[[Any, Any], None]] = {
 }
 _OWN_METHODS: Mapping[str, Callable[..., str]] = {"replace": _replace, "join": _join_method}
 _OWN_FILTERS: dict[str, Callable[..., Any]] = {
-    "urlencode": _urlencode,
+    "b64decode": _b64decode,
     "format": _format,
+    "from_json": _from_json,
     "int": _int,
     "join": _join,
     "map": _map,
+    "path": _at_path,
+    SEARCH: _regex_search,
     "replace": _replace,
     "round": _round,
     "string": as_text,
     "sum": _sum,
     "tojson": _to_json,
     "truncate": _truncate,
+    "urlencode": _urlencode,
 }
 ENVIRONMENT = Sandbox()

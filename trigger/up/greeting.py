@@ -19,7 +19,7 @@ def announcement(settings: Settings, config: Config, seconds: float, *, made: bo
     """
     fields: dict[str, Any] = {"address": _address(settings), "seconds": round(seconds, 1)}
     if config.operators:
-        fields["console"] = f"{'' if settings.unix is not None else _console_base(settings, config)}/console/"
+        fields["console"] = f"{'' if settings.unix is not None else public_base(settings, config)}/console/"
     if config.operators and made:
         fields["password_file"] = str(settings.data / made_password.FILE)
     return f"Trigger is ready on {_address(settings)}", fields
@@ -78,14 +78,14 @@ def console_lines(settings: Settings, config: Config, key: str | None, *, made: 
     known = f"user {next(iter(config.operators))}, password in {settings.data / made_password.FILE}" if made else ""
     if settings.unix is not None:
         return [f"Console: /console/, through the proxy in front of the socket{f' ({known})' if known else ''}"]
-    base = _console_base(settings, config)
+    base = public_base(settings, config)
     if key is None:
         return [f"Console: {base}/console/{f' ({known})' if known else ''}"]
     return [f"Console: {base}/console/sign-in?key={key}", f"  (signs in once, within an hour; later: {known})"]
 
 
-def _console_base(settings: Settings, config: Config) -> str:
-    """Where a browser finds the console: at the first host that is served, if the config says which are."""
+def public_base(settings: Settings, config: Config) -> str:
+    """Where a browser finds the service: at the first host that is served, if the config says which are."""
     host = config.server.host
     if host is None:
         return f"http://{replace(settings, host=settings.local_host).authority}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from flask import Response
 
-from trigger.config.model import Api, Audience, NoAuth
+from trigger.config.model import Api, Audience, Auth, NoAuth, PasswordAuth, SignatureAuth, TokenAuth
 from trigger.errors import (
     ApiNotEnabled,
     ApiNotFound,
@@ -18,8 +18,8 @@ from trigger.errors import (
     PathNotFound,
     Unauthorized,
 )
-from trigger.web import sender
-from trigger.web.answers import answer
+from trigger.web import handshakes, sender
+from trigger.web.answers import answer, bare
 from trigger.web.auth import BASIC, Credentials, is_forgeable
 from trigger.web.call import ReceivedCall, View
 from trigger.web.request_body import check_length
@@ -41,16 +41,19 @@ def resolved(view: ApiView) -> View:
     """Find the API in the config's table, and make the checks that need no credential."""
 
     @functools.wraps(view)
-    def wrapper(call: ReceivedCall, prefix: str, module: str, method: str) -> Response:
+    def wrapper(call: ReceivedCall, prefix: str, module: str, method: str, token: str = "") -> Response:
         config, environ = call.config, call.environ
         check_length(environ, config.server.max_body)
         if prefix != config.server.prefix[1:]:
             raise PathNotFound("There is nothing at this path")
         api = config.apis.get((module, method))
-        if api is None or _has_escapes(environ):
+        if api is None or _has_escapes(environ) or (token and not _is_in_path(api.auth)):
             raise ApiNotFound("There is no such API")
+        call.path_token = token
         call.api = api
         verb = environ["REQUEST_METHOD"]
+        if api.answer.has_own and api.enabled and (early := _early(call, api)) is not None:
+            return early
         if verb not in api.verbs:
             allow = {"Allow": ", ".join(api.verbs)}
             if verb == "OPTIONS":
@@ -65,20 +68,39 @@ def resolved(view: ApiView) -> View:
     return wrapper
 
 
+def _early(call: ReceivedCall, api: Api) -> Response | None:
+    """Answer what carries no credential and starts nothing: a HEAD, and some senders' handshakes."""
+    if call.method == "HEAD" and api.answer.head is not None:
+        return bare(api.answer.head)
+    return handshakes.before(call, api)
+
+
 def authenticated(view: ApiView) -> ApiView:
     """Enforce the API's configured authentication, and note the caller's name. Calls that a page of another site could
     have made a browser send are refused."""
 
     @functools.wraps(view)
     def wrapper(call: ReceivedCall, api: Api) -> Response:
+        auth, guard = api.auth, call.service.guard
+        if isinstance(auth, SignatureAuth):
+            call.caller = guard.signer(api, auth, call.header, call.body, call.client)
+            return view(call, api)
         # An API that asks for none looks at none: what a proxy or a browser adds does not concern it.
-        credentials = Credentials() if isinstance(api.auth, NoAuth) else Credentials.of(call.environ)
-        call.caller = call.service.guard.admit(api, credentials, call.client)
-        if is_forgeable(api.auth, credentials):
+        credentials = Credentials() if isinstance(auth, NoAuth) else _credentials(call, auth)
+        call.caller = guard.admit(api, credentials, call.client)
+        if is_forgeable(auth, credentials):
             sender.refuse_foreign(call.environ)
         return view(call, api)
 
     return wrapper
+
+
+def _credentials(call: ReceivedCall, auth: TokenAuth | PasswordAuth) -> Credentials:
+    if isinstance(auth, PasswordAuth):
+        return Credentials.of(call.environ)
+    if not auth.header:
+        return Credentials(token=call.path_token.encode() if call.path_token else None)
+    return Credentials.of(call.environ, token=call.header(auth.header), with_basic=True)
 
 
 def operator(call: ReceivedCall) -> str:
@@ -103,6 +125,10 @@ def admit(call: ReceivedCall, audience: Audience, operator: Callable[[ReceivedCa
     only(call, "GET")
     if audience == "operators":
         operator(call)
+
+
+def _is_in_path(auth: Auth) -> bool:
+    return isinstance(auth, TokenAuth) and not auth.header
 
 
 def _has_escapes(environ: WSGIEnvironment) -> bool:

@@ -12,6 +12,7 @@ from flask import Response
 from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException
 
+from trigger.config.model import Answer
 from trigger.errors import BadRequest, InternalError, PathNotFound, RequestError
 from trigger.web.call import ReceivedCall
 
@@ -19,7 +20,12 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
 
-class Answer(Response):
+USUAL = Answer()
+
+_ALWAYS = (("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff"))
+
+
+class WholeAnswer(Response):
     """A response that is complete as it was made: its Location is relative and in ASCII, its length is known."""
 
     def get_wsgi_headers(self, environ: WSGIEnvironment) -> Headers:
@@ -36,21 +42,43 @@ def whole(body: bytes, content_type: str, status: int = 200, headers: Mapping[st
     """An answer of any type: never cached, never guessed to be something else."""
     fields = (
         ("Content-Type", content_type),
-        ("Cache-Control", "no-store"),
-        ("X-Content-Type-Options", "nosniff"),
+        *_ALWAYS,
         ("Content-Length", str(len(body))),
         *(headers or {}).items(),
     )
-    return Answer(body, status, Headers(fields))
+    return WholeAnswer(body, status, Headers(fields))
 
 
-def accepted(call: ReceivedCall, uid: str, *, replayed: bool) -> Response:
+def bare(status: int, headers: Mapping[str, str] | None = None) -> Response:
+    """Answer with nothing."""
+    if status == 204:  # which has no length either (RFC 9110, section 8.6)
+        return WholeAnswer(b"", status, Headers((*_ALWAYS, *(headers or {}).items())))
+    return whole(b"", "text/plain; charset=utf-8", status, headers)
+
+
+def plain(text: str) -> Response:
+    """Answer with a text."""
+    return whole(text.encode("utf-8", "replace"), "text/plain; charset=utf-8")
+
+
+def object_of(content: Mapping[str, Any]) -> Response:
+    """Answer with JSON that is not ours in form, but a sender's."""
+    return whole(json.dumps(content, ensure_ascii=False).encode("utf-8", "replace"), "application/json")
+
+
+def accepted(call: ReceivedCall, uid: str, *, replayed: bool, how: Answer = USUAL) -> Response:
     """Answer a call that has started the execution `uid`, or whose Idempotency-Key did so before (`replayed`)."""
     call.note_started(uid, replayed=replayed)
     headers = {"Location": f"/v1/executions/{uid}"}
     if replayed:
         headers["Idempotency-Replayed"] = "true"
-    return answer({"uid": uid}, 202, headers)
+    return answer({"uid": uid}, how.status, headers) if how.has_body else bare(how.status, headers)
+
+
+def ignored(call: ReceivedCall, how: Answer) -> Response:
+    """Answer a call that the API's `when` lets start nothing."""
+    call.ignored = True
+    return answer({"ignored": True}, how.status) if how.has_body else bare(how.status)
 
 
 def refusal(error: RequestError, **more: Any) -> Response:

@@ -11,13 +11,16 @@ import base64
 import binascii
 import math
 import secrets as random
-from collections.abc import Collection, Mapping
+import time
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from trigger.config.model import Api, Auth, NoAuth, PasswordAuth, TokenAuth
+from trigger.config.model import Api, Auth, NoAuth, PasswordAuth, SignatureAuth, TokenAuth
 from trigger.config.secret import Secret
 from trigger.errors import BadRequest, CredentialMissing, Throttled, Unauthorized
+from trigger.signatures import SignatureMissing, SignatureWrong, signer_of
+from trigger.signatures.verifying import Headers, check_present
 from trigger.web import sender
 from trigger.web.failures import Failures
 from trigger.web.passwords import Hashes
@@ -42,13 +45,16 @@ class Credentials:
     basic: bool = False
 
     @classmethod
-    def of(cls, environ: Mapping[str, Any]) -> Credentials:
+    def of(cls, environ: Mapping[str, Any], *, token: bytes | None = None, with_basic: bool = False) -> Credentials:
         """Read the headers of a WSGI request (PEP 3333: their bytes as latin-1 text): `token`, `user` and `password`,
         or their equals `Authorization: Bearer` (RFC 6750) and `Basic` (RFC 7617).
 
+        `token` is what the API's own header for it holds. `with_basic`: where no token comes in another way, the
+        password of Basic is one, which is all that some senders can send.
+
         Raises BadRequest if one of them comes both ways and differs: none of the two is to be tried in secret.
         """
-        token = _header(environ, "HTTP_TOKEN")
+        token = token or _header(environ, "HTTP_TOKEN")
         user = _header(environ, "HTTP_USER")
         password = _header(environ, "HTTP_PASSWORD")
         # Only HTTP's own white space is stripped. A0 and 85, which are that in latin-1, end words in UTF-8.
@@ -59,6 +65,8 @@ class Credentials:
         if scheme.lower() == "basic":
             named, word = _basic(value)
             only_basic = user is None and password is None
+            if with_basic and token is None:
+                return cls(word, basic=True)
             both = _one("user", user, named, "Basic"), _one("password", password, word, "Basic")
             return cls(token, *both, basic=only_basic)
         return cls(token, user, password)
@@ -99,7 +107,7 @@ class Guard:
         Raises CredentialMissing, Unauthorized, Throttled if too many wrong credentials came from address `client`, or
         TooManyRequests if too many passwords are being checked.
         """
-        if isinstance(api.auth, NoAuth):
+        if isinstance(api.auth, NoAuth | SignatureAuth):
             return None
         door, network = f"{api.module}/{api.method}", sender.network(client)
         name = self._recognise(api.auth, credentials, door, network)
@@ -109,6 +117,25 @@ class Guard:
                 raise Unauthorized("Token is invalid", headers=BEARER)
             raise Unauthorized("User/Password is invalid", headers=BASIC)
         return name
+
+    def signer(self, api: Api, auth: SignatureAuth, header: Headers, body: Callable[[], bytes], client: str) -> str:
+        """Return who has signed a request; the `body` is read when there is a signature.
+
+        Raises CredentialMissing, Unauthorized, and Throttled if too many wrong ones came from address `client`.
+        """
+        try:
+            check_present(auth.scheme, header)
+            secrets = {name: secret.reveal() for name, secret in auth.secrets.items()}
+            return signer_of(auth.scheme, secrets, header, body(), now=time.time(), tolerance=auth.tolerance)
+        except SignatureMissing as error:
+            raise CredentialMissing("Signature is required", reason=f"{error}") from None
+        except SignatureWrong as error:
+            self._count(f"{api.module}/{api.method}", sender.network(client))
+            raise Unauthorized("Signature is invalid", reason=f"{error}") from None
+
+    def count_wrong(self, api: Api, client: str) -> None:
+        """Count a wrong word that is none of the credentials. Raises Throttled when there were too many."""
+        self._count(f"{api.module}/{api.method}", sender.network(client))
 
     def operator(self, operators: Mapping[str, Secret], credentials: Credentials, client: str) -> str | None:
         """Return the operator's name, or None when the credentials are not one's. Raises as `admit` does."""
@@ -140,7 +167,7 @@ class Guard:
             return name
 
         is_caller = by_password = False
-        if api is not None:
+        if api is not None and not isinstance(api.auth, SignatureAuth):  # whose callers can sign no such request
             asked = api.auth
             name = None if isinstance(asked, NoAuth) else recognised(asked, f"{api.module}/{api.method}")
             is_caller = name is not None or isinstance(asked, NoAuth)
@@ -207,7 +234,7 @@ class Guard:
 def is_forgeable(auth: Auth, credentials: Credentials) -> bool:
     """Return whether any page could have made a browser send a call that `auth` admits: the page needs to know no
     secret when none is asked for, or when the browser adds a password that it remembers."""
-    return isinstance(auth, NoAuth) or (isinstance(auth, PasswordAuth) and credentials.basic)
+    return isinstance(auth, NoAuth) or credentials.basic
 
 
 def _key(door: str, network: str) -> str:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from flask import Request, Response, request
 
-from trigger.config.model import Api, Config
+from trigger.config.model import Api, BodyKind, Config
 from trigger.errors import ConfigError, InvalidParams, RequestError
+from trigger.inputs.forms import Upload
 from trigger.store import tracing
 from trigger.web.request_body import raw_body, value_of
 
@@ -37,6 +38,9 @@ class ReceivedCall(Request):
     caller: str | None = None
     uid: str | None = None
     refused: RequestError | None = None
+    delivery: str | None = None  # the sender's own id of what it has sent, where that counts as an Idempotency-Key
+    path_token: str = ""  # the last part of the path, where an API has its token there
+    ignored: bool = False  # the API's `when` was false
 
     operator: str = ""
     posted: Mapping[str, str] = {}
@@ -51,18 +55,28 @@ class ReceivedCall(Request):
             self._body = raw_body(self.environ, self.config.server.max_body)
         return self._body
 
-    def value(self) -> Any:
-        """Return the value that the body stands for. Raises as `body` does, InvalidParams and UnsupportedMediaType."""
-        return value_of(self.environ, self.body())
+    def value(self, kind: BodyKind = "auto", uploads: list[Upload] | None = None) -> Any:
+        """Return the value that the body stands for, and add the files of a form to `uploads`; None refuses them.
+        Raises as `body` does, InvalidParams and UnsupportedMediaType."""
+        return value_of(self.environ, self.body(), self.config.server.max_body, kind, uploads)
+
+    def header(self, name: str) -> bytes | None:
+        """Return the bytes of a header, None if it is absent or empty."""
+        key = name.upper().replace("-", "_")
+        if key not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
+            key = f"HTTP_{key}"
+        return self.environ.get(key, "").encode("latin-1") or None
 
     def idempotency_key(self) -> str | None:
-        """Return the Idempotency-Key: a quoted string as in draft-ietf-httpapi-idempotency-key-header, or a bare one.
+        """Return the id of the delivery, where that counts as one; else the Idempotency-Key: a quoted string as in
+        draft-ietf-httpapi-idempotency-key-header, or a bare one.
 
+        The delivery's goes first: it may be signed, and then who sends a call again can't choose another.
         Raises InvalidParams.
         """
         raw: str | None = self.environ.get("HTTP_IDEMPOTENCY_KEY")
-        if raw is None:
-            return None
+        if raw is None or self.delivery is not None:
+            return self.delivery
         quoted = len(raw) >= 2 and raw[0] == raw[-1] == '"'
         key = raw[1:-1] if quoted else raw
         if not 1 <= len(key) <= 255 or not (key.isascii() and key.isprintable()):

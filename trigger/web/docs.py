@@ -25,7 +25,7 @@ from trigger.config.model import Config
 from trigger.errors import PathNotFound
 from trigger.offload import offload
 from trigger.web.admission import admit, operator
-from trigger.web.answers import Answer
+from trigger.web.answers import WholeAnswer
 from trigger.web.call import ReceivedCall
 from trigger.web.openapi import pieces
 
@@ -156,7 +156,7 @@ def _answer(call: ReceivedCall, kept: _Kept, more: Mapping[str, str] | None = No
         ]
     )
     if call.if_none_match.contains_weak(kept.tag):
-        return Answer(status=304, headers=headers)
+        return WholeAnswer(status=304, headers=headers)
     body = kept.compressed
     if call.accept_encodings["gzip"]:
         headers["Content-Encoding"] = "gzip"
@@ -164,4 +164,4 @@ def _answer(call: ReceivedCall, kept: _Kept, more: Mapping[str, str] | None = No
         body = offload(gzip.decompress, body) if len(body) > LARGE else gzip.decompress(body)
     headers["Content-Type"] = kept.media_type
     headers["Content-Length"] = str(len(body))
-    return Answer(body, headers=headers)
+    return WholeAnswer(body, headers=headers)

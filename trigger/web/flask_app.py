@@ -11,7 +11,7 @@ from flask.sessions import NullSession, SessionInterface
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import MapAdapter, Rule
 
-from trigger.web.answers import Answer
+from trigger.web.answers import WholeAnswer
 from trigger.web.call import ReceivedCall, current
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class App(Flask):
 
     url_rule_class = AnyVerb  # type: ignore[assignment]  # Flask means "a class", and says "this one"
     request_class = ReceivedCall
-    response_class = Answer
+    response_class = WholeAnswer
     session_interface = NoSessions()
 
     def __init__(self, name: str) -> None:

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from gunicorn.http.errors import ParseException
 
+from trigger.config.model import BodyKind
 from trigger.errors import BadRequest, BodyTooLarge
 from trigger.inputs import parse_body, read_body
+from trigger.inputs.forms import Upload
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -36,6 +38,10 @@ def raw_body(environ: WSGIEnvironment, limit: int) -> bytes:
     return read_body(environ["wsgi.input"], declared, limit, stream_errors=STREAM_ERRORS)
 
 
-def value_of(environ: WSGIEnvironment, body: bytes) -> Any:
-    """Return the value that the body of a request stands for, as its headers say."""
-    return parse_body(body, environ.get("CONTENT_TYPE", ""), environ.get("HTTP_CONTENT_ENCODING", ""))
+def value_of(
+    environ: WSGIEnvironment, body: bytes, limit: int, kind: BodyKind = "auto", uploads: list[Upload] | None = None
+) -> Any:
+    """Return the value that the body of a request stands for, as its headers, or its `kind`, say. It may have `limit`
+    bytes when it is unpacked. Files of a form are added to `uploads`; None refuses them."""
+    coding = environ.get("HTTP_CONTENT_ENCODING", "")
+    return parse_body(body, environ.get("CONTENT_TYPE", ""), coding, limit=limit, kind=kind, uploads=uploads)

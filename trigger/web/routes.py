@@ -9,17 +9,20 @@ from __future__ import annotations
 import functools
 import logging
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 from flask import Blueprint, Flask, Response
 
-from trigger.config.model import Api
-from trigger.errors import BadRequest, NotReady, PathNotFound
+from trigger import templates
+from trigger.config.model import Api, SignatureAuth
+from trigger.errors import BadRequest, InvalidParams, NotReady, PathNotFound, TemplateError
 from trigger.inputs import parse_query
+from trigger.inputs.forms import Upload
+from trigger.signatures import delivery
 from trigger.store import tracing
 from trigger.store.queueing import Call
-from trigger.web import answers, docs, executions, readiness, sender
+from trigger.web import answers, docs, executions, handshakes, readiness, sender
 from trigger.web.admission import authenticated, only, resolved
 from trigger.web.answers import answer, refusal, shown_path, whole
 from trigger.web.call import ReceivedCall, View, current
@@ -27,8 +30,12 @@ from trigger.web.log import logs
 from trigger.web.metrics_view import metrics
 from trigger.web.service import Service
 from trigger.web.tally import Answered
+from trigger.web.uploads import FormFiles
 
 logger = logging.getLogger("trigger.api")
+
+# Processor time of the `when` of an API: nobody else is served meanwhile.
+WHEN_SECONDS = 0.1
 
 
 @resolved
@@ -37,14 +44,63 @@ def trigger(call: ReceivedCall, api: Api) -> Response:
     """Start the API's workflow: 202 and the execution's uid."""
     service, environ = call.service, call.environ
     shape = service.shapes.of(api)
-    text = environ.get("QUERY_STRING")
+    auth = api.auth if isinstance(api.auth, SignatureAuth) else None
+    text = environ.get("QUERY_STRING") if auth is None else ""  # nobody has signed it
     query = parse_query(text.encode("latin-1")) if text else {}
-    body: Any = {} if environ["REQUEST_METHOD"] == "GET" else call.value()
+    has_body = environ["REQUEST_METHOD"] != "GET"
+    uploads: list[Upload] | None = None if api.files is None else []
+    body: Any = call.value(api.body, uploads) if has_body else {}
+    if api.answer.handshake and (answered := handshakes.after(call, api, body)) is not None:
+        return answered
+    files = None
+    if api.files is not None and api.files.max:
+        files = FormFiles.of(service.files, api.files, body, uploads or ())
+        body = body if files is None else files.named_in(body)
     value = shape.apply(body, query)
-    asked = Call(api, value, call.caller, shape.secrets, key=call.idempotency_key(), request=call.request_id)
+    headers = {name: _shown(call.header(header)) for name, header in api.headers.items()}
+    if api.when is not None and not _is_wanted(api.when, value, headers, call, is_shown=not shape.secrets):
+        return answers.ignored(call, api.answer)
+    if auth is not None and auth.once is not None:
+        call.delivery = delivery(auth.scheme, call.header, body)
+    key, request = call.idempotency_key(), call.request_id
+    asked = Call(
+        api,
+        value,
+        call.caller,
+        shape.secrets,
+        key=key,
+        is_delivery=call.delivery is not None,
+        request=request,
+        headers=headers,
+        body=call.body() if has_body else b"",
+    )
     service.watermark.check()
-    new = service.submitter.submit(asked, call.config)
-    return answers.accepted(call, new.uid, replayed=new.replayed)
+    if files is not None:
+        new = files.submit(service.submitter, asked, call.config)
+    else:
+        new = service.submitter.submit(asked, call.config)
+    return answers.accepted(call, new.uid, replayed=new.replayed, how=api.answer)
+
+
+def _is_wanted(when: str, value: Any, headers: Mapping[str, str | None], call: ReceivedCall, *, is_shown: bool) -> bool:
+    """Whether the API's `when` lets this start an execution. Raises InvalidParams where it can't be told; `is_shown`
+    says whether operators may see why, which may quote the input."""
+    try:
+        names = {"input": value, "headers": headers, "caller": call.caller}
+        return bool(templates.render(when, names, seconds=WHEN_SECONDS))
+    except TemplateError as error:
+        reason = f"{error}" if is_shown else "why may quote a secret field"
+        raise InvalidParams("The condition of this API can't be told for this input", reason=reason) from None
+
+
+def _shown(header: bytes | None) -> str | None:
+    """A header as text: in UTF-8 if it is that, else in the encoding that HTTP has them in."""
+    if header is None:
+        return None
+    try:
+        return header.decode()
+    except UnicodeDecodeError:
+        return header.decode("latin-1")
 
 
 def healthz(call: ReceivedCall) -> Response:
@@ -79,6 +135,7 @@ class Route(NamedTuple):
 ROUTES = (
     Route("/", front),
     Route("/<path:prefix>/<module>/<method>/async", trigger),
+    Route("/<path:prefix>/<module>/<method>/async/<token>", trigger),
     # For operators, and for callers
     Route("/v1/executions", executions.listed, ["GET"]),
     Route("/v1/executions/<uid>", executions.record, ["GET"]),
@@ -166,7 +223,7 @@ def _log(response: Response) -> Response:
     if call.caller:
         fields["caller"] = call.caller
     if refused:
-        fields["error"] = f"{refused.code}: {refused.message}"
+        fields["error"] = f"{refused.code}: {refused.message}" + (f" ({refused.reason})" if refused.reason else "")
     call.service.tally.note(
         Answered(
             method=verb,
@@ -174,10 +231,13 @@ def _log(response: Response) -> Response:
             below=path.startswith(f"{call.config.server.prefix}/"),
             api=call.api,
             client=fields["client"],
+            caller=call.caller,
             status=response.status_code,
             refused=refused,
             replayed="Idempotency-Replayed" in response.headers,
             seconds=seconds,
+            ignored=call.ignored,
+            started=call.uid is not None,
         )
     )
     text = " ".join([f"{name}={value}" for name, value in fields.items()])

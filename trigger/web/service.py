@@ -10,6 +10,7 @@ from redis import Redis
 from trigger.config import Watcher
 from trigger.config.model import Api, Config
 from trigger.inputs import Shape
+from trigger.kept_files import KeptFiles
 from trigger.store import Breaker
 from trigger.store.acts import Parts
 from trigger.store.queueing import Submitter
@@ -50,6 +51,7 @@ class Service:
     sessions: Sessions
     watermark: Watermark
     tally: Tally
+    files: KeptFiles
     described: Described = field(default_factory=Described)
     figures: KeptFigures = field(default_factory=KeptFigures)
     log_places: threading.BoundedSemaphore = field(default_factory=places)

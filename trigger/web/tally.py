@@ -38,7 +38,9 @@ class Answered(NamedTuple):
     """A call that was answered.
 
     `path` is percent-encoded; `below`: it lies below the prefix of the APIs; `api`: the one it is, if there is one;
-    `replayed`: it was a repetition that started nothing; `seconds` is how long the answer took.
+    `caller`: whose credentials it had, if they were right; `replayed`: it was a repetition that started nothing;
+    `ignored`: the API's `when` was false; `started`: there is an
+    execution, of this call or the one it repeats; `seconds` is how long the answer took.
     """
 
     method: str
@@ -46,20 +48,25 @@ class Answered(NamedTuple):
     below: bool
     api: Api | None
     client: str
+    caller: str | None
     status: int
     refused: RequestError | None
     replayed: bool
     seconds: float
+    ignored: bool
+    started: bool
 
 
 class _Note(NamedTuple):
-    """The rest of it that is kept: how it counts, if it does, and a refusal, if operators want to see that.
+    """The rest of it that is kept: how it counts, if it does, whose credentials it had, and a refusal, if operators
+    want to see that.
 
     Without the error itself, which holds on to all that the call had in its hands.
     """
 
     api: str
     outcome: str | None
+    caller: str | None
     status: int
     seconds: float
     refused: Refused | None
@@ -75,6 +82,7 @@ class Tally:
         self._outcomes: Counter[tuple[str, str]] = Counter()
         self._totals: Counter[str] = Counter()
         self._refused: deque[str] = deque(maxlen=KEPT)
+        self._used: dict[tuple[str, str], int] = {}  # as many as the config has had callers
         self._edits = watcher.edits
         self._sender = secrets.token_hex(8)
         self._number = 1
@@ -92,10 +100,11 @@ class Tally:
             # Elsewhere only wrong credentials of operators are of interest: a browser has none when it first asks.
             if call.below or isinstance(refused, Unauthorized | TooManyRequests):
                 kept = _kept(call, name, refused)
-        elif call.below and call.status == 202:
-            outcome = "replayed" if call.replayed else "accepted"
-        if outcome or kept:
-            self._notes.append(_Note(name, outcome, call.status, call.seconds, kept))
+        elif call.below and (call.started or call.ignored):
+            outcome = "ignored" if call.ignored else "replayed" if call.replayed else "accepted"
+        caller = call.caller if call.below else None
+        if outcome or kept or caller:
+            self._notes.append(_Note(name, outcome, caller, call.status, call.seconds, kept))
 
     def start(self) -> None:
         """Writes about once a second until the process ends."""
@@ -143,13 +152,16 @@ class Tally:
                 self._totals[field] += by
         if note.refused:
             self._refused.append(note.refused.packed())
+        if note.caller and note.api:
+            self._used[note.api, note.caller] = time.time_ns() // 1_000_000
 
     def _next(self) -> calls.Batch | None:
         """The next batch; None when nothing is left."""
         outcomes = [(api, outcome, self._outcomes.pop((api, outcome))) for api, outcome in list(self._outcomes)[:SUMS]]
         totals, self._totals = dict(self._totals), Counter()
         refused = [self._refused.popleft() for _ in range(min(len(self._refused), REFUSALS))]
-        return calls.Batch(outcomes, totals, refused) if outcomes or totals or refused else None
+        used = [(*name, self._used.pop(name)) for name in list(self._used)[:SUMS]]
+        return calls.Batch(outcomes, totals, refused, used) if outcomes or totals or refused or used else None
 
 
 def _kept(call: Answered, api: str, refused: RequestError) -> Refused:
@@ -168,6 +180,8 @@ def _kept(call: Answered, api: str, refused: RequestError) -> Refused:
 def _message(refused: RequestError, api: Api | None) -> str:
     """Return the message that the caller got, with the names of wrong fields. Names that only the caller has used are
     not repeated: they may be a secret in the wrong place."""
+    if refused.reason:
+        return f"{refused.message}: {refused.reason}"
     fields = (refused.details or {}).get("fields")
     if not fields or api is None:
         return refused.message

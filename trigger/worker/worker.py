@@ -17,7 +17,7 @@ import secrets
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,11 +33,13 @@ from trigger import store
 from trigger.config import Config, Watcher
 from trigger.errors import StartError, Unfinished
 from trigger.inputs import secret_values
+from trigger.kept_files import KeptFiles
 from trigger.startup import check_redis
 from trigger.store import Retention, outcome
 from trigger.store.exchange import Ended, Exchange, Reply, Taken
 from trigger.store.lua import load
 from trigger.store.outcome import CRASHED, RELEASED, UNKNOWN, Outcome
+from trigger.store.status import FINAL_OF_RQ
 from trigger.store.stored import Stored, abouts
 from trigger.worker.bell import Bell
 from trigger.workflows import events, processes
@@ -78,7 +80,7 @@ class QueueWorker(RqWorker):
     """Serves one queue until it is told to stop, whatever becomes of its processes and of Redis.
 
     Arguments: `queue`, its name; `watcher`, which has the config in force; `connect(reply_timeout)`, which makes Redis
-    clients; `timing`, see there; `environ`, the service's, of which programs get a part.
+    clients; `timing`, see there; `environ`, the service's, of which programs get a part; `files`, those of forms.
     """
 
     log_job_description = False
@@ -91,6 +93,7 @@ class QueueWorker(RqWorker):
         *,
         timing: Clocks | None = None,
         environ: Mapping[str, str] | None = None,
+        files: KeptFiles | None = None,
     ) -> None:
         self._timing = timing or Clocks()
         self._watcher = watcher
@@ -110,6 +113,7 @@ class QueueWorker(RqWorker):
         self._release = load("release").on(self.connection)
         self._take_back = load("reap").on(self.connection)
         self._kept = Retention(self.connection)
+        self._files = files
         self._exchange = Exchange(connect(PATIENCE), queue, self.name, lease=self._timing.lease)
         self._loop = Loop()
         self._bell = Bell(self.connection, self.queues[0].key, self._loop)
@@ -456,6 +460,8 @@ class QueueWorker(RqWorker):
                 self._wait(PAUSE)
             else:
                 self._note(reply)
+                if reply.ended and self._files is not None and ended.result.status in FINAL_OF_RQ:
+                    self._files.remove(ended.uid)
                 return reply.ended
 
     def _free(self, uid: str, run: str, why: str, about: events.About) -> bool:
@@ -513,6 +519,11 @@ class QueueWorker(RqWorker):
             logger.info("%d executions are due for their next attempt", len(due))
         events.put_aside(entry.decode("utf-8", "replace") for entry in poisoned)
         self._kept.enforce(self._watcher.current.retention, self._watcher.current.keep)
+        if self._files is not None:
+            self._files.sweep(store.is_uid, self._are_over)
+
+    def _are_over(self, uids: Sequence[str]) -> list[bool | None]:
+        return [None if status is None else status in store.FINAL for status in store.statuses(self.connection, uids)]
 
     def _budget(self) -> dict[str, Any]:
         """After how many deaths of its worker an execution fails, and with which error."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import errno
 import math
 import os
@@ -204,6 +205,8 @@ class Attempts:
             "method": run.job.method,
             "attempt": run.job.attempt,
             "input": run.job.input,
+            "headers": run.job.headers,
+            "caller": run.job.caller,
         }
 
     def start(
@@ -223,6 +226,8 @@ class Attempts:
             "seconds": seconds,
             "error": error,
         }
+        if isinstance(step.action, RunAction) and step.action.stdin == "body" and self.run.job.body is not None:
+            order["body"] = base64.b64encode(self.run.job.body).decode()
         collected = Collected(lambda: self.journal.log, step.name, number, keep=isinstance(step.action, RunAction))
         for _ in range(_TRIES):
             process = pool.take(step.action, self.tools.config)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +15,8 @@ class CurrentExecution:
 
     In a workflow with steps `step` is the name of the one that runs, and `attempt` counts the attempts at it.
     `request_id` is the id of the request that started the execution, which finds it in all logs: the proxy's, else the
-    uid. `logger` writes to the execution's log.
+    uid. `headers` are those of that request that the API declares, None for one that it lacked; `caller` is the name of
+    the token, user or secret. `logger` writes to the execution's log.
     """
 
     uid: str
@@ -24,6 +25,8 @@ class CurrentExecution:
     attempt: int
     step: str = ""
     request_id: str = ""
+    headers: Mapping[str, str | None] = field(default_factory=dict)
+    caller: str | None = None
 
     @property
     def logger(self) -> logging.Logger:

@@ -8,6 +8,7 @@ process's place. Templates are rendered here too, so one that takes forever is e
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextvars
 import dataclasses
 import errno
@@ -77,6 +78,7 @@ class _Attempt:
     number: int
     seconds: float
     subject: Subject = field(repr=False)
+    body: str | None = field(default=None, repr=False)  # in base64, of a program that is to get it
 
 
 class Performer:
@@ -198,7 +200,7 @@ class Performer:
         known = self._subject
         if order["done"] or order["error"]:
             self._subject = dataclasses.replace(known, done={**known.done, **order["done"]}, error=order["error"])
-        return _Attempt(self._steps[order["step"]], order["number"], order["seconds"], self._subject)
+        return _Attempt(self._steps[order["step"]], order["number"], order["seconds"], self._subject, order.get("body"))
 
     def _perform(self, attempt: _Attempt) -> bool:
         """Runs an attempt and says how it ended; whether it has not failed."""
@@ -254,7 +256,14 @@ class Performer:
         subject = attempt.subject
         called = self._find(action.python)
         current = context.CurrentExecution(
-            subject.uid, subject.module, subject.method, attempt.number, attempt.step.name, subject.request_id
+            uid=subject.uid,
+            module=subject.module,
+            method=subject.method,
+            attempt=attempt.number,
+            step=attempt.step.name,
+            request_id=subject.request_id,
+            headers=subject.headers,
+            caller=subject.caller,
         )
         with context.entered(current):
             if action.arguments is None:
@@ -292,7 +301,8 @@ class Performer:
         return send(rendered, max(0.05, attempt.seconds - 0.1))
 
     def _become(self, attempt: _Attempt, action: RunAction, names: Mapping[str, Any]) -> NoReturn:
-        """Turns this process into the program. It gets the input on stdin, whole, as a file that nobody writes to."""
+        """Turns this process into the program. It gets the input, or the request's body, on stdin, whole, as a file
+        that nobody writes to."""
         subject, folder = attempt.subject, self._folder
         argv = arguments(action.argv, names, attempt.step.fixed)
         program = argv[0]
@@ -309,7 +319,7 @@ class Performer:
         }
         check_sizes(argv, variables)
         given = os.memfd_create("input")
-        write_all(given, json.dumps(subject.input).encode())
+        write_all(given, _stdin(attempt, action))
         os.lseek(given, 0, os.SEEK_SET)
         os.dup2(given, 0)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -328,3 +338,11 @@ class Performer:
             path = folder / program if "/" in program else on_path(program, variables.get("PATH", os.defpath))
             why = (path and broken_script(path)) or error.strerror
             raise WorkflowError(f"the program {program!r} can't be started: {why}") from error
+
+
+def _stdin(attempt: _Attempt, action: RunAction) -> bytes:
+    if action.stdin == "input":
+        return json.dumps(attempt.subject.input).encode()
+    if attempt.body is None:
+        raise ArgumentError("the request's body is not there: this was accepted before a step had `stdin: body`")
+    return base64.b64decode(attempt.body)

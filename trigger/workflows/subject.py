@@ -1,4 +1,4 @@
-"""The names that the templates of a step can use: `input`, `steps`, `env`, `execution` and `error`."""
+"""The names that the templates of a step can use: see templates.ROOTS."""
 
 from __future__ import annotations
 
@@ -25,12 +25,16 @@ class Subject:
     input: Any = field(repr=False)
     done: Mapping[str, Mapping[str, Any]] = field(repr=False)
     error: Mapping[str, Any] | None = field(default=None, repr=False)
+    headers: Mapping[str, str | None] = field(default_factory=dict, repr=False)  # of the request, as its API declares
+    caller: str | None = None
 
     def context(self, env: Mapping[str, str]) -> dict[str, Any]:
         """The names that templates begin with; `env` holds a step's own variables, as the config declares them."""
         execution = {name: getattr(self, name) for name in ("uid", "request_id", "module", "method", "attempt")}
         steps = {name: DoneStep(name, state) for name, state in self.done.items()}
-        names: dict[str, Any] = {"input": self.input, "steps": steps, "execution": execution}
+        request = {"id": self.request_id}
+        told = {"input": self.input, "headers": self.headers, "caller": self.caller, "request": request}
+        names: dict[str, Any] = {**told, "steps": steps, "execution": execution}
         if self.error is not None:
             names["error"] = self.error
         return {**names, "env": Variables(env, names)}

@@ -2,8 +2,9 @@
 -- USES: count
 -- ARGV: queue, api, timeout, life, backlog, remember
 --   The same in every call of an API; `timeout`, `life` and `remember` are in s.
--- ARGV: meta, uid, uid_ms, created_at, data, remembered, digest, resumed
---   The call's own. `remembered` is the key of its Idempotency-Key, or '', and `digest` that of its input; `resumed`
+-- ARGV: meta, uid, uid_ms, created_at, data, body, remembered, digest, resumed
+--   The call's own. `body` is that of the request, or '' where it is not kept.
+--   `remembered` is the key of its Idempotency-Key, or '', and `digest` that of its input; `resumed`
 --   is what is taken over of which execution, as JSON, or ''.
 -- Answers 'accepted', 'taken' when the uid is another's, 'full', 'mismatch', 'gone', or the uid of an earlier call with
 -- that Idempotency-Key.
@@ -38,6 +39,9 @@ local now = redis.call('TIME')
 redis.call('HSET', job, 'created_at', created_at, 'data', data, 'origin', queue, 'description', api,
   'enqueued_at', created_at, 'timeout', timeout, 'result_ttl', life, 'failure_ttl', life, 'status', 'queued',
   'meta', meta)
+if body ~= '' then
+  redis.call('HSET', job, 'body', body)
+end
 if redis.call('RPUSH', list, uid) == 1 then
   redis.call('SADD', 'rq:queues', list)
 end

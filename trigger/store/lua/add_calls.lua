@@ -17,6 +17,10 @@ end
 for _, refused in ipairs(batch.refused) do
   redis.pcall('LPUSH', REFUSED, refused)
 end
+for _, of in ipairs(batch.used) do
+  redis.pcall('HSET', USED .. of[1], of[2], of[3])
+  redis.pcall('EXPIRE', USED .. of[1], USED_FOR)
+end
 if #batch.refused > 0 then
   redis.pcall('LTRIM', REFUSED, 0, KEPT - 1)
   redis.pcall('EXPIRE', REFUSED, KEPT_FOR)

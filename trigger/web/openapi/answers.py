@@ -101,6 +101,11 @@ COMPONENTS: Mapping[str, Mapping[str, Any]] = {
         (errors.Unauthorized, "Token is invalid"),
         headers=_challenge(BEARER),
     ),
+    "401-signature": _refusal(
+        "There is no signature, or it is wrong, or its time is too far away",
+        (errors.CredentialMissing, "Signature is required"),
+        (errors.Unauthorized, "Signature is invalid"),
+    ),
     "401-password": _refusal(
         "There is no user or no password, or one is wrong",
         (errors.CredentialMissing, "User/Password is required"),
@@ -168,6 +173,31 @@ COMPONENTS: Mapping[str, Mapping[str, Any]] = {
         headers=_RETRY,
     ),
 }
+
+
+def accepted(*, has_body: bool, may_be_ignored: bool) -> str | dict[str, Any]:
+    """The answer to an accepted call: a component's name, or what is not that of every API.
+
+    `has_body`: the uid is in it; `may_be_ignored`: the API's `when` may be false, and then nothing is started.
+    """
+    usual = COMPONENTS["202"]
+    if not has_body:
+        return {"description": usual["description"], "headers": {"Location": _optional(usual["headers"]["Location"])}}
+    if not may_be_ignored:
+        return "202"
+    started = {"type": "object", "properties": {"uid": UID}, "required": ["uid"]}
+    ignored = {"type": "object", "properties": {"ignored": {"const": True}}, "required": ["ignored"]}
+    return {
+        "description": f"{usual['description']}; or ignored: it starts nothing",
+        "headers": {name: _optional(header) for name, header in usual["headers"].items()},
+        "content": content(
+            {"oneOf": [started, ignored]}, {"accepted": {"uid": UID_EXAMPLE}, "ignored": {"ignored": True}}
+        ),
+    }
+
+
+def _optional(header: Mapping[str, Any]) -> dict[str, Any]:
+    return {**header, "required": False}
 
 
 def all_of(names: Collection[str]) -> dict[str, str]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from trigger.config.model import Api, Config, NoAuth, PasswordAuth, TokenAuth, Verb
+from trigger.config.model import Api, Auth, BodyKind, Config, NoAuth, PasswordAuth, SignatureAuth, TokenAuth, Verb
 from trigger.config.secret import Secret
 from trigger.fields.base import Schema
 from trigger.fields.describing import described, in_text, object_of
@@ -13,33 +14,97 @@ from trigger.fields.model import MISSING, Field, Input
 from trigger.fields.nested import closed
 from trigger.inputs.masking import MIN_SECRET_LENGTH, Hide, mask
 from trigger.inputs.shape import secrets_of_debug
-from trigger.web.openapi.answers import all_of
-from trigger.web.openapi.operations import OPERATOR
+from trigger.signatures.schemes import IN_BODY
+from trigger.web.curl import content_type
+from trigger.web.openapi.answers import accepted, all_of
+from trigger.web.openapi.operations import KEY, OPERATOR
 
 _ANY_JSON = "The input: any JSON value. Query parameters are merged under an object."
 _ANY_QUERY = "The input: any parameters, whose values are texts, or lists of texts where a name comes more than once"
 _MERGED = "The input. Query parameters count for what the body does not have."
+_DELIVERY = "The delivery's own id: with one that came before, the call is answered the first uid again"
 _UNSAYABLE = "Can't be called by GET: {} can't be said in a query."
 
-_SECURITY: Mapping[type, list[dict[str, list[str]]]] = {
+_UNAUTHORIZED: Mapping[type, list[str]] = {
     NoAuth: [],
-    TokenAuth: [{"token": []}, {"bearer": []}],
-    PasswordAuth: [{"user": [], "password": []}, OPERATOR[0]],
+    TokenAuth: ["401-token"],
+    PasswordAuth: ["401-password"],
+    SignatureAuth: ["401-signature"],
 }
-_UNAUTHORIZED: Mapping[type, list[str]] = {NoAuth: [], TokenAuth: ["401-token"], PasswordAuth: ["401-password"]}
-_ALWAYS = ["202", "400", "403", "404", "413", "422", "429", "503"]
+# What a body of another kind than JSON or a form is said to be.
+_KINDS: Mapping[BodyKind, tuple[str, Schema]] = {
+    "text": ("The input: a text", {"type": "string"}),
+    "lines": ("The input: JSON, a value in each line", {"type": "string"}),
+    "xml": ("The input: XML, which is read as an object", {}),
+    "raw": ("The input: any bytes", {}),
+}
+_PATH_TOKEN = {
+    "name": "token",
+    "in": "path",
+    "required": True,
+    "description": "The token. It is a secret: the whole URL is",
+    "schema": {"type": "string"},
+}
+_NOT_IN_NAMES = re.compile(r"[^a-z0-9.-]")  # of components (OpenAPI 3.1, section 4.8.7)
+_ALWAYS = ["400", "403", "404", "413", "422", "429", "503"]
 _WITH_BODY = ["408", "415"]
 
 
 def operations(api: Api, config: Config) -> dict[str, Any]:
     """The operation of each of the API's verbs, in lower case."""
     example = _example(api, config)
-    return {verb.lower(): _operation(api, verb, example) for verb in api.verbs}
+    found = {verb.lower(): _operation(api, verb, example) for verb in api.verbs}
+    return found if api.answer.head is None else {**found, "head": _head(api, api.answer.head)}
 
 
 def path(api: Api, config: Config) -> str:
     """Where the API is called."""
-    return f"{config.server.prefix}/{api.module}/{api.method}/async"
+    end = "/{token}" if _is_in_path(api.auth) else ""
+    return f"{config.server.prefix}/{api.module}/{api.method}/async{end}"
+
+
+def _head(api: Api, status: int) -> dict[str, Any]:
+    return {
+        "operationId": f"head/{api.module}/{api.method}",
+        "summary": f"Whether {api.module}/{api.method} is there",
+        "tags": [api.module],
+        "security": [],
+        "responses": {**all_of(["400-http", "403", "404"]), str(status): {"description": "It is; nothing is started"}},
+        "parameters": [_PATH_TOKEN] if _is_in_path(api.auth) else [],
+    }
+
+
+def own_headers(api: Api) -> Sequence[str]:
+    """The headers that the API's sender has its credential in, if they are its own."""
+    match api.auth:
+        case SignatureAuth(scheme):
+            return scheme.headers
+        case TokenAuth(header=header) if header.lower() not in ("", "token"):
+            return [header]
+        case _:
+            return []
+
+
+def scheme_of(header: str) -> str:
+    """The name of the security scheme that a header of a sender's own is."""
+    return "header-" + _NOT_IN_NAMES.sub(lambda match: f"_{ord(match[0]):x}", header.lower())
+
+
+def _security(api: Api) -> list[dict[str, list[str]]]:
+    own: dict[str, list[str]] = {scheme_of(header): [] for header in own_headers(api)}  # together they are one way
+    match api.auth:
+        case SignatureAuth():
+            return [own]
+        case TokenAuth() if not _is_in_path(api.auth):
+            return [*([own] if own else ()), {"token": []}, {"bearer": []}]
+        case PasswordAuth():
+            return [{"user": [], "password": []}, OPERATOR[0]]
+        case _:
+            return []
+
+
+def _is_in_path(auth: Auth) -> bool:
+    return isinstance(auth, TokenAuth) and not auth.header
 
 
 def _operation(api: Api, verb: Verb, example: Any) -> dict[str, Any]:
@@ -47,14 +112,19 @@ def _operation(api: Api, verb: Verb, example: Any) -> dict[str, Any]:
         "operationId": f"{verb.lower()}/{api.module}/{api.method}",
         "summary": api.description.partition("\n")[0] or f"{api.module}/{api.method}",
         "tags": [api.module],
-        "security": _SECURITY[type(api.auth)],
-        "responses": all_of([*_ALWAYS, *_UNAUTHORIZED[type(api.auth)], *(_WITH_BODY if verb == "POST" else ())]),
-        "parameters": ["key"],
+        "security": _security(api),
+        "responses": {
+            **all_of([*_ALWAYS, *_UNAUTHORIZED[type(api.auth)], *(_WITH_BODY if verb != "GET" else ())]),
+            str(api.answer.status): accepted(has_body=api.answer.has_body, may_be_ignored=api.when is not None),
+        },
+        "parameters": [*([_PATH_TOKEN] if _is_in_path(api.auth) else ()), "key", *_deliveries(api)],
     }
     notes = [api.description] if "\n" in api.description else []
+    if api.answer.handshake:
+        notes.append(f"Answers the handshake of {api.answer.handshake}, which starts nothing.")
     declared = api.input if api.input is not None and api.input.fields else None
-    if verb == "POST":
-        operation["requestBody"] = _body(declared, example)
+    if verb != "GET":
+        operation["requestBody"] = _body(api, declared, example)
     elif declared is None:
         operation["parameters"].append(_any_query())
     else:
@@ -65,6 +135,15 @@ def _operation(api: Api, verb: Verb, example: Any) -> dict[str, Any]:
     if notes:
         operation["description"] = "\n\n".join(notes)
     return operation
+
+
+def _deliveries(api: Api) -> Iterator[dict[str, Any]]:
+    """The headers that a delivery's own id may be in, besides those that are signed."""
+    if isinstance(api.auth, SignatureAuth) and api.auth.once is not None:
+        told = {*api.auth.scheme.headers, KEY["name"]}
+        for name in api.auth.scheme.ids:
+            if not name.startswith(IN_BODY) and name not in told:
+                yield {"name": name, "in": "header", "description": _DELIVERY, "schema": {"type": "string"}}
 
 
 def _any_query() -> dict[str, Any]:
@@ -100,7 +179,10 @@ def _parameter(field: Field, schema: Schema, example: Any) -> dict[str, Any]:
     return parameter
 
 
-def _body(declared: Input | None, example: Any) -> dict[str, Any]:
+def _body(api: Api, declared: Input | None, example: Any) -> dict[str, Any]:
+    if (kind := _KINDS.get(api.body)) is not None:
+        about, schema = kind
+        return {"description": about, "content": {content_type(api): {"schema": schema}}}
     content: dict[str, Any] = {}
     forms: Schema | None
     if declared is None:
@@ -118,6 +200,11 @@ def _body(declared: Input | None, example: Any) -> dict[str, Any]:
         content["multipart/form-data"] = {"schema": {**forms, "propertyNames": {"minLength": 1}}}
     if example is not MISSING:
         content["application/json"]["examples"] = {"debug": {"value": example}}
+    if api.body == "json":
+        body["content"] = {"application/json": content["application/json"]}
+    elif api.body == "form":
+        body["content"] = {name: content[name] for name in content if name != "application/json"}
+        body["description"] += " A form with the one field `payload` stands for the JSON in it."
     return body
 
 
@@ -146,6 +233,8 @@ def _example(api: Api, config: Config) -> Any:
         known |= _texts(api.auth.tokens.values())
     elif isinstance(api.auth, PasswordAuth):
         known |= _texts(api.auth.users.values())
+    elif isinstance(api.auth, SignatureAuth):
+        known |= _texts(api.auth.secrets.values())
     return Hide(known)(mask(api.debug, secrets_of_debug(api)))
 
 

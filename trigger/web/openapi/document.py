@@ -17,10 +17,12 @@ _ABOUT = """\
 A call is answered as soon as its workflow is queued: 202 with the `uid` of the execution, whose record tells later what
 became of it.
 
-The input of a `GET` are its query parameters, that of a `POST` its body, with the query parameters merged under it if
-it is an object. Numbers, `true` and `false` may come as text too. In a query or a form an empty value of anything but a
-string counts as left out, and a name that comes more than once is a list. Fields that are not declared are refused,
-unless an API says otherwise.
+The input of a `GET` are its query parameters, that of other verbs their body, with the query parameters merged under it
+if it is an object. Numbers, `true` and `false` may come as text too. In a query or a form an empty value of anything
+but a string counts as left out, and a name that comes more than once is a list. Fields that are not declared are
+refused, unless an API says otherwise.
+
+A body may be compressed with gzip, as `Content-Encoding` says.
 
 JSON is strict: no key twice, whole numbers within ±2^63, at most 32 levels.
 
@@ -28,9 +30,10 @@ Errors are always `{"response": {"error": {"code", "message"}}}`. Besides those 
 itself is `requestError.badRequest`, with 400, 408, 414, 417, 431 or 501.
 """
 
+_BEARER = "The token. Where a sender can send nothing else, the password of `Basic` is one, too"
 _SCHEMES = {
     "token": {"type": "apiKey", "in": "header", "name": "token"},
-    "bearer": {"type": "http", "scheme": "bearer", "description": "The token"},
+    "bearer": {"type": "http", "scheme": "bearer", "description": _BEARER},
     "user": {"type": "apiKey", "in": "header", "name": "user", "description": "Together with `password`"},
     "password": {"type": "apiKey", "in": "header", "name": "password", "description": "Together with `user`"},
     "basic": {"type": "http", "scheme": "basic", "description": "User and password, also an operator's"},
@@ -46,10 +49,13 @@ def pieces(config: Config) -> Iterator[bytes]:
     spec = _spec(config.version, info={"description": _ABOUT})
     for name, scheme in _SCHEMES.items():
         spec.components.security_scheme(name, scheme)
+    enabled = [api for api in config.apis.values() if api.enabled]
+    for header in dict.fromkeys(header for api in enabled for header in apis.own_headers(api)):
+        if apis.scheme_of(header) not in spec.components.security_schemes:
+            spec.components.security_scheme(apis.scheme_of(header), {"type": "apiKey", "in": "header", "name": header})
     for name, response in COMPONENTS.items():
         spec.components.response(name, dict(response))
     spec.components.parameter("key", "header", operations.KEY)
-    enabled = [api for api in config.apis.values() if api.enabled]
     for module in dict.fromkeys(api.module for api in enabled):
         description = config.modules[module].description
         spec.tag({"name": module} | ({"description": description} if description else {}))

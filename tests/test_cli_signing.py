@@ -1,0 +1,187 @@
+"""`sign`, `verify` and `connect`: signed calls are made and judged, and a sender is connected."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.config.writing import write
+from tests.programs import free_port, needs_program
+from tests.support import ROOT, OwnRedis, eventually, process
+from tests.test_cli import Shell
+from trigger.cli.connecting import _RECIPES, yaml_for
+from trigger.config import load
+from trigger.signatures import SCHEMES, sign
+
+SECRETS = {"standard": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "rest": "a-secret-of-32-characters-or-more"}
+
+
+def config(scheme: str) -> str:
+    secret = SECRETS.get(scheme, SECRETS["rest"])
+    old = f"{secret[:-4]}abcd"
+    return f"""\
+workflows:
+  hello: greetings:greet
+modules:
+  shop:
+    methods:
+      push:
+        enabled: true
+        auth: {{mode: signature, scheme: {scheme}, secrets: {{old: "{old}", now: "{secret}"}}, once: 24h}}
+        workflow: hello
+        debug: {{name: Ada}}
+      open:
+        auth: {{mode: none}}
+        workflow: hello
+"""
+
+
+@pytest.fixture
+def shell(tmp_path: Path, redis: object, redis_server: OwnRedis) -> Shell:
+    return Shell(tmp_path, redis_server.url)
+
+
+def captured(shell: Shell, line: str) -> tuple[str, str, list[str]]:
+    """Write what a curl line sends into files; their paths, and the headers."""
+    words = shlex.split(line)
+    headers = [word.removeprefix("-H") for word in words if word.startswith("-H")]
+    (shell.folder / "headers").write_text(
+        "POST /v1/api/shop/push/async HTTP/1.1\r\n" + "\r\n".join(headers) + "\r\n\r\n"
+    )
+    (shell.folder / "body").write_text(words[words.index("-d") + 1])
+    return str(shell.folder / "headers"), str(shell.folder / "body"), headers
+
+
+@pytest.mark.parametrize("scheme", ["github", "gitlab", "slack", "standard"])
+def test_what_is_signed_is_right(shell: Shell, scheme: str) -> None:
+    (shell.folder / "config.yaml").write_text(config(scheme))
+    signed = shell("sign", "shop/push", "--data", '{"a": "it\'s"}', "--secret", "now")
+    assert signed.returncode == 0, signed.stderr
+    headers, body, _ = captured(shell, signed.stdout)
+    assert (shell.folder / "body").read_text() == '{"a": "it\'s"}'
+    said = shell("verify", "shop/push", "--headers", headers, "--body", body)
+    assert said.stdout.startswith("signed with the secret 'now'"), said.stderr
+    assert said.returncode == 0
+
+
+def test_why_a_signature_is_refused(shell: Shell) -> None:
+    (shell.folder / "config.yaml").write_text(config("stripe"))
+    headers, body, sent = captured(shell, shell("sign", "shop/push").stdout)
+    right = sent[0].rpartition("=")[2]
+
+    def refused(*more: str) -> str:
+        said = shell("verify", "shop/push", "--headers", headers, "--body", body)
+        assert said.returncode == 1
+        assert said.stdout == ""
+        assert SECRETS["rest"] not in said.stderr
+        assert right not in said.stderr
+        return said.stderr
+
+    Path(body).write_text('{"name": "Ada"}\n')
+    assert "no secret matches" in refused()
+    assert "the secret 'old' would match, were there no line end after the body" in refused()
+    Path(body).write_text('{"name": "Bob"}')
+    assert "the secret or the body is another one than the sender's; tried: old, now" in refused()
+    Path(headers).write_text("Content-Type: application/json\n")
+    assert "the header Stripe-Signature is missing" in refused()
+    Path(headers).write_text("Stripe-Signature: v1=abc\n")
+    assert "does not say the time once" in refused()
+
+
+def test_an_old_capture_says_that_the_secret_is_right(shell: Shell) -> None:
+    (shell.folder / "config.yaml").write_text(config("stripe"))
+    made = sign(SCHEMES["stripe"], SECRETS["rest"], b"{}", now=time.time() - 4000, delivery="x")
+    (shell.folder / "h").write_text("".join(f"{name}: {value}\n" for name, value in made.items()))
+    (shell.folder / "b").write_text("{}")
+    said = shell("verify", "shop/push", "--headers", str(shell.folder / "h"), "--body", str(shell.folder / "b"))
+    assert said.returncode == 1
+    assert "refused: signed 40" in said.stderr
+    assert "the secret 'now' would match\ncalls are accepted for 300 s" in said.stderr
+
+
+def test_what_can_t_be_signed(shell: Shell) -> None:
+    (shell.folder / "config.yaml").write_text(
+        config("github").replace('now: "', 'now: "${NOT_SET}').replace("old", "o")
+    )
+    assert "has no secret 'x'" in shell("sign", "shop/push", "--secret", "x").stderr
+    assert "mode: none" in shell("sign", "shop/open").stderr
+    (shell.folder / "config.yaml").write_text(config("github").replace(SECRETS["rest"], "${NOT_SET}"))
+    assert (
+        "the secret now is ${NOT_SET}, which is not set in this shell"
+        in shell("sign", "shop/push", "--secret", "now").stderr
+    )
+    (shell.folder / "config.yaml").write_text(config("standard").replace(SECRETS["standard"], "${NOT_SET}"))
+    assert shell("apis").returncode == 0  # what need not know a secret works without it
+
+
+@pytest.mark.parametrize("scheme", _RECIPES)
+def test_the_yaml_to_add_is_right(tmp_path: Path, scheme: str) -> None:
+    (tmp_path / "shop-push.secret").write_text(SECRETS.get(scheme, SECRETS["rest"]))
+    added = yaml_for(scheme, "shop", "push", "hello")
+    found = load(write(tmp_path, f"workflows: {{hello: 'examples.hello:greet'}}\n{added}\n"), {})
+    auth = found.apis["shop", "push"].auth
+    assert scheme in (getattr(auth, "name", ""), "token", "path")
+    assert [warning for warning in found.warnings if "in the path" not in warning.message] == []
+
+
+def test_connect_says_where_what_goes(shell: Shell) -> None:
+    (shell.folder / "config.yaml").write_text(config("github").replace(SECRETS["rest"], "${HOOK}"))
+    here = shell("connect", "github", "shop/push", "--url", "https://hooks.example.org/", HOOK="x" * 32)
+    assert "https://hooks.example.org/v1/api/shop/push/async\n" in here.stdout
+    assert "'now' names, ${HOOK}" in here.stdout
+    assert "x" * 32 not in here.stdout
+    assert "which is not gitea" in shell("connect", "gitea", "shop/push").stdout
+    new = shell("connect", "stripe", "shop/paid")
+    assert "is made there" in new.stdout
+    assert yaml_for("stripe", "shop", "paid", "hello").splitlines()[-1] in new.stdout
+    assert shell("connect", "stripe", "shop").returncode == 2
+    assert shell("connect", "stripe", "shop/a b").returncode == 2
+
+
+def test_connect_waits_for_the_first_call(shell: Shell) -> None:
+    needs_program("curl")
+    (shell.folder / "config.yaml").write_text(
+        config("github").replace(
+            "workflow: hello",
+            "when: \"{{ input.name != 'no' }}\"\n        answer: {handshake: github}\n        workflow: hello",
+            1,
+        )
+    )
+    port = free_port()
+    shell.environ["TRIGGER_BIND"] = f"127.0.0.1:{port}"
+    output = shell.folder / "connect.log"
+
+    def call(line: str) -> None:
+        subprocess.run(line, shell=True, check=True, capture_output=True)
+
+    with process(["web"], shell.environ, shell.folder / "web.log"), output.open("w") as file:
+        eventually(lambda: subprocess.run(["curl", "-sf", f"http://127.0.0.1:{port}/healthz"]).returncode == 0)
+        waiting = subprocess.Popen(
+            [sys.executable, "-m", "trigger", "connect", "github", "shop/push", "--wait", "--timeout", "50s"],
+            env=shell.environ | {"PYTHONUNBUFFERED": "1"},
+            cwd=ROOT,
+            stdout=file,
+            stderr=file,
+        )
+        try:
+            eventually(lambda: "waiting for the first call" in output.read_text())
+            good = shell("sign", "shop/push").stdout.strip()
+            call(good.replace("sha256=", "sha256=00"))
+            eventually(lambda: "refused: 401 Signature is invalid: " in output.read_text())
+            call(f"{good} -H 'X-GitHub-Event: ping'")
+            eventually(lambda: "answered: a handshake of old" in output.read_text())
+            call(shell("sign", "shop/push", "--data", '{"name":"no"}').stdout)
+            eventually(lambda: "ignored: " in output.read_text())
+            assert waiting.poll() is None
+            call(good)
+            assert waiting.wait(20) == 0
+        finally:
+            waiting.kill()
+            waiting.wait()
+    assert "accepted from old:" in output.read_text()
+    assert '{"name": "Ada"}' in output.read_text()
