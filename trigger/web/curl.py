@@ -54,7 +54,7 @@ def arguments(api: Api, verb: Verb, base: str, value: Any, *, signed: float | No
 def url_of(api: Api, base: str) -> str:
     """Where an API is called. `base` is the URL up to the module."""
     url = f"{base}/{api.module}/{api.method}/async"
-    if isinstance(api.auth, TokenAuth) and not api.auth.header:
+    if isinstance(api.auth, TokenAuth) and api.auth.in_path:
         return f"{url}/{_shown(next(iter(api.auth.tokens.values())), 'YOUR-TOKEN')}"
     return url
 
