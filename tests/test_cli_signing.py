@@ -119,6 +119,38 @@ def test_what_can_t_be_signed(shell: Shell) -> None:
     assert shell("apis").returncode == 0  # what need not know a secret works without it
 
 
+def test_declared_headers_are_sent_too(shell: Shell) -> None:
+    declared = "headers: {event: X-GitHub-Event, hook: X-GitHub-Hook-ID, delivery: X-GitHub-Delivery}\n        workflow"
+    (shell.folder / "config.yaml").write_text(config("github").replace("workflow: hello", f"{declared}: hello", 1))
+    _, _, bare = captured(shell, shell("sign", "shop/push").stdout)
+    assert "X-GitHub-Event: YOUR-X-GITHUB-EVENT" in bare
+    assert sum("x-github-delivery" in header.lower() for header in bare) == 1
+    given = ("--header", "event=push", "--header", "x-github-hook-id=it's 7", "--header", "X-Other=a=b")
+    _, _, sent = captured(shell, shell("sign", "shop/push", *given).stdout)
+    assert sent[-3:] == ["X-GitHub-Event: push", "x-github-hook-id: it's 7", "X-Other: a=b"]
+    for wrong in ("event", "event=", "a b=c", "event=a\nb", "X-Hub-Signature-256=sha256=00"):
+        said = shell("sign", "shop/push", "--header", wrong)
+        assert (said.returncode, said.stdout) == (2, "")
+        assert said.stderr.startswith("--header ")
+
+
+def test_a_body_that_is_no_text_goes_by_a_file(shell: Shell) -> None:
+    (shell.folder / "config.yaml").write_text(config("github"))
+    said = shell("sign", "shop/push", "--data", "\udcff")
+    assert (said.returncode, said.stdout) == (2, "")
+    assert said.stderr == "--data TEXT is not UTF-8: write the bytes into a file, and say --data @FILE\n"
+    (shell.folder / "bytes").write_bytes(b"\xff")
+    assert f"--data-binary '@{shell.folder}/bytes'" in shell("sign", "shop/push", f"--data=@{shell.folder}/bytes").stdout
+
+
+def test_that_a_line_has_the_secret_itself_is_said(shell: Shell) -> None:
+    (shell.folder / "config.yaml").write_text(config("gitlab"))
+    said = shell("sign", "shop/push")
+    assert SECRETS["rest"][:-4] in said.stdout
+    assert said.stderr == "X-Gitlab-Token in this line is the secret 'old' itself: keep the line to yourself\n"
+    assert "gitlab" in shell("sign", "--help").stdout
+
+
 @pytest.mark.parametrize("scheme", _RECIPES)
 def test_the_yaml_to_add_is_right(tmp_path: Path, scheme: str) -> None:
     (tmp_path / "shop-push.secret").write_text(SECRETS.get(scheme, SECRETS["rest"]))
