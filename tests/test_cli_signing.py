@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from tests.config.writing import write
 from tests.programs import free_port, needs_program
 from tests.support import ROOT, OwnRedis, eventually, process
 from tests.test_cli import Shell
+from tests.test_docs import blocks
 from trigger.cli.connecting import _RECIPES, yaml_for
 from trigger.config import load
 from trigger.signatures import SCHEMES, sign
@@ -159,6 +163,58 @@ def test_the_yaml_to_add_is_right(tmp_path: Path, scheme: str) -> None:
     auth = found.apis["shop", "push"].auth
     assert scheme in (getattr(auth, "name", ""), "token", "path")
     assert [warning for warning in found.warnings if "in the path" not in warning.message] == []
+
+
+# The recipe on the page for each of what `connect` knows; "custom" is no sender's.
+ON_THE_PAGE = {scheme: scheme for scheme in _RECIPES if scheme != "custom"} | {
+    "slack": "slack_events",
+    "token": "api_key",
+    "path": "docker_hub",
+}
+
+
+@pytest.mark.parametrize("scheme", ON_THE_PAGE)
+def test_the_yaml_to_add_is_that_of_the_recipe(scheme: str) -> None:
+    recipes: dict[str, Any] = {}
+    for text in blocks(ROOT / "docs" / "senders.md", "yaml"):
+        recipes |= yaml.safe_load(text)
+    added = yaml.safe_load(yaml_for(scheme, "hooks", "it", "any"))["modules"]["hooks"]["methods"]["it"]
+    recipe = recipes[ON_THE_PAGE[scheme]]
+    if scheme == "github":  # the page's has an example of a condition
+        del recipe["when"]
+    for found in (added["auth"], recipe["auth"]):
+        assert found.pop("token", None) or found.pop("secrets").keys() == {"current"}
+    assert added == recipe | {"enabled": True, "workflow": "any"}
+
+
+@pytest.mark.parametrize("scheme", ["stripe", "token", "path"])
+def test_connect_says_so_where_the_api_is_another_senders(shell: Shell, scheme: str) -> None:
+    (shell.folder / "config.yaml").write_text(config("github"))
+    said = shell("connect", scheme, "shop/push", "--wait")
+    assert said.returncode == 1
+    assert f"its auth says mode: signature, scheme: github, which is not {scheme}." in said.stdout
+    assert "Paste" not in said.stdout
+    assert "mode: none, which is not" in shell("connect", scheme, "shop/open").stdout
+
+
+def test_connect_names_the_header_that_an_api_has(shell: Shell) -> None:
+    has = "auth: {mode: token, header: X-Key, token: a-token-of-16-characters}"
+    (shell.folder / "config.yaml").write_text(config("github").replace("auth: {mode: none}", has))
+    assert "Header X-Key" in shell("connect", "token", "shop/open").stdout
+
+
+@pytest.mark.parametrize("scheme", ["github", "path"])
+def test_the_secret_does_not_get_into_the_shells_history(shell: Shell, scheme: str) -> None:
+    (shell.folder / "config.yaml").write_text(config("github"))
+    said = shell("connect", scheme, "shop/new").stdout
+    line = next(line.strip() for line in said.splitlines() if "umask" in line)
+    made = re.search(r"[0-9a-f]{64}", said)
+    assert made
+    assert made[0] not in line
+    subprocess.run(["bash", "-c", line], input=f"{made[0]}\n", text=True, check=True)
+    file = shell.folder / "shop-new.secret"
+    assert file.read_text() == made[0]
+    assert file.stat().st_mode & 0o777 == 0o600
 
 
 def test_connect_says_where_what_goes(shell: Shell) -> None:
