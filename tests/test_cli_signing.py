@@ -144,7 +144,9 @@ def test_a_body_that_is_no_text_goes_by_a_file(shell: Shell) -> None:
     assert (said.returncode, said.stdout) == (2, "")
     assert said.stderr == "--data TEXT is not UTF-8: write the bytes into a file, and say --data @FILE\n"
     (shell.folder / "bytes").write_bytes(b"\xff")
-    assert f"--data-binary '@{shell.folder}/bytes'" in shell("sign", "shop/push", f"--data=@{shell.folder}/bytes").stdout
+    assert (
+        f"--data-binary '@{shell.folder}/bytes'" in shell("sign", "shop/push", f"--data=@{shell.folder}/bytes").stdout
+    )
 
 
 def test_that_a_line_has_the_secret_itself_is_said(shell: Shell) -> None:

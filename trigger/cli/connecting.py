@@ -147,7 +147,7 @@ def _told(scheme: str, module: str, method: str, url: str, config: Config, decla
         return
     yield f"\n{module}/{method} is not in {config.path.name} yet. Keep its secret in a file that only the service may"
     yield "read: this (in bash or zsh) waits for you to paste it, and neither shows it nor puts it into the history:\n"
-    yield f"  (umask 077; IFS= read -rs SECRET && printf %s \"$SECRET\" > {quoted(str(file))})"
+    yield f'  (umask 077; IFS= read -rs SECRET && printf %s "$SECRET" > {quoted(str(file))})'
     yield f"\nand add to {config.path.name}; an edit is in force within two seconds:\n"
     yield textwrap.indent(
         yaml_for(scheme, module, method, next(iter(config.workflows), "package.module:callable")), "  "

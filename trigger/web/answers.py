@@ -100,7 +100,8 @@ def refused(call: ReceivedCall, error: Exception, logger: logging.Logger) -> Req
             error = BadRequest(error.name, status=error.code or 400)
     elif not isinstance(error, RequestError):
         found = call.traced()
-        logger.error("internal error at %s", shown_path(call.path, call.config.server.prefix), exc_info=error, extra={"fields": found})
+        path = shown_path(call.path, call.config.server.prefix)
+        logger.error("internal error at %s", path, exc_info=error, extra={"fields": found})
         error = internal_error(found["request"])
     call.refused = error
     return error

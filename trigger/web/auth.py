@@ -51,8 +51,8 @@ class Credentials:
         """Read the headers of a WSGI request (PEP 3333: their bytes as latin-1 text): `token`, `user` and `password`,
         or their equals `Authorization: Bearer` (RFC 6750) and `Basic` (RFC 7617).
 
-        `token` is the API's own header for it: its name, and what it holds. `with_basic`: where no token comes in another way, the
-        password of Basic is one, which is all that some senders can send.
+        `token` is the API's own header for it: its name, and what it holds. `with_basic`: where no token comes in
+        another way, the password of Basic is one, which is all that some senders can send.
 
         Raises BadRequest if one of them comes both ways and differs: none of the two is to be tried in secret.
         """
