@@ -768,7 +768,7 @@ def test_a_token_that_comes_two_ways_and_differs_is_refused_by_the_name_of_its_h
     row = next(row for row in ROWS if row.api == "api_key")
     answer = call(hooks, row, with_(proven(row, row.sent), Authorization="Bearer other"))
     assert answer.status_code == 400
-    assert answer.json["response"]["error"]["message"] == (
+    assert json.loads(answer.data)["response"]["error"]["message"] == (
         "The header X-Api-Key and Authorization: Bearer say different things; send one of them"
     )
 
