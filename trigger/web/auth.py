@@ -67,9 +67,9 @@ class Credentials:
         if scheme.lower() == "basic":
             named, word = _basic(value)
             only_basic = user is None and password is None
-            if with_basic and own is None:
-                return cls(word, basic=True)
             both = _one("user", user, named, "Basic"), _one("password", password, word, "Basic")
+            if with_basic:
+                return cls(own or word, *both, basic=own is None)
             return cls(own, *both, basic=only_basic)
         return cls(own, user, password)
 
