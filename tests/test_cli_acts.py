@@ -85,7 +85,7 @@ def test_resume_of_a_workflow_without_steps_says_what_to_do(shell: Shell, redis:
 def test_the_commands_for_the_night_run_as_the_page_has_them(shell: Shell, redis: Redis) -> None:
     page = (ROOT / "docs" / "operations.md").read_text().partition("## Woken at night")[2]
     lines = re.findall(r"\.venv/bin/python -m trigger ((?:[a-z]+)[^`#\n]*)", page)
-    assert len(lines) == 13
+    assert len(lines) == 14
     exits = {}
     for line in lines:
         redis.flushall()
@@ -96,6 +96,7 @@ def test_the_commands_for_the_night_run_as_the_page_has_them(shell: Shell, redis
     assert exits.pop("cancel UID") == 1  # it has ended
     assert exits.pop("resume --status failed --since 24h --rate 5/s --yes") == 1
     assert exits.pop("wait UID…") == 1  # it has failed
+    assert exits.pop("verify MODULE/METHOD --headers FILE --body FILE") != 0  # there are no such files
     assert set(exits.values()) == {0}
 
 

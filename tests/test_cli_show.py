@@ -92,6 +92,16 @@ def test_it_says_which_step_failed_why_with_what_input_and_how_to_go_on(shell: S
     assert "xxx… (--json shows all)" in said.stdout
 
 
+def test_it_shows_the_headers_that_the_api_declares_masked_and_unable_to_steer(shell: Shell, redis: Redis) -> None:
+    sent = {"event": "push\x1b[2J", "card": "is 4111111111111111", "none": None}
+    uid = Bench(redis).accept(api(), {"card": "4111111111111111"}, secrets=[["card"]], headers=sent)
+    lines = [line.strip() for line in shell("show", uid).stdout.splitlines()]
+    at = next(number for number, line in enumerate(lines) if line.startswith("headers"))
+    assert lines[at].split(maxsplit=1)[1] == r"event: push\x1b[2J"
+    assert lines[at + 1 : at + 3] == ["card: is ***", "none: -"]
+    assert json.loads(shell("show", uid, "--json").stdout)["headers"]["card"] == "is ***"
+
+
 def test_as_json_it_is_the_record_with_all_of_it(shell: Shell, failed: str) -> None:
     record = json.loads(shell("show", failed, "--json").stdout)
     assert [step["status"] for step in record["steps"]] == ["succeeded", "failed", "skipped", "skipped"]

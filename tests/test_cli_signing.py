@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from tests.config.writing import write
 from tests.programs import free_port, needs_program
 from tests.support import ROOT, OwnRedis, eventually, process
 from tests.test_cli import Shell
+from tests.test_docs import blocks
 from trigger.cli.connecting import _RECIPES, yaml_for
 from trigger.config import load
 from trigger.signatures import SCHEMES, sign
@@ -119,6 +123,40 @@ def test_what_can_t_be_signed(shell: Shell) -> None:
     assert shell("apis").returncode == 0  # what need not know a secret works without it
 
 
+def test_declared_headers_are_sent_too(shell: Shell) -> None:
+    declared = "headers: {event: X-GitHub-Event, hook: X-GitHub-Hook-ID, delivery: X-GitHub-Delivery}\n        workflow"
+    (shell.folder / "config.yaml").write_text(config("github").replace("workflow: hello", f"{declared}: hello", 1))
+    _, _, bare = captured(shell, shell("sign", "shop/push").stdout)
+    assert "X-GitHub-Event: YOUR-X-GITHUB-EVENT" in bare
+    assert sum("x-github-delivery" in header.lower() for header in bare) == 1
+    given = ("--header", "event=push", "--header", "x-github-hook-id=it's 7", "--header", "X-Other=a=b")
+    _, _, sent = captured(shell, shell("sign", "shop/push", *given).stdout)
+    assert sent[-3:] == ["X-GitHub-Event: push", "x-github-hook-id: it's 7", "X-Other: a=b"]
+    for wrong in ("event", "event=", "a b=c", "event=a\nb", "X-Hub-Signature-256=sha256=00"):
+        said = shell("sign", "shop/push", "--header", wrong)
+        assert (said.returncode, said.stdout) == (2, "")
+        assert said.stderr.startswith("--header ")
+
+
+def test_a_body_that_is_no_text_goes_by_a_file(shell: Shell) -> None:
+    (shell.folder / "config.yaml").write_text(config("github"))
+    said = shell("sign", "shop/push", "--data", "\udcff")
+    assert (said.returncode, said.stdout) == (2, "")
+    assert said.stderr == "--data TEXT is not UTF-8: write the bytes into a file, and say --data @FILE\n"
+    (shell.folder / "bytes").write_bytes(b"\xff")
+    assert (
+        f"--data-binary '@{shell.folder}/bytes'" in shell("sign", "shop/push", f"--data=@{shell.folder}/bytes").stdout
+    )
+
+
+def test_that_a_line_has_the_secret_itself_is_said(shell: Shell) -> None:
+    (shell.folder / "config.yaml").write_text(config("gitlab"))
+    said = shell("sign", "shop/push")
+    assert SECRETS["rest"][:-4] in said.stdout
+    assert said.stderr == "X-Gitlab-Token in this line is the secret 'old' itself: keep the line to yourself\n"
+    assert "gitlab" in shell("sign", "--help").stdout
+
+
 @pytest.mark.parametrize("scheme", _RECIPES)
 def test_the_yaml_to_add_is_right(tmp_path: Path, scheme: str) -> None:
     (tmp_path / "shop-push.secret").write_text(SECRETS.get(scheme, SECRETS["rest"]))
@@ -127,6 +165,58 @@ def test_the_yaml_to_add_is_right(tmp_path: Path, scheme: str) -> None:
     auth = found.apis["shop", "push"].auth
     assert scheme in (getattr(auth, "name", ""), "token", "path")
     assert [warning for warning in found.warnings if "in the path" not in warning.message] == []
+
+
+# The recipe on the page for each of what `connect` knows; "custom" is no sender's.
+ON_THE_PAGE = {scheme: scheme for scheme in _RECIPES if scheme != "custom"} | {
+    "slack": "slack_events",
+    "token": "api_key",
+    "path": "docker_hub",
+}
+
+
+@pytest.mark.parametrize("scheme", ON_THE_PAGE)
+def test_the_yaml_to_add_is_that_of_the_recipe(scheme: str) -> None:
+    recipes: dict[str, Any] = {}
+    for text in blocks(ROOT / "docs" / "senders.md", "yaml"):
+        recipes |= yaml.safe_load(text)
+    added = yaml.safe_load(yaml_for(scheme, "hooks", "it", "any"))["modules"]["hooks"]["methods"]["it"]
+    recipe = recipes[ON_THE_PAGE[scheme]]
+    if scheme == "github":  # the page's has an example of a condition
+        del recipe["when"]
+    for found in (added["auth"], recipe["auth"]):
+        assert found.pop("token", None) or found.pop("secrets").keys() == {"current"}
+    assert added == recipe | {"enabled": True, "workflow": "any"}
+
+
+@pytest.mark.parametrize("scheme", ["stripe", "token", "path"])
+def test_connect_says_so_where_the_api_is_another_senders(shell: Shell, scheme: str) -> None:
+    (shell.folder / "config.yaml").write_text(config("github"))
+    said = shell("connect", scheme, "shop/push", "--wait")
+    assert said.returncode == 1
+    assert f"its auth says mode: signature, scheme: github, which is not {scheme}." in said.stdout
+    assert "Paste" not in said.stdout
+    assert "mode: none, which is not" in shell("connect", scheme, "shop/open").stdout
+
+
+def test_connect_names_the_header_that_an_api_has(shell: Shell) -> None:
+    has = "auth: {mode: token, header: X-Key, token: a-token-of-16-characters}"
+    (shell.folder / "config.yaml").write_text(config("github").replace("auth: {mode: none}", has))
+    assert "Header X-Key" in shell("connect", "token", "shop/open").stdout
+
+
+@pytest.mark.parametrize("scheme", ["github", "path"])
+def test_the_secret_does_not_get_into_the_shells_history(shell: Shell, scheme: str) -> None:
+    (shell.folder / "config.yaml").write_text(config("github"))
+    said = shell("connect", scheme, "shop/new").stdout
+    line = next(line.strip() for line in said.splitlines() if "umask" in line)
+    made = re.search(r"[0-9a-f]{64}", said)
+    assert made
+    assert made[0] not in line
+    subprocess.run(["bash", "-c", line], input=f"{made[0]}\n", text=True, check=True)
+    file = shell.folder / "shop-new.secret"
+    assert file.read_text() == made[0]
+    assert file.stat().st_mode & 0o777 == 0o600
 
 
 def test_connect_says_where_what_goes(shell: Shell) -> None:

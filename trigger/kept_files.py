@@ -19,7 +19,7 @@ from trigger.errors import QueueUnavailable
 
 logger = logging.getLogger("trigger.files")
 
-FREE_DISK = 64 * 1024 * 1024  # bytes that must be free beside what is written
+FREE_DISK = 64 * 1024 * 1024  # bytes that must stay free, here and where the private Redis writes
 # How old a folder must be, in seconds, before one whose execution is not there goes: it may be about to be accepted.
 YOUNG = 600.0
 EVERY = 15.0  # seconds between two sweeps

@@ -99,6 +99,15 @@ def test_debug_sends_declared_headers_and_looks_at_no_condition(browser: Browser
     assert editor(page).form()["header-event"] == "x" * 1001
 
 
+def test_the_page_of_an_execution_shows_declared_headers_escaped(browser: Browser) -> None:
+    form = {**editor(browser.get(PAGE)).form(), "verb": "POST"}
+    location = browser.post(f"{PAGE}/debug", {**form, "header-event": "<b>push</b>"})
+    facts = browser.get(location).main.one("section", aria_label="Facts")
+    assert "Headers" in facts.facts()
+    assert [element.text for element in facts.all("code")[:2]] == ["event: <b>push</b>", "retry: -"]
+    assert not facts.all("b")
+
+
 def test_it_says_when_a_secret_was_last_used_and_what_was_ignored(site: Site, browser: Browser, redis: Redis) -> None:
     def used() -> str:
         found = browser.get(PAGE).main.one(id="activity").text

@@ -112,3 +112,16 @@ def test_a_key_that_anybody_could_guess_is_a_mistake(tmp_path: Any, secret: str)
     text = CONFIG.replace(f"scheme: github, secrets: {{a: {OLD}}}", f"scheme: standard, secrets: {{a: {secret}}}")
     (found,) = mistakes(tmp_path, text)
     assert "at least 16 bytes" in found.message
+
+
+def test_who_has_a_token_in_a_header_of_its_own_reads_the_record(make_site: MakeSite, redis: Redis) -> None:
+    site = make_site(
+        CONFIG.replace(
+            f'{{mode: signature, scheme: github, secrets: {{a: {OLD}}}, once: "off"}}',
+            f"{{mode: token, header: X-Api-Key, token: {OLD}}}",
+        )
+    )
+    own = {"X-Api-Key": OLD}
+    uid = accepted(site.call("hooks/meta", json={}, headers=own))
+    assert site.call(f"/v1/executions/{uid}", "GET", headers=own).status_code == 200
+    assert site.call(f"/v1/executions/{uid}", "GET", headers={"X-Api-Key": "wrong"}).status_code == 404

@@ -116,6 +116,26 @@ def test_what_comes_after_an_apis_path_is_neither_kept_nor_logged(
     assert f"path={path('keyed/one')}… " in log[-1]
 
 
+@pytest.mark.parametrize(
+    ("end", "shown"),
+    [
+        ("asyn/canary-4711", "…"),
+        ("canary-4711", "…"),
+        ("/async/canary-4711", "…"),
+        ("async/canary-4711/async", "async…"),
+        ("", ""),
+    ],
+)
+def test_a_token_in_a_path_with_a_slip_in_it_is_neither_kept_nor_logged(
+    fresh: Site, redis: Redis, log: list[str], end: str, shown: str
+) -> None:
+    fresh.call(f"/v1/api/keyed/one/{end}")
+    (kept,) = refusals(fresh, redis)
+    assert kept.path == f"/v1/api/keyed/one/{shown}"
+    assert f"path={kept.path} " in log[-1]
+    assert "canary-4711" not in "\n".join(log)
+
+
 def test_the_newest_come_first_and_a_thousand_are_kept(fresh: Site, redis: Redis) -> None:
     for number in range(1010):
         fresh.call(f"/v1/api/no/such{number}/async")

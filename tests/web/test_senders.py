@@ -764,6 +764,15 @@ def test_nobody_else_is(hooks: Site, row: Row) -> None:
     assert call(hooks, row, replace(right, headers=bare, token="")).status_code == 401
 
 
+def test_a_token_that_comes_two_ways_and_differs_is_refused_by_the_name_of_its_header(hooks: Site) -> None:
+    row = next(row for row in ROWS if row.api == "api_key")
+    answer = call(hooks, row, with_(proven(row, row.sent), Authorization="Bearer other"))
+    assert answer.status_code == 400
+    assert json.loads(answer.data)["response"]["error"]["message"] == (
+        "The header X-Api-Key and Authorization: Bearer say different things; send one of them"
+    )
+
+
 @by_sender
 def test_another_body_is_refused_where_it_is_signed(hooks: Site, row: Row) -> None:
     if "mode: signature" not in RECIPES[row.api] or row.api == "gitlab":

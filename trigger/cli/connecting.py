@@ -20,7 +20,7 @@ from trigger.cli.common import complain, config_in_force, split_name, to_look_at
 from trigger.cli.signing import base_of, with_url
 from trigger.cli.terminal import show_record
 from trigger.config import Api, Config
-from trigger.config.model import NoAuth, PasswordAuth, SignatureAuth, TokenAuth
+from trigger.config.model import SignatureAuth, TokenAuth
 from trigger.config.names import name as name_of
 from trigger.config.scalars import DAY, duration
 from trigger.config.secret import Secret
@@ -31,7 +31,7 @@ from trigger.store import Query, calls
 from trigger.store.counters import calls_of
 from trigger.store.refused import KEPT, Refused, recent_refusals
 from trigger.store.times import shown_ms
-from trigger.web.curl import quoted
+from trigger.web.curl import content_type, quoted
 
 # The outcomes of right calls that start nothing, and why they do not.
 _STARTS_NOTHING = {
@@ -46,7 +46,8 @@ _RANDOM_BYTES = 32  # of a secret that is made here
 class Recipe:
     """How a sender's form calls the URL and the secret (`box`), and the keys that it needs in the config.
 
-    `made_there`: the secret is shown by the sender, which lets nobody choose it. `keys` are written below `auth`.
+    `made_there`: the secret is shown by the sender, which lets nobody choose it. `once` is for how long the sender
+    repeats a delivery; `keys` are written below `auth`. What goes into the config is as docs/senders.md has it.
     """
 
     url: str = "URL"
@@ -54,6 +55,7 @@ class Recipe:
     type: str = "application/json"
     made_there: bool = False
     auth: str = ""
+    once: str = "24h"
     keys: tuple[str, ...] = ("body: json",)
 
 
@@ -67,19 +69,20 @@ _RECIPES: Mapping[str, Recipe] = {
     "gitlab": Recipe(box="Secret token", keys=("headers: {event: X-Gitlab-Event}", "body: json")),
     "shopify": Recipe(
         made_there=True,
-        keys=("headers: {topic: X-Shopify-Topic, shop: X-Shopify-Shop-Domain}", "answer: {status: 200}", "body: json"),
+        once="7d",
+        keys=("headers: {topic: X-Shopify-Topic, shop: X-Shopify-Shop-Domain}", "body: json"),
     ),
     "slack": Recipe(
         url="Request URL",
         box="Signing Secret",
         made_there=True,
-        keys=("answer: {handshake: slack, status: 200}",),
+        keys=("answer: {handshake: slack}", "body: json"),
     ),
-    "standard": Recipe(url="Endpoint URL", box="Signing secret"),
-    "stripe": Recipe(url="Endpoint URL", box="Signing secret", made_there=True),
+    "standard": Recipe(url="Endpoint URL", box="Signing secret", once="7d"),
+    "stripe": Recipe(url="Endpoint URL", box="Signing secret", made_there=True, once="7d"),
     # What signs nothing, and can send a header, or can only be given a URL.
-    "token": Recipe(box="Header X-Api-Key", auth="header: X-Api-Key", keys=()),
-    "path": Recipe(box="", type="", auth="in: path", keys=()),
+    "token": Recipe(box="Header X-Api-Key", auth="header: X-Api-Key", once="", keys=()),
+    "path": Recipe(box="TOKEN", type="", auth="in: path", once="", keys=()),
 }
 
 
@@ -104,8 +107,12 @@ def connect(scheme: str, api: str, url: str | None, wait: bool | None, timeout: 
         raise UsageError(wrong)
     found = to_look_at()
     config = config_in_force(found)
-    base = base_of(found, config, url)
     declared = config.apis.get((module, method))
+    if declared is not None and _scheme(declared) != scheme:
+        click.echo(f"{_state(declared, config)}, which is not {scheme}.")
+        click.echo("Change its auth, or connect this sender to a new API: `connect` prints what that needs.")
+        sys.exit(1)
+    base = base_of(found, config, url)
     path = f"{base.removesuffix(config.server.prefix)}{config.server.prefix}/{module}/{method}/async"
     if url is None and config.server.host is None:
         complain("a sender elsewhere can't reach this URL: say --url, or the service's name as `hosts` under `server`")
@@ -118,29 +125,29 @@ def connect(scheme: str, api: str, url: str | None, wait: bool | None, timeout: 
 
 
 def _told(scheme: str, module: str, method: str, url: str, config: Config, declared: Api | None) -> Iterator[str]:
-    recipe, name = _RECIPES[scheme], f"{module}/{method}"
-    file = f"{module}-{method}.secret"
-    folder = config.path.absolute().parent
-    kept, made = "", ""
+    recipe = _RECIPES[scheme]
+    file = config.path.absolute().parent / f"{module}-{method}.secret"
+    box, content = recipe.box, recipe.type
     if declared is not None:
-        kept = _kept(declared, config)
-    elif not recipe.made_there:
-        kept = made = _random(scheme)
+        secret = _kept(declared)
+        content = content and content_type(declared)
+        if isinstance(declared.auth, TokenAuth) and declared.auth.header:
+            box = f"Header {declared.auth.header}"
+    elif recipe.made_there:
+        secret = f"is made there: it goes into {file}, see below"
+    else:
+        secret = _random(scheme)
     if scheme == "path":
-        url = f"{url}/{made or 'TOKEN'}"
-    rows = [(recipe.url, url)]
-    rows += [("Content type", recipe.type)] if recipe.type else []
-    if recipe.box:
-        rows.append((recipe.box, kept or f"is made there: it goes into {folder / file}, see below"))
-    elif not made:
-        rows.append(("TOKEN", kept))
+        url = f"{url}/{'TOKEN' if declared is not None else secret}"
+    rows = [(recipe.url, url), ("Content type", content), (box, secret)]
     yield f"Paste into the form of the sender ({scheme}):\n"
-    yield textwrap.indent(tabulate(rows, tablefmt="plain", disable_numparse=True), "  ")
+    yield textwrap.indent(tabulate([row for row in rows if row[1]], tablefmt="plain", disable_numparse=True), "  ")
     if declared is not None:
-        yield f"\n{name} is in {config.path.name}, line {declared.line}, and {_state(declared, scheme)}"
+        yield f"\n{_state(declared, config)}"
         return
-    yield f"\n{name} is not in {config.path.name} yet. Keep the secret in a file that only the service may read:\n"
-    yield f"  (umask 077; printf %s '{made or 'SECRET'}' > {quoted(str(folder / file))})"
+    yield f"\n{module}/{method} is not in {config.path.name} yet. Keep its secret in a file that only the service may"
+    yield "read: this (in bash or zsh) waits for you to paste it, and neither shows it nor puts it into the history:\n"
+    yield f'  (umask 077; IFS= read -rs SECRET && printf %s "$SECRET" > {quoted(str(file))})'
     yield f"\nand add to {config.path.name}; an edit is in force within two seconds:\n"
     yield textwrap.indent(
         yaml_for(scheme, module, method, next(iter(config.workflows), "package.module:callable")), "  "
@@ -154,10 +161,8 @@ def yaml_for(scheme: str, module: str, method: str, workflow: str) -> str:
     if scheme in ("token", "path"):
         auth = f"mode: token\ntoken: {reference}"
     else:
-        once = "" if scheme == CUSTOM else "\nonce: 24h"
-        auth = f"mode: signature\nscheme: {scheme}\nsecrets: {{current: {reference}}}{once}"
-    keys = [auth, recipe.auth] if recipe.auth else [auth]
-    keys += ["once: 24h"] if scheme == CUSTOM else []
+        auth = f"mode: signature\nscheme: {scheme}\nsecrets: {{current: {reference}}}"
+    keys = [auth, *filter(None, (recipe.auth, recipe.once and f"once: {recipe.once}"))]
     lines = [
         "enabled: true",
         "verbs: [POST]",
@@ -175,31 +180,42 @@ def _random(scheme: str) -> str:
     return f"whsec_{base64.b64encode(made).decode()}" if scheme == "standard" else made.hex()
 
 
-def _kept(api: Api, config: Config) -> str:
+def _kept(api: Api) -> str:
     """Where the secret of an API is, by the names of what holds it."""
     match api.auth:
-        case SignatureAuth(_, named) | TokenAuth(named) | PasswordAuth(named):
+        case SignatureAuth(_, named) | TokenAuth(named):
             return ", or ".join(f"the one that {name!r} names{_from(secret)}" for name, secret in named.items())
-        case NoAuth():
-            return f"none: {config.path.name} asks for no authentication"
+        case _:
+            return ""
 
 
 def _from(secret: Secret) -> str:
     return f", {secret.reference}" if secret.reference else ""
 
 
-def _state(api: Api, scheme: str) -> str:
+def _scheme(api: Api) -> str:
+    """Return how `connect` calls what an API asks for; empty for what it does not know."""
     match api.auth:
         case SignatureAuth(name=name):
-            has = f"mode: signature, scheme: {name}"
-        case TokenAuth(header=header):
-            name = "token" if header else "path"
-            has = f"mode: token, {f'header: {header}' if header else 'in: path'}"
+            return name
+        case TokenAuth():
+            return "path" if api.token_in_path else "token"
         case _:
-            name = ""
-            has = f"mode: {api.auth.mode}"
-    wrong = "" if name == scheme else f", which is not {scheme}: `connect` for another API shows the keys that are"
-    return f"{'enabled' if api.enabled else 'NOT enabled'}; its auth says {has}{wrong}"
+            return ""
+
+
+def _state(api: Api, config: Config) -> str:
+    match api.auth:
+        case SignatureAuth(name=name):
+            more = f", scheme: {name}"
+        case TokenAuth(header=header):
+            more = f", header: {header}" if header else ", in: path"
+        case _:
+            more = ""
+    return (
+        f"{api.module}/{api.method} is in {config.path.name}, line {api.line}, and "
+        f"{'enabled' if api.enabled else 'NOT enabled'}; its auth says mode: {api.auth.mode}{more}"
+    )
 
 
 def _arrives(redis: Redis, config: Config, module: str, method: str, patience: float) -> bool:
@@ -250,7 +266,7 @@ class _Told:
 
     def _refusals(self) -> Iterator[str]:
         name = "/".join(self._api)
-        path = re.compile(rf".*/{re.escape(name)}/async…?")
+        path = re.compile(rf".*/{re.escape(name)}/(?:async)?…?")
         for call in reversed(recent_refusals(self._redis, KEPT)):
             is_it = call.api == name or (not call.api and path.fullmatch(call.path))
             if is_it and call.time >= self._since and call not in self._refused:

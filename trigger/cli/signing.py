@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -13,6 +13,7 @@ from trigger.cli.common import api_of, complain, config_in_force, to_look_at
 from trigger.cli.instance import Instance
 from trigger.config import Api, Config
 from trigger.config.model import SignatureAuth
+from trigger.config.senders import is_header
 from trigger.errors import StartError, UsageError
 from trigger.fields.model import MISSING
 from trigger.logs import escaped
@@ -31,9 +32,20 @@ with_url = click.option(
 @click.argument("api", metavar="MODULE/METHOD")
 @click.option("--data", metavar="TEXT|@FILE", help="The body as its sender sends it, instead of the debug data.")
 @click.option("--secret", metavar="NAME", help="The secret to sign with, instead of the first.")
+@click.option(
+    "--header",
+    "given",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="A header to send besides: by the API's name for it under `headers`, or by its own. Can be repeated.",
+)
 @with_url
-def sign(api: str, data: str | None, secret: str | None, url: str | None) -> None:
-    """Print a curl line that calls a signed API, with a fresh signature."""
+def sign(api: str, data: str | None, secret: str | None, given: tuple[str, ...], url: str | None) -> None:
+    """Print a curl line that calls a signed API, with a fresh signature.
+
+    Headers that the API declares and --header does not give have the value YOUR-..., to be replaced. Of a sender whose
+    header is the secret itself (gitlab), the line has the secret.
+    """
     found = to_look_at()
     config = config_in_force(found)
     one = api_of(config, api)
@@ -47,10 +59,13 @@ def sign(api: str, data: str | None, secret: str | None, url: str | None) -> Non
         file = data[1:]
         body, sent = _read(Path(file)), None
     else:
-        body = sent = data.encode("utf-8", "surrogateescape") if data is not None else _declared(one, api)
+        body = sent = _typed(data) if data is not None else _declared(one, api)
         file = ""
-    headers = curl.signature(auth, name, body, now=time.time())
-    words = [f"-H{curl.quoted(f'{header}: {text}')}" for header, text in headers]
+    headers = dict(curl.signature(auth, name, body, now=time.time()))
+    headers |= _others(one, given, headers)
+    if auth.scheme.layout == "plain":
+        complain(f"{auth.scheme.header} in this line is the secret {name!r} itself: keep the line to yourself")
+    words = [f"-H{curl.quoted(f'{header}: {text}')}" for header, text in headers.items()]
     if verb != "GET":
         words += curl.with_body(one, verb, sent, file=file)
     click.echo(f"curl {' '.join(words)} {curl.quoted(curl.url_of(one, base_of(found, config, url)))}")
@@ -107,6 +122,32 @@ def _check_set(auth: SignatureAuth, name: str) -> None:
     secret = auth.secrets[name]
     if secret.unset:
         raise StartError(f"the secret {name} is {secret.reference}, which is not set in this shell")
+
+
+def _typed(data: str) -> bytes:
+    try:
+        return data.encode()
+    except UnicodeEncodeError:
+        raise UsageError("--data TEXT is not UTF-8: write the bytes into a file, and say --data @FILE") from None
+
+
+def _others(api: Api, given: Sequence[str], made: Collection[str]) -> dict[str, str]:
+    """Return the headers that are sent besides those that are `made`: the `given` ones, and the others that the API
+    declares, with words to be replaced."""
+    found: dict[str, str] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        header = api.headers.get(name, name)
+        if not (equals and value.strip() and value.isprintable() and is_header(header)):
+            raise UsageError(f"--header {escaped(text)}: write NAME=VALUE, such as --header event=push")
+        found[header] = value
+    taken = {header.lower() for header in made}
+    for header in found:
+        if header.lower() in taken:
+            raise UsageError(f"--header {header}: `sign` makes this header itself")
+    taken.update(map(str.lower, found))
+    others = {header: curl.placeholder(header) for header in api.headers.values() if header.lower() not in taken}
+    return found | others
 
 
 def _declared(api: Api, name: str) -> bytes:

@@ -81,6 +81,8 @@ def _facts(record: Record) -> Iterator[tuple[str, str]]:
         yield "started", record.started_at
     if record.ended_at:
         yield "ended", f"{record.ended_at}, after {_took(sum(span.ms or 0 for span in record.timeline))}"
+    for number, header in enumerate(record.headers_shown):
+        yield "" if number else "headers", _cut(escaped(header), MAX_VALUE)
     yield "input", _json(record.input, MAX_VALUE)
     if record.output is not None:
         yield "output", _json(record.output, MAX_VALUE)

@@ -39,6 +39,11 @@ class TokenAuth:
     header: str = "token"
     mode: Literal["token"] = "token"
 
+    @property
+    def in_path(self) -> bool:
+        """Whether the token is the last part of the path."""
+        return not self.header
+
 
 @dataclass(frozen=True, slots=True)
 class PasswordAuth:
@@ -273,6 +278,10 @@ class Api:
     # The paths in `debug` to what came from outside the file, "*" standing for each item of a list: it may be secret.
     outside: tuple[tuple[str, ...], ...] = ()
     line: int = 0  # of its key in the file, counted from 1
+
+    @property
+    def token_in_path(self) -> bool:
+        return isinstance(self.auth, TokenAuth) and self.auth.in_path
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,10 +47,15 @@ _ALIAS = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _IN_BODY = re.compile(rf"{IN_BODY}[A-Za-z0-9_-]{{1,64}}(?:\.[A-Za-z0-9_-]{{1,64}}){{0,4}}")
 
 
+def is_header(text: str) -> bool:
+    """Whether a text can be the name of a header."""
+    return _HEADER.fullmatch(text) is not None
+
+
 @accepts(pattern(_HEADER.pattern))
 def header(text: str) -> str:
     """The name of a header."""
-    if not _HEADER.fullmatch(text):
+    if not is_header(text):
         raise ValueError(f"must be the name of a header, such as X-Signature, not {shown(text)}")
     return str(text)
 

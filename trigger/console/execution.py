@@ -35,7 +35,7 @@ LINES, LINE = 5, 500
 # take, and the most of each of them. An input that is longer than its form holds can't be edited here.
 STEPS, STEP, BOX = 25, 1_500, 500
 TEXTS = 82_000 - 2 * MAX_FOLDS * AROUND
-MESSAGE, TRACEBACK, GIVEN, OUTPUT, INPUT, FORM, PART = 4_000, 10_000, 3_000, 8_000, 6_000, 16_000, 1_500
+MESSAGE, TRACEBACK, GIVEN, OUTPUT, INPUT, FORM, PART, HEADERS = 4_000, 10_000, 3_000, 8_000, 6_000, 16_000, 1_500, 1_500
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +144,7 @@ class ExecutionPage:
         room = Room(TEXTS - log.size - STEP * min(STEPS, len(record.steps)) - BOX * boxes)
         failure = Reason.of(record, log, room)
         output = Output.of(record, room, OUTPUT)
+        sent = room.beginning("\n".join(record.headers_shown), HEADERS)
         given = room.json(record.input, INPUT)
         form = room.json(record.input, FORM)
         timing = Timing.of(record, now)
@@ -163,6 +164,7 @@ class ExecutionPage:
             drawing=drawing,
             statuses={step.name: step.status for step in record.steps},
             output=output,
+            sent=sent,
             input=given,
             folded=folded,
             edited=edited if edited is not None else None if form.is_cut else form.text,

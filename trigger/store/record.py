@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from redis import Redis
 
 from trigger.inputs import mask, secret_values
+from trigger.inputs.masking import hidden
 from trigger.store.keys import JOB, RESULTS, STATS, STEPS
 from trigger.store.status import FINAL, Status
 from trigger.store.steps import StepRecord
@@ -51,6 +52,11 @@ class Record(Facts):
     timeline: tuple[Span, ...]
     headers: Mapping[str, str | None] = field(default_factory=dict)  # of the request, those that its API declares
     truncated: bool = False  # the output was too large: `output` has its size and its beginning
+
+    @property
+    def headers_shown(self) -> list[str]:
+        """The headers for people: `name: value` each, "-" for one that the request did not have."""
+        return [f"{name}: {'-' if value is None else value}" for name, value in self.headers.items()]
 
     @property
     def failed_step(self) -> StepRecord | None:
@@ -128,12 +134,12 @@ def _record(
     is_success = execution.status is Status.SUCCEEDED
     result = results[0][1] if results and execution.status in FINAL else {}
     output, truncated = _output(result.get(b"return_value")) if is_success else (None, False)
-    secrets = {*masked, *secret_values(execution.input, execution.secrets)} if steps else ()
+    secrets = {*masked, *secret_values(execution.input, execution.secrets)} if steps or execution.headers else ()
     done = step_records(steps, told, secrets) if steps else ()
     return Record(
         **facts(execution),
         input=mask(execution.input, execution.secrets),
-        headers=execution.headers,
+        headers={name: value and hidden(value, secrets) for name, value in execution.headers.items()},
         output=output,
         truncated=truncated,
         traceback=None if is_success else _readable(_traceback, result.get(b"exc_string")),

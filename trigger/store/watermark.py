@@ -17,14 +17,13 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from trigger.errors import QueueUnavailable
+from trigger.kept_files import FREE_DISK
 
 logger = logging.getLogger("trigger.watermark")
 
 # How much of Redis' maxmemory may be used, and of the machine's memory where there is no maxmemory.
 OF_MAXMEMORY = 0.9
 OF_MACHINE = 0.75
-# How many bytes must be free where the private Redis writes.
-FREE_DISK = 64 * 1024 * 1024
 # Seconds between two looks.
 INTERVAL = 1.0
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from flask import Response
 
-from trigger.config.model import Api, Audience, Auth, NoAuth, PasswordAuth, SignatureAuth, TokenAuth
+from trigger.config.model import Api, Audience, NoAuth, PasswordAuth, SignatureAuth, TokenAuth
 from trigger.errors import (
     ApiNotEnabled,
     ApiNotFound,
@@ -47,7 +47,7 @@ def resolved(view: ApiView) -> View:
         if prefix != config.server.prefix[1:]:
             raise PathNotFound("There is nothing at this path")
         api = config.apis.get((module, method))
-        if api is None or _has_escapes(environ) or (token and not _is_in_path(api.auth)):
+        if api is None or _has_escapes(environ) or (token and not api.token_in_path):
             raise ApiNotFound("There is no such API")
         call.path_token = token
         call.api = api
@@ -98,9 +98,9 @@ def authenticated(view: ApiView) -> ApiView:
 def _credentials(call: ReceivedCall, auth: TokenAuth | PasswordAuth) -> Credentials:
     if isinstance(auth, PasswordAuth):
         return Credentials.of(call.environ)
-    if not auth.header:
+    if auth.in_path:
         return Credentials(token=call.path_token.encode() if call.path_token else None)
-    return Credentials.of(call.environ, token=call.header(auth.header), with_basic=True)
+    return Credentials.of(call.environ, token=(auth.header, call.header(auth.header)), with_basic=True)
 
 
 def operator(call: ReceivedCall) -> str:
@@ -125,10 +125,6 @@ def admit(call: ReceivedCall, audience: Audience, operator: Callable[[ReceivedCa
     only(call, "GET")
     if audience == "operators":
         operator(call)
-
-
-def _is_in_path(auth: Auth) -> bool:
-    return isinstance(auth, TokenAuth) and not auth.header
 
 
 def _has_escapes(environ: WSGIEnvironment) -> bool:

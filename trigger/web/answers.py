@@ -100,7 +100,8 @@ def refused(call: ReceivedCall, error: Exception, logger: logging.Logger) -> Req
             error = BadRequest(error.name, status=error.code or 400)
     elif not isinstance(error, RequestError):
         found = call.traced()
-        logger.error("internal error at %s", shown_path(call.path), exc_info=error, extra={"fields": found})
+        path = shown_path(call.path, call.config.server.prefix)
+        logger.error("internal error at %s", path, exc_info=error, extra={"fields": found})
         error = internal_error(found["request"])
     call.refused = error
     return error
@@ -111,10 +112,19 @@ def internal_error(request_id: str) -> InternalError:
     return InternalError(f"Something went wrong here; the log has it under {request_id}")
 
 
-def shown_path(path: str) -> str:
-    """A path as the log has it. What is put after that of an API may be a credential in the wrong place."""
-    api, end, more = path.partition("/async")
-    return quote(f"{api}{end}")[:200] + ("…" if more else "")
+def shown_path(path: str, prefix: str) -> str:
+    """Return a path as the log has it: below the prefix of APIs `module/method/async`, and "…" for all else.
+
+    What comes after that, or in the place of `async`, may be a credential: a token that was put into the path, of a URL
+    with a slip in it, too.
+    """
+    shown, end, more = path.partition("/async")
+    shown += end
+    if path.startswith(f"{prefix}/") and path.count("/", len(prefix)) > 2:
+        module, method, last = path[len(prefix) + 1 :].split("/", 2)
+        end = "async" if last.startswith("async") else ""
+        shown, more = f"{prefix}/{module}/{method}/{end}", last[len(end) :]
+    return quote(shown)[:200] + ("…" if more else "")
 
 
 def _hint(path: str, prefix: str) -> str:

@@ -1,4 +1,4 @@
-"""Authenticate callers and operators by the credentials in the headers.
+"""Authenticate callers by a token, a password or a signature, and operators by their passwords.
 
 Right credentials pass, however many wrong ones came from the same address; only wrong ones are counted. While an
 address is over the limit, credentials of which only the hash is known have to wait like wrong ones, unless this process
@@ -45,31 +45,33 @@ class Credentials:
     basic: bool = False
 
     @classmethod
-    def of(cls, environ: Mapping[str, Any], *, token: bytes | None = None, with_basic: bool = False) -> Credentials:
+    def of(
+        cls, environ: Mapping[str, Any], *, token: tuple[str, bytes | None] = ("", None), with_basic: bool = False
+    ) -> Credentials:
         """Read the headers of a WSGI request (PEP 3333: their bytes as latin-1 text): `token`, `user` and `password`,
         or their equals `Authorization: Bearer` (RFC 6750) and `Basic` (RFC 7617).
 
-        `token` is what the API's own header for it holds. `with_basic`: where no token comes in another way, the
-        password of Basic is one, which is all that some senders can send.
+        `token` is the API's own header for it: its name, and what it holds. `with_basic`: where no token comes in
+        another way, the password of Basic is one, which is all that some senders can send.
 
         Raises BadRequest if one of them comes both ways and differs: none of the two is to be tried in secret.
         """
-        token = token or _header(environ, "HTTP_TOKEN")
+        name, own = token if token[1] else ("token", _header(environ, "HTTP_TOKEN"))
         user = _header(environ, "HTTP_USER")
         password = _header(environ, "HTTP_PASSWORD")
         # Only HTTP's own white space is stripped. A0 and 85, which are that in latin-1, end words in UTF-8.
         scheme, _, value = environ.get("HTTP_AUTHORIZATION", "").strip(" \t").partition(" ")
         value = value.strip(" \t")
         if scheme.lower() == "bearer" and value:
-            return cls(_one("token", token, value.encode("latin-1"), "Bearer"), user, password)
+            return cls(_one(name, own, value.encode("latin-1"), "Bearer"), user, password)
         if scheme.lower() == "basic":
             named, word = _basic(value)
             only_basic = user is None and password is None
-            if with_basic and token is None:
-                return cls(word, basic=True)
             both = _one("user", user, named, "Basic"), _one("password", password, word, "Basic")
-            return cls(token, *both, basic=only_basic)
-        return cls(token, user, password)
+            if with_basic:
+                return cls(own or word, *both, basic=own is None)
+            return cls(own, *both, basic=only_basic)
+        return cls(own, user, password)
 
 
 def _one(name: str, header: bytes | None, other: bytes | None, scheme: str) -> bytes | None:

@@ -54,7 +54,7 @@ def arguments(api: Api, verb: Verb, base: str, value: Any, *, signed: float | No
 def url_of(api: Api, base: str) -> str:
     """Where an API is called. `base` is the URL up to the module."""
     url = f"{base}/{api.module}/{api.method}/async"
-    if isinstance(api.auth, TokenAuth) and not api.auth.header:
+    if isinstance(api.auth, TokenAuth) and api.auth.in_path:
         return f"{url}/{_shown(next(iter(api.auth.tokens.values())), 'YOUR-TOKEN')}"
     return url
 
@@ -100,7 +100,7 @@ def signature(
     made = sign(auth.scheme, auth.secrets[name].reveal(), body, now=now, delivery=secrets.token_hex(8))
     is_secret = hidden and auth.scheme.layout == "plain"
     for header, text in made.items():
-        yield header, _placeholder(header) if is_secret and header == auth.scheme.header else text
+        yield header, placeholder(header) if is_secret and header == auth.scheme.header else text
 
 
 def quoted(text: str) -> str:
@@ -124,12 +124,13 @@ def _headers(auth: Auth) -> list[str]:
             user, secret = next(iter(users.items()))
             return [f"user:{user}", f"password:{_shown(secret, 'YOUR-PASSWORD')}"]
         case SignatureAuth(scheme):
-            return [f"{header}:{_placeholder(header)}" for header in scheme.headers]
+            return [f"{header}:{placeholder(header)}" for header in scheme.headers]
         case NoAuth():
             return []
 
 
-def _placeholder(header: str) -> str:
+def placeholder(header: str) -> str:
+    """The words that stand for a header's value, to be replaced."""
     return f"YOUR-{header.upper()}"
 
 

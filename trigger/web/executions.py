@@ -11,6 +11,7 @@ from typing import Any, Literal
 from flask import Response
 
 from trigger import store
+from trigger.config.model import TokenAuth
 from trigger.errors import ExecutionNotFound, InvalidParams
 from trigger.fields.model import MISSING
 from trigger.inputs import Form, parse_query
@@ -53,7 +54,11 @@ def check_reader(call: ReceivedCall, uid: str) -> Literal["caller", "operator"]:
         name = store.api_of(service.redis, uid)
     if name is None:
         raise _hidden()
-    reader = service.guard.reads_as(config.apis.get(name), config.operators, credentials, call.client)
+    api = config.apis.get(name)
+    if api is not None and isinstance(api.auth, TokenAuth) and not api.auth.in_path:
+        header = api.auth.header
+        credentials = Credentials.of(call.environ, token=(header, call.header(header)))
+    reader = service.guard.reads_as(api, config.operators, credentials, call.client)
     if reader is None:
         raise _hidden()
     return reader

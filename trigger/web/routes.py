@@ -215,7 +215,7 @@ def _log(response: Response) -> Response:
     refused = call.refused
     fields = {
         "verb": verb,
-        "path": shown_path(path),
+        "path": shown_path(path, call.config.server.prefix),
         "status": response.status_code,
         "ms": round(seconds * 1000, 1),
         "client": call.client[:64],

@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from trigger.config.model import Api, Auth, BodyKind, Config, NoAuth, PasswordAuth, SignatureAuth, TokenAuth, Verb
+from trigger.config.model import Api, BodyKind, Config, NoAuth, PasswordAuth, SignatureAuth, TokenAuth, Verb
 from trigger.config.secret import Secret
 from trigger.fields.base import Schema
 from trigger.fields.describing import described, in_text, object_of
@@ -59,7 +59,7 @@ def operations(api: Api, config: Config) -> dict[str, Any]:
 
 def path(api: Api, config: Config) -> str:
     """Where the API is called."""
-    end = "/{token}" if _is_in_path(api.auth) else ""
+    end = "/{token}" if api.token_in_path else ""
     return f"{config.server.prefix}/{api.module}/{api.method}/async{end}"
 
 
@@ -70,7 +70,7 @@ def _head(api: Api, status: int) -> dict[str, Any]:
         "tags": [api.module],
         "security": [],
         "responses": {**all_of(["400-http", "403", "404"]), str(status): {"description": "It is; nothing is started"}},
-        "parameters": [_PATH_TOKEN] if _is_in_path(api.auth) else [],
+        "parameters": [_PATH_TOKEN] if api.token_in_path else [],
     }
 
 
@@ -95,16 +95,12 @@ def _security(api: Api) -> list[dict[str, list[str]]]:
     match api.auth:
         case SignatureAuth():
             return [own]
-        case TokenAuth() if not _is_in_path(api.auth):
+        case TokenAuth() if not api.token_in_path:
             return [*([own] if own else ()), {"token": []}, {"bearer": []}]
         case PasswordAuth():
             return [{"user": [], "password": []}, OPERATOR[0]]
         case _:
             return []
-
-
-def _is_in_path(auth: Auth) -> bool:
-    return isinstance(auth, TokenAuth) and not auth.header
 
 
 def _operation(api: Api, verb: Verb, example: Any) -> dict[str, Any]:
@@ -117,7 +113,7 @@ def _operation(api: Api, verb: Verb, example: Any) -> dict[str, Any]:
             **all_of([*_ALWAYS, *_UNAUTHORIZED[type(api.auth)], *(_WITH_BODY if verb != "GET" else ())]),
             str(api.answer.status): accepted(has_body=api.answer.has_body, may_be_ignored=api.when is not None),
         },
-        "parameters": [*([_PATH_TOKEN] if _is_in_path(api.auth) else ()), "key", *_deliveries(api)],
+        "parameters": [*([_PATH_TOKEN] if api.token_in_path else ()), "key", *_deliveries(api)],
     }
     notes = [api.description] if "\n" in api.description else []
     if api.answer.handshake:
