@@ -139,7 +139,8 @@ def test_no_file_descriptor_left_ends_no_process(redis_server: OwnRedis, tmp_pat
         web = serve(tmp_path, redis_server.url)
         with nullcontext() if begun else few_files():
             stack.enter_context(web)
-        master = children(os.getpid())[-1]
+        supervisor = children(os.getpid())[-1]
+        (master,) = eventually(lambda: children(supervisor))
         eventually(lambda: len(children(master)) == WEB_PROCESSES)
         processes = children(master)
         for pid in processes if begun else ():

@@ -121,8 +121,10 @@ class Server(StreamServer):
 
     max_accept = 16
 
-    def __init__(self, listener: Any, open_: Connections, **options: Any) -> None:
-        super().__init__(listener, **options)
+    def __init__(self, listener: Any, open_: Connections, pool: Pool, **options: Any) -> None:
+        super().__init__(listener, spawn=pool, **options)
+        # Of those that are accepted at once none can be cut off yet: they must leave some that can.
+        self.max_accept = min(self.max_accept, max(1, pool.free_count() // 2))
         self._open = open_
         self._said = 0.0
 
@@ -171,7 +173,7 @@ class Worker(GeventWorker):
         for listener in self.sockets:
             listener.setblocking(True)
             serve = partial(self._serve, listener.getsockname())
-            servers.append(Server(listener, self._open, handle=serve, spawn=Pool(self.worker_connections)))
+            servers.append(Server(listener, self._open, Pool(self.worker_connections), handle=serve))
         for server in servers:
             server.start()
         while self.alive:
