@@ -26,6 +26,9 @@ from tests.leaks.house import OURS, PROGRAM, House, house
 from tests.running import REDIS, WEB, WORKER
 from tests.support import eventually
 
+# All that is used before the tests, each command among it, takes two minutes on a slow machine.
+pytestmark = pytest.mark.timeout(400)
+
 # What callers send as input, what the config gives to steps and what steps put out: an execution is run again, or gone
 # on with, with what it had, so Redis keeps it.
 KEPT = frozenset(
