@@ -132,11 +132,11 @@ class Guard:
         except SignatureMissing as error:
             raise CredentialMissing("Signature is required", reason=f"{error}") from None
         except SignatureWrong as error:
-            self._count(f"{api.module}/{api.method}", sender.network(client))
+            self.count_wrong(api, client)
             raise Unauthorized("Signature is invalid", reason=f"{error}") from None
 
     def count_wrong(self, api: Api, client: str) -> None:
-        """Count a wrong word that is none of the credentials. Raises Throttled when there were too many."""
+        """Count a wrong signature, or another wrong word. Raises Throttled when there were too many."""
         self._count(f"{api.module}/{api.method}", sender.network(client))
 
     def operator(self, operators: Mapping[str, Secret], credentials: Credentials, client: str) -> str | None:
