@@ -17,7 +17,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # From the bottom to the top; a part imports only from those above it in this list, and from itself.
 LAYERS = [
-    {"errors", "invocation", "lifeline", "logs", "offload"},
+    {"errors", "invocation", "lifeline", "logs", "offload", "strict_json"},
     {"templates", "fields", "signatures", "data_folder", "kept_files", "redis_server"},
     {"config"},
     {"inputs", "startup"},

@@ -12,8 +12,8 @@ from hypothesis import event, example, given
 from hypothesis import strategies as st
 
 from trigger.errors import InvalidParams, RequestError
-from trigger.fields.model import MAX_INTEGER, MIN_INTEGER
 from trigger.inputs import parse_json
+from trigger.strict_json import MAX_INTEGER, MIN_INTEGER
 
 JSON_VALUES = st.recursive(
     st.none()

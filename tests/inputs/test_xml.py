@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from trigger.errors import InvalidParams
-from trigger.inputs.strict_json import MAX_DEPTH
 from trigger.inputs.xml import parse_xml
+from trigger.strict_json import MAX_DEPTH
 
 
 @pytest.mark.parametrize(

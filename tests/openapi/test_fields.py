@@ -9,9 +9,10 @@ from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 from trigger.errors import InvalidParams
 from trigger.fields.describing import in_json, in_text
-from trigger.fields.model import MAX_INTEGER, MIN_INTEGER, Field, FieldType, Input
+from trigger.fields.model import Field, FieldType, Input
 from trigger.fields.patterns import portable
 from trigger.inputs import Form, Shape
+from trigger.strict_json import MAX_INTEGER, MIN_INTEGER
 
 
 def is_taken(field: Field, body: Any) -> bool:

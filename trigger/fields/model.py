@@ -10,9 +10,6 @@ FieldType = Literal[
     "string", "integer", "number", "boolean", "date", "datetime", "email", "url", "uuid", "object", "list", "any"
 ]
 
-# Those of 64 bits, as most languages and databases have them.
-MIN_INTEGER, MAX_INTEGER = -(2**63), 2**63 - 1
-
 
 class _Missing:
     """The type of MISSING; a class of its own so that a default of null can be told from no default."""

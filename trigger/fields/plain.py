@@ -10,7 +10,8 @@ from typing import Any
 from marshmallow import ValidationError, validate
 
 from trigger.fields.base import Kind, Schema, in_range
-from trigger.fields.model import MAX_INTEGER, MIN_INTEGER, Field
+from trigger.fields.model import Field
+from trigger.strict_json import MAX_INTEGER, MIN_INTEGER
 
 _INTEGER = re.compile(r"-?[0-9]{1,19}")
 _NUMBER = re.compile(r"-?[0-9]{1,100}(?:\.[0-9]{1,100})?(?:[eE][-+]?[0-9]{1,5})?")

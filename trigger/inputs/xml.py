@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 from xml.parsers import expat
 
 from trigger.errors import InvalidParams
-from trigger.inputs.strict_json import MAX_DEPTH
+from trigger.strict_json import MAX_DEPTH
 
 MAX_PARTS = 10_000  # elements and attributes: more hold up everybody else
 

@@ -19,11 +19,12 @@ from jinja2 import StrictUndefined, Undefined, filters, pass_context
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from trigger import strict_json
+
 MAX_TEXT = 1024 * 1024  # characters, about; of a text that is made, or of a value as JSON
 MAX_ITEMS = 100_000  # of a list that is multiplied, as Jinja2's own for range()
 MAX_BITS = 4096  # of a whole number that is made
 MAX_TURNS = 100_000  # of all loops of a template together
-MAX_LEVELS = 32  # of objects and lists in a text of JSON, as in a request's body
 MAX_SEARCH = 0.05  # seconds that a regular expression may search one text
 
 SEARCH = "regex_search"  # the filter whose argument must be a text of the config: see reading.py
@@ -297,58 +298,8 @@ def _to_json(value: Any) -> str:
 
 
 def _from_json(value: Any) -> Any:
-    """The value of a text of JSON, read as strictly as a request's body. The messages never repeat the text."""
-    text = _plain(value, "from_json")
-    try:
-        read = _DECODER.decode(text.strip(" \t\r\n"))
-        if "\\u" in text:
-            json.dumps(read, ensure_ascii=False).encode()  # which half of a surrogate pair does not outlive
-    except RecursionError:
-        raise ValueError(f"the JSON is nested deeper than {MAX_LEVELS} levels") from None
-    except UnicodeEncodeError:
-        raise ValueError("the JSON holds half of a surrogate pair, which is no character") from None
-    except json.JSONDecodeError as error:
-        raise ValueError(f"the text is not JSON: line {error.lineno}, column {error.colno}") from None
-    level = [read]
-    for _ in range(MAX_LEVELS + 1):
-        level = [
-            inner
-            for item in level
-            if isinstance(item, dict | list)
-            for inner in (item.values() if isinstance(item, dict) else item)
-        ]
-        if not level:
-            return read
-    raise ValueError(f"the JSON is nested deeper than {MAX_LEVELS} levels")
-
-
-def _whole(digits: str) -> int:
-    if len(digits) > 20:
-        raise ValueError("the JSON holds a number that is too large")
-    return int(digits)
-
-
-def _finite(digits: str) -> float:
-    number = float(digits)
-    if math.isinf(number):
-        raise ValueError("the JSON holds a number that is too large")
-    return number
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError("NaN and Infinity are no JSON numbers")
-
-
-def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) != len(pairs):
-        raise ValueError("an object of the JSON has a key twice")
-    return made
-
-
-_DECODER = json.JSONDecoder(
-    object_pairs_hook=_members, parse_int=_whole, parse_float=_finite, parse_constant=_no_constant
-)
+    """The value of a text of JSON, read as strictly as a request's body."""
+    return strict_json.read(_plain(value, "from_json").encode(errors="surrogatepass"), "The JSON text")
 
 
 def _b64decode(value: Any) -> str:

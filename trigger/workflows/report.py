@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from trigger.inputs.masking import hidden
-from trigger.inputs.strict_json import depth
 from trigger.store.outcome import MAX_MESSAGE, MAX_OUTPUT, shortened, truncated
+from trigger.strict_json import depth
 
 _DONE, _CUT, _SKIPPED, _FAILED = b"o", b"t", b"s", b"f"
 
