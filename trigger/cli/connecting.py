@@ -113,7 +113,7 @@ def connect(scheme: str, api: str, url: str | None, wait: bool | None, timeout: 
         click.echo("Change its auth, or connect this sender to a new API: `connect` prints what that needs.")
         sys.exit(1)
     base = base_of(found, config, url)
-    path = f"{base.removesuffix(config.server.prefix)}{config.server.prefix}/{module}/{method}/async"
+    path = f"{base}/{module}/{method}/async"
     if url is None and config.server.host is None:
         complain("a sender elsewhere can't reach this URL: say --url, or the service's name as `hosts` under `server`")
     for line in _told(scheme, module, method, path, config, declared):

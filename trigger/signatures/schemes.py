@@ -7,6 +7,7 @@ import binascii
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 Digest = Literal["sha1", "sha256", "sha512"]
@@ -78,6 +79,7 @@ class Scheme:
         return b"".join(parts[piece] if is_part else piece.encode() for is_part, piece in split(self.signed))
 
 
+@lru_cache
 def split(pattern: str) -> Sequence[tuple[bool, str]]:
     """Return a pattern's pieces: each with whether it is the name of a part, or a text as it is.
 
@@ -89,7 +91,7 @@ def split(pattern: str) -> Sequence[tuple[bool, str]]:
             raise ValueError(f"{{{name}}} is none of {{body}}, {{timestamp}} and {{id}}")
     if words[1::2].count("body") != 1:
         raise ValueError("must have {body} once")
-    return [(number % 2 == 1, word) for number, word in enumerate(words) if word]
+    return tuple((number % 2 == 1, word) for number, word in enumerate(words) if word)
 
 
 SCHEMES: Mapping[str, Scheme] = {
