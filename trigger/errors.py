@@ -19,6 +19,7 @@
         ├── PathNotFound            404
         ├── MethodNotAllowed        405
         ├── ApiNotEnabled           403
+        ├── AddressNotAllowed       403
         ├── CredentialMissing       401  requestError.invalidParams
         ├── Unauthorized            401
         ├── InvalidParams           400
@@ -180,6 +181,11 @@ class MethodNotAllowed(RequestError):
 class ApiNotEnabled(RequestError):
     status = 403
     code = "requestError.apiNotEnabled"
+
+
+class AddressNotAllowed(RequestError):
+    status = 403
+    code = "requestError.forbidden"
 
 
 class CredentialMissing(RequestError):

@@ -110,6 +110,14 @@ API: Hints = {
         "token tokens users user password secret api_key", "stands under auth, such as auth: {mode: token, token: …}"
     ),
     **_called({"answer": "response respond reply"}),
+    **_called(
+        {
+            "rate": "rate_limit ratelimit throttle throttling",
+            "concurrency": "max_concurrent max_concurrency max_active_runs max_active_executions parallelism",
+            "debounce": "debouncing coalesce",
+            "from": "allow allowed_ips ip_whitelist allow_from ip_allowlist whitelist allowlist",
+        }
+    ),
     **_all("fields parameters params inputs schema arguments", "is written as input: {fields: {…}} here"),
     **_all(
         f"{PYTHON_WORDS} {RUN_WORDS} python run steps http",
@@ -218,6 +226,20 @@ FIELD: Hints = {
 ANSWER: Hints = {
     **_called({"status": "code status_code", "body": "content response"}),
     **_all("challenge verification ping", "is written as handshake: slack, or another one's name, here"),
+}
+RATE: Hints = {
+    **_called({"limit": "rate max count calls requests", "burst": "bucket capacity"}),
+    **_called({"per": "by key partition key_func scope"}),
+    **_all("period window interval seconds", "is a part of the limit, such as limit: 100/1m"),
+}
+CONCURRENCY: Hints = {
+    **_called({"limit": "max slots max_concurrent concurrency", "per": "by key group partition concurrency_key"}),
+    **_called({"full": "strategy policy limit_strategy on_conflict", "waiting": "queue max_queue backlog queue_size"}),
+    **_all("cancel_in_progress", "is written as full: newest here, which cancels what waits, and nothing that runs"),
+}
+DEBOUNCE: Hints = {
+    **_called({"quiet": "period delay wait seconds window", "at_most": "timeout max max_wait", "per": "by key"}),
+    **_called({"run": "keep use input"}),
 }
 AUTH: Hints = {
     "type": "is called mode here: none, token, password or signature",

@@ -146,7 +146,7 @@ def _load(
         raise ConfigError(list(dict.fromkeys(document.mistakes)))
     return Config(
         path=path,
-        server=ServerConfig(**(data.get("server") or {})),
+        server=ServerConfig(**_named(data.get("server") or {})),
         retention=data.get("retention", RETENTION),
         operators={name: secret for name, secret in (data.get("operators") or {}).items() if secret is not None},
         **_declared(document, data, raw),
@@ -208,7 +208,12 @@ def _api(
     line, _ = document.place(where)
     if isinstance(given["auth"], SignatureAuth):
         given.setdefault("verbs", ("POST",))  # others have no body that could be signed, or change nothing
-    return Api(module=module, method=method, workflow=workflows[target], outside=outside, line=line, **given)
+    return Api(module=module, method=method, workflow=workflows[target], outside=outside, line=line, **_named(given))
+
+
+def _named(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values by the names that they have in Python, where `from` is no name."""
+    return {"networks" if key == "from" else key: value for key, value in given.items()}
 
 
 def _outside(value: Any) -> tuple[tuple[str, ...], ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any, Literal
 
@@ -116,6 +117,45 @@ class Files:
 
     max: int = 0
     size: int = 0
+
+
+# What a limit counts together: all calls of an API, those of a caller, or those from an address.
+Together = Literal["api", "caller", "address"]
+Network = IPv4Network | IPv6Network
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """At most `limit` calls are let through in so many `seconds`, `burst` of them at once. `per` is one of Together, or
+    an expression: calls for which it gives the same count together."""
+
+    limit: int
+    seconds: float
+    burst: int
+    per: str = "api"
+
+
+@dataclass(frozen=True, slots=True)
+class Concurrency:
+    """At most `limit` executions are queued or run at once. `full` is what becomes of a further call: it waits, one of
+    at most `waiting`; it is refused; or it takes the place of those that wait. `per` is as that of Rate."""
+
+    limit: int
+    per: str = "api"
+    full: Literal["queue", "reject", "newest"] = "queue"
+    waiting: int = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Debounce:
+    """Calls become one execution, with the input of the last or the first, which starts when none has come for `quiet`
+    seconds, or `at_most` seconds after the first. `per` is as that of Rate; calls of different callers count together
+    only where it is `api` or `address`."""
+
+    quiet: float
+    at_most: float
+    per: str = "caller"
+    run: Literal["last", "first"] = "last"
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,6 +314,10 @@ class Api:
     answer: Answer = Answer()
     body: BodyKind = "auto"
     files: Files | None = None  # None where files are refused
+    rate: Rate | None = None
+    concurrency: Concurrency | None = None
+    debounce: Debounce | None = None
+    networks: tuple[Network, ...] = ()  # from which it may be called; from anywhere if none is named
     debug: Any = MISSING  # a simulated request's input
     # The paths in `debug` to what came from outside the file, "*" standing for each item of a list: it may be secret.
     outside: tuple[tuple[str, ...], ...] = ()
@@ -282,6 +326,11 @@ class Api:
     @property
     def token_in_path(self) -> bool:
         return isinstance(self.auth, TokenAuth) and self.auth.in_path
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether how often, how many at once, or in which bursts it is called makes a difference."""
+        return not (self.rate is None and self.concurrency is None and self.debounce is None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,6 +347,7 @@ class ServerConfig:
     `proxies` is how many reverse proxies in front of us may be believed about the client's address.
     `hosts` are the Host headers answered, all when empty. `backlog` is how many executions may wait in one queue.
     `auth_failures` is how many wrong credentials one client address may send to one API in a minute.
+    `networks` are where APIs may be called from that name none themselves.
     """
 
     prefix: str = "/v1/api"
@@ -306,6 +356,7 @@ class ServerConfig:
     hosts: tuple[str, ...] = ()
     backlog: int = 100_000
     auth_failures: int = 30
+    networks: tuple[Network, ...] = ()
 
     @property
     def host(self) -> str | None:

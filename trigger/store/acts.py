@@ -23,6 +23,7 @@ from trigger.errors import (
 from trigger.fields.model import MISSING
 from trigger.inputs import Shape, secrets_of_debug, unmask
 from trigger.store import Plan, Resumed, Status
+from trigger.store.limits import limits_of
 from trigger.store.lua import load
 from trigger.store.queueing import Accepted, Call, Submitter
 from trigger.store.stored import Stored
@@ -96,15 +97,17 @@ def debug(
     shape = parts.shape_of(api)
     value = shape.apply(body, query)
     given = {name: (headers or {}).get(name) for name in api.headers}
+    secrets = secrets_of_debug(api)
     call = Call(
         api,
         value,
         "debug",
-        secrets_of_debug(api),
+        secrets,
         debug=True,
         request=request,
         headers=given,
         body=json.dumps(body).encode(),
+        limits=limits_of(api, value, given, "debug", secrets=secrets),
     )
     return parts.submitter.submit(call, parts.config)
 
@@ -200,7 +203,15 @@ def _call(api: Api, origin: Stored, value: Any, shape: Shape, key: str | None) -
     """A call in place of the one that `origin` was accepted for. What was secret then stays so."""
     secrets = tuple(dict.fromkeys((*origin.secrets, *shape.secrets)))
     return Call(
-        api, value, origin.caller, secrets, debug=origin.debug, key=key, headers=origin.headers, body=origin.body
+        api,
+        value,
+        origin.caller,
+        secrets,
+        debug=origin.debug,
+        key=key,
+        headers=origin.headers,
+        body=origin.body,
+        limits=limits_of(api, value, origin.headers, origin.caller, secrets=secrets),
     )
 
 

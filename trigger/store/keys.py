@@ -3,8 +3,8 @@
 We add fields to RQ's job hash, which `stored` reads, an index by time, and the ledger: two sorted sets for each queue
 which together hold every execution that is not final. An execution that waits in the queue stands in `waiting`, scored
 with the time it was queued; one that a worker holds, or that is due later, stands in `leased`, scored with the time at
-which the lease ends or it is due. Times in these sets are Redis' own, in milliseconds. Every step from one to the other
-is one Lua script, so an execution is always in exactly one of them.
+which the lease ends or it is due (+inf where that is when another one ends). Times in these sets are Redis' own, in
+milliseconds. Every step from one to the other is one Lua script, so an execution is always in exactly one of them.
 
 Beside executions there are figures of APIs and workflows, the last refused calls, and what signs in to the console.
 """
@@ -31,10 +31,17 @@ JOB = "rq:job:"
 RESULTS = "rq:results:"
 RUNNING = "rq:wip:"  # and a queue's name: sorted set, "uid:run" of each execution that runs
 LATER = "rq:scheduled:"  # and a queue's name: sorted set, uids of those that wait for their next attempt
+HELD_BACK = "rq:deferred:"  # and a queue's name: sorted set, uids of those that are not to be queued yet
 RUN = "rq:execution:"  # and "uid:run": hash
 SUSPENDED = "rq:suspended"  # is there while RQ's tools keep workers from taking anything
 WORKERS = "rq:workers"  # set: the keys of all workers; with ":" and a queue's name, those of a queue
 WORKER = "rq:worker:"  # and a worker's name: hash; and that with ":executions": set, "uid:run" of what it holds
+
+RATE = "trigger:rate:"  # and what is counted together: when all that was let through is paid for, in us since 1970
+QUIET = "trigger:quiet:"  # and what is merged together: hash, the execution that calls become part of, and since when
+SLOTS = "trigger:slots:"  # and a slot's name: hash, how many there are under "", and the uids that have one
+HELD = "trigger:held:"  # likewise: sorted set, the uids that wait for one, in their order
+SLOTTED = "trigger:slotted"  # set: the names of slots that somebody has or waits for
 
 STEPS = "trigger:steps:"  # and a uid: hash, the plan under "" and the state of each step that has begun
 LOG = "trigger:log:"  # and a uid: stream, a line of its log each

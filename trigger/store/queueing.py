@@ -24,9 +24,10 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
 from trigger import store
-from trigger.config.model import Api, Config, SignatureAuth
-from trigger.errors import ExecutionNotFound, IdempotencyMismatch, QueueUnavailable, TooManyRequests
+from trigger.config.model import Api, Config, Rate, SignatureAuth
+from trigger.errors import ExecutionNotFound, IdempotencyMismatch, QueueUnavailable, RequestError, TooManyRequests
 from trigger.store import Breaker, Resumed
+from trigger.store.limits import Limits
 from trigger.store.lua import load
 from trigger.store.script import Script, pack
 from trigger.store.stored import RUNNER
@@ -39,10 +40,10 @@ PAUSE = 0.05
 # The most connections of a client. One more caller waits for one that is free, as long as for a reply.
 CONNECTIONS = 64
 
-_ACCEPT = load("accept")
+_ACCEPT, _ACCEPT_LIMITED = load("accept"), load("accept_limited")
 # In which order _Form and Submitter.submit pack its arguments.
 _PACKED = (
-    *("queue", "api", "timeout", "life", "backlog", "remember"),
+    *("queue", "api", "timeout", "life", "backlog", "remember_for"),
     *("meta", "uid", "uid_ms", "created_at", "data", "body", "remembered", "digest", "resumed"),
 )
 
@@ -80,7 +81,7 @@ class Call:
     `headers` those that the API declares, by its names for them; `body` the bytes of the request's body, None where
     there was none to be had: it is kept only where the workflow needs it. `uid` is that of the execution, where it is
     part of its input; else one is made. `compared` stands for the input where a key is used again; None for the input
-    itself.
+    itself. `limits` is what the call counts against.
     """
 
     api: Api
@@ -98,14 +99,38 @@ class Call:
     body: bytes | None = field(default=None, repr=False)
     uid: str | None = None
     compared: str | None = field(default=None, repr=False)
+    limits: Limits | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """What a rate leaves: so many calls now, and `seconds` to when it lets all through again, or the next one."""
+
+    name: str
+    rate: Rate
+    left: int
+    seconds: int
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers that tell a caller, as in draft-ietf-httpapi-ratelimit-headers."""
+        rate = self.rate
+        return {
+            "RateLimit": f'"{self.name}";r={self.left};t={self.seconds}',
+            "RateLimit-Policy": f'"{self.name}";q={rate.limit};w={rate.seconds:.0f}',
+        }
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The uid that answers a call; `replayed` when an earlier call with the same Idempotency-Key has started it."""
+    """The uid that answers a call; `replayed` when an earlier call with the same Idempotency-Key has started it,
+    `merged` when the call has become part of an execution that another one has started. `quota` is what the API's rate
+    leaves, None where that was not looked at."""
 
     uid: str
     replayed: bool = False
+    merged: bool = False
+    quota: Quota | None = None
 
 
 class Submitter:
@@ -113,6 +138,7 @@ class Submitter:
 
     def __init__(self, redis: Redis) -> None:
         self._accept = Script(redis, _ACCEPT, _PACKED)
+        self._accept_limited = Script(redis, _ACCEPT_LIMITED, (*_PACKED, "limits"), self._accept)
         self._forms: dict[tuple[str, str], _Form] = {}
         self._clock = _Clock()
         self._breaker = Breaker()
@@ -125,9 +151,9 @@ class Submitter:
     def submit(self, call: Call, config: Config) -> Accepted:
         """Accepts a call in one round trip and returns its execution's uid once Redis has confirmed it.
 
-        Raises QueueUnavailable when Redis can't take it within ACCEPT_DEADLINE, TooManyRequests when the queue is full,
-        IdempotencyMismatch when the caller has used the key for another input, ExecutionNotFound when what the call
-        takes over is gone meanwhile.
+        Raises QueueUnavailable when Redis can't take it within ACCEPT_DEADLINE, TooManyRequests when the queue is full
+        or a limit of the API refuses the call, IdempotencyMismatch when the caller has used the key for another input,
+        ExecutionNotFound when what the call takes over is gone meanwhile.
         """
         self.check()
         deadline = time.monotonic() + ACCEPT_DEADLINE
@@ -139,23 +165,17 @@ class Submitter:
         while True:
             uid = call.uid or store.new_uid()
             own = pack(uid.encode(), b"%d" % (int(uid) >> 40), self._clock(), data, body)
-            match self._until(deadline, (form.same, form.meta(call), own, remembered, resumed)):
-                case b"accepted":
-                    return Accepted(uid)
-                case b"full":
-                    raise TooManyRequests(
-                        "Too many executions are waiting; try again later", headers={"Retry-After": "10"}
-                    )
-                case b"mismatch":
-                    raise IdempotencyMismatch("The Idempotency-Key was used with another input")
-                case b"gone":
-                    raise ExecutionNotFound("The execution's record is no longer kept")
-                case b"taken" if call.uid:
-                    raise _unavailable()
-                case b"taken":
-                    continue  # somebody else's uid, by a chance of one in 2^40 within the same millisecond
-                case first:
-                    return Accepted(first.decode(), replayed=True)
+            arguments = (form.same, form.meta(call), own, remembered, resumed)
+            if call.limits is None:
+                answer = _unlimited(self._until(deadline, self._accept, arguments), uid)
+            else:
+                packed = pack(json.dumps(call.limits).encode())
+                answer = _limited(self._until(deadline, self._accept_limited, (*arguments, packed)), call.api)
+            if answer is not None:
+                return answer
+            if call.uid:
+                raise _unavailable()
+            # It is somebody else's uid, by a chance of one in 2^40 within the same millisecond.
 
     def _form(self, api: Api, config: Config) -> _Form:
         key = (api.module, api.method)
@@ -164,11 +184,11 @@ class Submitter:
             form = self._forms[key] = _Form(api, config)
         return form
 
-    def _until(self, deadline: float, arguments: Sequence[bytes]) -> bytes:
+    def _until(self, deadline: float, accept: Script, arguments: Sequence[bytes]) -> Any:
         """Runs the script, again with the same uid while its reply is lost and the deadline allows."""
         while True:
             try:
-                reply: bytes = self._accept(arguments)
+                reply = accept(arguments)
             except (RedisConnectionError, RedisTimeoutError) as error:
                 left = deadline - time.monotonic()
                 if left < PAUSE:
@@ -182,6 +202,53 @@ class Submitter:
                 raise _unavailable() from error
             else:
                 return reply
+
+
+def _unlimited(reply: bytes, uid: str) -> Accepted | None:
+    """Read the reply of accept.lua to a call with this uid: None when that is another's. Raises as `submit`."""
+    match reply:
+        case b"accepted":
+            return Accepted(uid)
+        case b"taken":
+            return None
+        case b"full" | b"mismatch" | b"gone":
+            raise _refusal(reply)
+        case first:
+            return Accepted(first.decode(), replayed=True)
+
+
+def _limited(reply: Sequence[Any], api: Api) -> Accepted | None:
+    """Likewise of accept_limited.lua."""
+    word, uid, left, us = reply
+    quota = None if api.rate is None or left < 0 else Quota(api.method, api.rate, left, math.ceil(us / 1e6))
+    match word:
+        case b"accepted" | b"merged" | b"replayed":
+            return Accepted(uid.decode(), replayed=word == b"replayed", merged=word == b"merged", quota=quota)
+        case b"taken":
+            return None
+        case _:
+            raise _refusal(word, quota)
+
+
+def _refusal(word: bytes, quota: Quota | None = None) -> RequestError:
+    """Return the error that a word of the scripts stands for."""
+    match word:
+        case b"rate" if quota is not None:
+            again = max(1, quota.seconds)
+            headers = {"Retry-After": f"{again}", **quota.headers}
+            message = f"This API is called too often; try again in {again} s"
+            return TooManyRequests(message, details={"policy": "rate"}, headers=headers)
+        case b"concurrency":
+            message = "Too many executions of this API are under way; try again later"
+            headers = {"Retry-After": "1", **(quota.headers if quota else {})}
+            return TooManyRequests(message, details={"policy": "concurrency"}, headers=headers)
+        case b"full":
+            message = "Too many executions are waiting; try again later"
+            return TooManyRequests(message, details={"policy": "backlog"}, headers={"Retry-After": "10"})
+        case b"mismatch":
+            return IdempotencyMismatch("The Idempotency-Key was used with another input")
+        case _:
+            return ExecutionNotFound("The execution's record is no longer kept")
 
 
 class _Form:

@@ -37,7 +37,7 @@ UNREADABLE: Mapping[str, Any] = {"unreadable": True}
 CUT = " "
 
 # What the JSON of a record has only where there is something to tell.
-_IF_SO = ("headers", "truncated", "debug", "rerun_of", "resumed_from")
+_IF_SO = ("headers", "truncated", "debug", "rerun_of", "resumed_from", "waits_for", "merged")
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,16 +36,16 @@ class Script:
     `packed` are its arguments in the order in which they will be packed: raises ValueError when the script has others.
 
     May be called by several threads at once. It has connections of its own, made like those of `redis`; at most
-    CONNECTIONS, for one of which others wait.
+    CONNECTIONS, for one of which others wait. It shares those of `beside`, where another script is given.
     """
 
-    def __init__(self, redis: Redis, lua: Lua, packed: Sequence[str]) -> None:
+    def __init__(self, redis: Redis, lua: Lua, packed: Sequence[str], beside: Script | None = None) -> None:
         if lua.keys or lua.arguments != tuple(packed):
             raise ValueError(f"the script takes {lua.arguments}, not {packed}")
         count, text = len(packed), lua.text
         self._pool = redis.connection_pool
         # The one used last comes first; behind those that were made are those that may be. Append and pop are atomic.
-        self._idle: deque[ConnectionInterface | None] = deque([None] * CONNECTIONS)
+        self._idle: deque[ConnectionInterface | None] = beside._idle if beside else deque([None] * CONNECTIONS)
         digest = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest().encode()  # as Redis names scripts
         self._known = b"*%d\r\n" % (count + 3) + pack(b"EVALSHA", digest, b"0")
         self._new = b"*%d\r\n" % (count + 3) + pack(b"EVAL", text.encode(), b"0")

@@ -30,7 +30,10 @@ API = ("description",)
 NAMED = ("description", "meta")  # what log lines carry
 AWAITED = ("status", "meta")  # the workflow that it waits for
 LOGGED = ("status", "log")
-LISTED = ("status", "description", "meta", "created_at", "started_at", "ended_at", "attempt", "error")
+LISTED = (
+    *("status", "description", "meta", "created_at", "started_at", "ended_at", "attempt", "error"),
+    *("waits_for", "merged"),
+)
 ACCEPTED = ("status", "description", "meta", "data", "body")
 RECORDED = (*LISTED, "data", "runs")
 TAKEN = (
@@ -63,6 +66,8 @@ class Stored:
     crashes: int = 0  # how often its worker or its process has died
     timeout: int = 0  # seconds
     unknown_since: float | None = None  # when the first worker did not know its workflow, in seconds since 1970
+    waits_for: str | None = None  # what keeps it out of its queue: "concurrency" or "debounce"
+    merged: int = 0  # how many further calls have become part of it
     error: Mapping[str, Any] | None = None  # None after it has succeeded
     cut: tuple[int, str] = 0, ""  # how many lines of its log are not kept, and the id of the last of them
 
@@ -83,6 +88,8 @@ class Stored:
             read.pop("ended_at", None)  # of an earlier end
         elif status is Status.SUCCEEDED:
             read.pop("error", None)  # of an earlier attempt
+        if status is not Status.QUEUED:
+            read.pop("waits_for", None)
         return cls(uid, tuple(unreadable), **read)
 
     @property
@@ -254,9 +261,10 @@ _READERS: Mapping[str, tuple[str, Callable[[bytes], Any]]] = {
     "error": ("error", _object),
     "runs": ("runs", _runs),
     "log": ("cut", _cut),
+    "waits_for": ("waits_for", bytes.decode),
     "unknown_since": ("unknown_since", lambda value: _whole(value) / 1000),
     **{name: (name, read_rq_time) for name in ("created_at", "started_at", "ended_at")},
-    **{name: (name, _whole) for name in ("attempt", "failures", "crashes", "timeout")},
+    **{name: (name, _whole) for name in ("attempt", "failures", "crashes", "timeout", "merged")},
 }
 # What a reader of a field raises for what it can't read.
 _UNREADABLE = (ValueError, TypeError, KeyError, RecursionError, zlib.error)

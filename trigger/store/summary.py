@@ -34,6 +34,8 @@ class Facts:
     debug: bool
     rerun_of: str | None  # the uid of the execution that this one repeats
     resumed_from: str | None  # the uid of the execution that this one goes on with
+    waits_for: str | None  # what keeps a queued one out of its queue: "concurrency" or "debounce"
+    merged: int  # how many further calls have become part of it
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from flask import Response
 
 from trigger.config.model import Api, Audience, NoAuth, PasswordAuth, SignatureAuth, TokenAuth
 from trigger.errors import (
+    AddressNotAllowed,
     ApiNotEnabled,
     ApiNotFound,
     BadRequest,
@@ -61,6 +62,10 @@ def resolved(view: ApiView) -> View:
             raise MethodNotAllowed(f"The API accepts {' and '.join(api.verbs)}", headers=allow)
         if not api.enabled:
             raise ApiNotEnabled("API is not enabled")
+        if not sender.is_among(call.client, api.networks or config.server.networks):
+            raise AddressNotAllowed(
+                "This API is not open to your address", reason=f"{call.client} is not in its `from`"
+            )
         if "prefetch" in environ.get("HTTP_SEC_PURPOSE", ""):
             raise BadRequest("A browser's prefetch starts nothing")
         return view(call, api)

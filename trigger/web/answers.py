@@ -14,6 +14,7 @@ from werkzeug.exceptions import HTTPException
 
 from trigger.config.model import Answer
 from trigger.errors import BadRequest, InternalError, PathNotFound, RequestError
+from trigger.store.queueing import Accepted
 from trigger.web.call import ReceivedCall
 
 if TYPE_CHECKING:
@@ -66,13 +67,17 @@ def object_of(content: Mapping[str, Any]) -> Response:
     return whole(json.dumps(content, ensure_ascii=False).encode("utf-8", "replace"), "application/json")
 
 
-def accepted(call: ReceivedCall, uid: str, *, replayed: bool, how: Answer = USUAL) -> Response:
-    """Answer a call that has started the execution `uid`, or whose Idempotency-Key did so before (`replayed`)."""
-    call.note_started(uid, replayed=replayed)
-    headers = {"Location": f"/v1/executions/{uid}"}
-    if replayed:
+def accepted(call: ReceivedCall, new: Accepted, how: Answer = USUAL) -> Response:
+    """Answer a call that has started an execution, or become part of one, or whose Idempotency-Key did so before."""
+    call.note_started(new.uid, replayed=new.replayed or new.merged)
+    headers = {"Location": f"/v1/executions/{new.uid}"}
+    if new.replayed:
         headers["Idempotency-Replayed"] = "true"
-    return answer({"uid": uid}, how.status, headers) if how.has_body else bare(how.status, headers)
+    if new.merged:
+        headers["Execution-Merged"] = "true"
+    if new.quota is not None:
+        headers |= new.quota.headers
+    return answer({"uid": new.uid}, how.status, headers) if how.has_body else bare(how.status, headers)
 
 
 def ignored(call: ReceivedCall, how: Answer) -> Response:

@@ -79,7 +79,7 @@ def rerun(call: ReceivedCall, uid: str) -> Response:
     with call.service.breaker.reading():
         parts, key = call.service.parts(call.config), call.idempotency_key()
         new = acts.rerun(parts, uid, edited=edited, operator=name, key=key, request=call.request_id)
-    return accepted(call, new.uid, replayed=new.replayed)
+    return accepted(call, new)
 
 
 def resume(call: ReceivedCall, uid: str) -> Response:
@@ -88,7 +88,7 @@ def resume(call: ReceivedCall, uid: str) -> Response:
     with call.service.breaker.reading():
         parts, key = call.service.parts(call.config), call.idempotency_key()
         new = acts.resume(parts, uid, operator=name, key=key, request=call.request_id)
-    return accepted(call, new.uid, replayed=new.replayed)
+    return accepted(call, new)
 
 
 def _operator_of(call: ReceivedCall, uid: str) -> str:

@@ -21,6 +21,7 @@ from trigger.inputs import parse_query
 from trigger.inputs.forms import Upload
 from trigger.signatures import delivery
 from trigger.store import tracing
+from trigger.store.limits import limits_of
 from trigger.store.queueing import Call
 from trigger.web import answers, docs, executions, handshakes, readiness, sender
 from trigger.web.admission import authenticated, only, resolved
@@ -73,13 +74,14 @@ def trigger(call: ReceivedCall, api: Api) -> Response:
         request=request,
         headers=headers,
         body=call.body() if has_body else b"",
+        limits=limits_of(api, value, headers, call.caller, call.client, shape.secrets),
     )
     service.watermark.check()
     if files is not None:
         new = files.submit(service.submitter, asked, call.config)
     else:
         new = service.submitter.submit(asked, call.config)
-    return answers.accepted(call, new.uid, replayed=new.replayed, how=api.answer)
+    return answers.accepted(call, new, api.answer)
 
 
 def _is_wanted(when: str, value: Any, headers: Mapping[str, str | None], call: ReceivedCall, *, is_shown: bool) -> bool:

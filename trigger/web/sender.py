@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from trigger.config.model import Network
 from trigger.errors import BadRequest
 
 if TYPE_CHECKING:
@@ -37,6 +39,18 @@ def network(client: str) -> str:
     except ValueError:
         return client
     return str(parsed.ipv4_mapped or ipaddress.IPv6Network((parsed, 64), strict=False))
+
+
+def is_among(client: str, networks: Collection[Network]) -> bool:
+    """Whether an address is in one of the networks; any is where none is named."""
+    if not networks:
+        return True
+    try:
+        parsed = ipaddress.ip_address(client)
+    except ValueError:  # of a unix socket
+        return False
+    mapped = parsed.ipv4_mapped if isinstance(parsed, ipaddress.IPv6Address) else None
+    return any((mapped or parsed) in network for network in networks)
 
 
 class ProxyWarning:

@@ -3,7 +3,7 @@
 -- ARGV: uid, operator, short_list
 -- An entry in a list longer than `short_list` is left to be dropped when its turn comes.
 -- Answers RQ's word for what it is now; nil when there is no such execution.
--- USES: clock, cancelled, ending
+-- USES: cancelled, dropping
 local status, queue, worker, ttl = unpack(redis.call('HMGET', job, 'status', 'origin', 'worker_name', 'failure_ttl'))
 if not status or not queue or FINAL[status] then
   return status
@@ -16,18 +16,5 @@ if status == 'started' then
   end
   return status
 end
--- What RQ's Job.cancel writes, and our own of an execution that has ended. Removing comes first: it needs no memory.
-redis.call('ZREM', WAITING .. queue, uid)
-redis.call('ZREM', LEASED .. queue, uid)
-redis.call('ZREM', 'rq:scheduled:' .. queue, uid)
-if redis.call('LLEN', 'rq:queue:' .. queue) <= tonumber(short_list) then
-  redis.call('LREM', 'rq:queue:' .. queue, 0, uid)
-else
-  redis.call('SADD', DROPPED .. queue, uid)
-end
-redis.call('HSET', job, 'status', 'canceled', 'ended_at', iso(), 'error', cancelled_error(operator))
-redis.call('ZADD', 'rq:canceled:' .. queue, math.floor(seconds), uid)
-ttl = whole(ttl) or 604800
-conclude(uid, 'cancelled', ttl, nil, true)
-redis.call('EXPIRE', RESULTS .. uid, ttl) -- of the attempts before
+drop(uid, status, queue, ttl, tonumber(short_list), cancelled_error(operator))
 return 'canceled'

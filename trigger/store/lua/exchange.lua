@@ -99,7 +99,7 @@ local function take(run, err, exc)
         redis.call('LPOP', list)
         redis.call('ZREM', waiting, uid)
         redis.call('SREM', DROPPED .. queue, uid)
-      elseif status == 'started' or status == 'scheduled' then
+      elseif status == 'started' or status == 'scheduled' or status == 'deferred' then
         -- Its execution goes on elsewhere, and this entry stands in the list a second time. Whatever else has come to
         -- pass, the ledger has it: if nobody does it, it will be taken back.
         redis.call('LPOP', list)

@@ -57,9 +57,9 @@ for i = 1, #expired, 2 do
         redis.call('ZADD', leased, ms + 60000, uid)
       end
     end
-  elseif status == 'scheduled' then
+  elseif status == 'scheduled' or status == 'deferred' then
     redis.call('ZREM', 'rq:scheduled:' .. queue, uid)
-    enqueue(queue, uid, 'RPUSH')
+    enter(queue, uid)
     due[#due + 1] = uid
   elseif status == 'queued' then
     redis.call('ZREM', leased, uid)
@@ -95,13 +95,15 @@ for i = 1, #orphans, 2 do
       enqueue(queue, uid, 'LPUSH')
       reaped[#reaped + 1] = uid
     end
-  elseif status == 'started' or status == 'scheduled' then
+  elseif status == 'started' or status == 'scheduled' or status == 'deferred' then
     redis.call('ZREM', waiting, uid)
     redis.call('ZADD', leased, ms, uid)
   else
     take_out(waiting, uid, status)
   end
 end
+
+check_slots()
 
 -- Workers whose key has run out.
 for _, worker in ipairs(redis.call('SMEMBERS', 'rq:workers:' .. queue)) do

@@ -6,10 +6,6 @@
 -- only until a script has written once: taking begins with such a command, so that it fails whole, and ending with one
 -- that needs none, so that work once done is recorded; so do `beat`, `release` and `reap`, which free memory.
 
-local function job_key(uid)
-  return 'rq:job:' .. uid
-end
-
 local function is_job(uid)
   return string.find(uid, '^[%w_-]+$') and redis.call('TYPE', job_key(uid)).ok == 'hash'
 end
@@ -67,35 +63,6 @@ local function keep_run(job)
   if started and started ~= '' and #(runs or '') < 5600 then
     redis.call('HSET', job, 'runs', (runs or '') .. started .. ' ' .. iso() .. '\n')
   end
-end
-
--- A freed execution goes to the front (LPUSH) and keeps the time it was accepted, which its uid tells, but by the clock
--- of whoever accepted it: it is made no later than the former head. So the ledger stays in the order of the list, on
--- which the search for executions that are in no queue relies.
-local function enqueue(queue, uid, push)
-  local job = job_key(uid)
-  local since = ms
-  if push == 'LPUSH' then
-    local head = redis.call('LINDEX', 'rq:queue:' .. queue, 0)
-    local accepted = #uid == 25 and tonumber(uid)
-    since = math.min(ms, accepted and math.floor(accepted / 2 ^ 40) or ms,
-      head and tonumber(redis.call('ZSCORE', WAITING .. queue, head) or '') or ms)
-  end
-  redis.call('ZREM', LEASED .. queue, uid)
-  redis.call('HSET', job, 'status', 'queued', 'enqueued_at', iso())
-  redis.call('PERSIST', job)
-  redis.call('HDEL', job, 'execution')
-  redis.call(push, 'rq:queue:' .. queue, uid)
-  redis.call('ZADD', WAITING .. queue, since, uid)
-end
-
--- Has an execution wait until `due`, in ms.
-local function schedule(queue, uid, due)
-  local job = job_key(uid)
-  redis.call('HSET', job, 'status', 'scheduled', 'last_heartbeat', iso())
-  redis.call('HDEL', job, 'execution')
-  redis.call('ZADD', LEASED .. queue, due, uid)
-  redis.call('ZADD', 'rq:scheduled:' .. queue, math.floor(due / 1000), uid)
 end
 
 -- The pause after so many deaths in a row, in ms: none after the first, then 1 s, 3 s, 9 s, up to 5 minutes.

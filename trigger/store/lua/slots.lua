@@ -1,0 +1,92 @@
+-- The slots of APIs with `concurrency`: so many executions of one are queued or run at once, the others are held back.
+-- USES: moving
+-- A job's fields `slot`, which names the API and what its `per` gave, and `slots`, how many of these there are. Who has
+-- one stands in the hash SLOTS, whose field '' is how many there are now; who waits for one stands in the sorted set
+-- HELD, in the order in which they get it. SLOTTED names all slots. Nobody is held where a slot is free.
+
+-- Queues those that are held, as far as there are slots.
+local function promote(slot)
+  local key, held = SLOTS .. slot, HELD .. slot
+  local most = tonumber(redis.call('HGET', key, '') or '') or 0
+  while redis.call('HLEN', key) - 1 < most do
+    local uid = redis.call('ZRANGE', held, 0, 0)[1]
+    if not uid then
+      break
+    end
+    redis.call('ZREM', held, uid)
+    local status, queue = unpack(redis.call('HMGET', job_key(uid), 'status', 'origin'))
+    if status == 'deferred' and queue then
+      redis.call('HSET', key, uid, 1)
+      redis.call('ZREM', 'rq:deferred:' .. queue, uid)
+      enqueue(queue, uid, 'LPUSH')
+    end
+  end
+  if redis.call('HLEN', key) <= 1 and redis.call('EXISTS', held) == 0 then
+    redis.call('DEL', key)
+    redis.call('SREM', SLOTTED, slot)
+  end
+end
+
+-- Takes a slot for an execution; false when none is free, or others wait for one.
+local function take_slot(slot, uid, most)
+  local key = SLOTS .. slot
+  if redis.call('HEXISTS', key, uid) == 1 then
+    return true
+  end
+  redis.call('HSETNX', key, '', most)
+  redis.call('SADD', SLOTTED, slot)
+  if redis.call('EXISTS', HELD .. slot) == 1 or redis.call('HLEN', key) - 1 >= tonumber(redis.call('HGET', key, '')) then
+    return false
+  end
+  redis.call('HSET', key, uid, 1)
+  return true
+end
+
+-- Gives back the slot that an execution has, or its place among those that wait for one.
+local function leave_slot(uid)
+  local slot = redis.call('HGET', job_key(uid), 'slot')
+  if slot and redis.call('HDEL', SLOTS .. slot, uid) + redis.call('ZREM', HELD .. slot, uid) > 0 then
+    promote(slot)
+  end
+end
+
+-- Holds an execution back that was accepted at `since`, in ms, until there is a slot, or queues it at once.
+local function hold(queue, uid, slot, since)
+  defer(queue, uid, '+inf', 'concurrency')
+  redis.call('ZADD', HELD .. slot, since, uid)
+  promote(slot)
+end
+
+-- Puts an execution that is due into its queue, by way of a slot where it needs one.
+local function enter(queue, uid)
+  local slot, most = unpack(redis.call('HMGET', job_key(uid), 'slot', 'slots'))
+  redis.call('ZREM', 'rq:deferred:' .. queue, uid)
+  if not slot or take_slot(slot, uid, most) then
+    enqueue(queue, uid, 'RPUSH')
+  else
+    hold(queue, uid, slot, #uid == 25 and math.floor(tonumber(uid) / 2 ^ 40) or ms)
+  end
+end
+
+-- Has an execution wait until `due`, in ms, for its next attempt. It has no slot meanwhile.
+local function schedule(queue, uid, due)
+  local job = job_key(uid)
+  redis.call('HSET', job, 'status', 'scheduled', 'last_heartbeat', iso())
+  redis.call('HDEL', job, 'execution')
+  redis.call('ZADD', LEASED .. queue, due, uid)
+  redis.call('ZADD', 'rq:scheduled:' .. queue, math.floor(due / 1000), uid)
+  leave_slot(uid)
+end
+
+-- Gives slots back whose executions are gone, as after a DEL by hand. A few slots are looked at each time.
+local function check_slots()
+  for _, slot in ipairs(redis.call('SRANDMEMBER', SLOTTED, 10)) do
+    for _, uid in ipairs(redis.call('HRANDFIELD', SLOTS .. slot, 20)) do
+      local status = uid ~= '' and redis.call('HGET', job_key(uid), 'status')
+      if uid ~= '' and status ~= 'queued' and status ~= 'started' then
+        redis.call('HDEL', SLOTS .. slot, uid)
+      end
+    end
+    promote(slot)
+  end
+end
