@@ -21,8 +21,8 @@ MAX_RATE = 1_000_000
 MAX_SLOTS = 10_000
 MAX_WAITING = 100_000
 MAX_NETWORKS = 1_000
+TOGETHER: tuple[str, ...] = get_args(Together)
 
-_TOGETHER: tuple[str, ...] = get_args(Together)
 _RATE_TEXT = re.compile(r"([0-9]{1,9}) ?/ ?([0-9]{0,9}) ?([a-z]+)")
 
 
@@ -41,13 +41,13 @@ def rate_text(text: str) -> tuple[int, float]:
     return limit, float(seconds)
 
 
-@accepts({"anyOf": [{"enum": list(_TOGETHER)}, form_of(expression)]})
+@accepts({"anyOf": [{"enum": list(TOGETHER)}, form_of(expression)]})
 def per(text: str) -> str:
     """What is counted together: `api`, `caller`, `address`, or what one expression gives."""
-    if text in _TOGETHER:
+    if text in TOGETHER:
         return str(text)
     if not templates.is_template(text):
-        raise ValueError(f'must be {", ".join(_TOGETHER)}, or an expression such as "{{{{ input.host }}}}"')
+        raise ValueError(f'must be {", ".join(TOGETHER)}, or an expression such as "{{{{ input.host }}}}"')
     return expression(text)
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from trigger import templates
 from trigger.config.document import Document
-from trigger.config.model import Answer, Files, ServerConfig, SignatureAuth, TokenAuth
+from trigger.config.limits import TOGETHER
+from trigger.config.model import Answer, Files, NoAuth, ServerConfig, SignatureAuth, TokenAuth
 from trigger.config.names import REFERENCE_FORM, reference
 from trigger.config.parts import MAX_CANDIDATES, did_you_mean
 from trigger.config.scalars import shown
@@ -116,7 +117,8 @@ def _check_sender(document: Document, where: Path, api: Mapping[str, Any]) -> No
         if header.lower() in own:
             document.report((*where, "headers", name), f"{header} holds the credential, which is never shown")
     if isinstance(when := api.get("when"), str):
-        _check_when(document, (*where, "when"), when, api)
+        _check_expression(document, (*where, "when"), when, api)
+    _check_limits(document, where, api)
 
 
 def _fits_path(token: Secret) -> bool:
@@ -130,10 +132,33 @@ def _check_files(document: Document, where: Path, files: Files, body: str) -> No
         document.report(where, "are kept of a form as it came: take `body: form` away, and use the filter from_json")
 
 
-def _check_when(document: Document, where: Path, when: str, api: Mapping[str, Any]) -> None:
+def _check_limits(document: Document, where: Path, api: Mapping[str, Any]) -> None:
+    """Report what the limits of an API can't count together, and what does not fit with a debounce."""
+    declared = api.get("input")
+    secret = frozenset(_secret(declared.fields)) if declared else frozenset()
+    for key in ("rate", "concurrency", "debounce"):
+        limit = api.get(key)
+        if limit is None:
+            continue
+        place = (*where, key, "per")
+        if limit.per == "caller" and key != "debounce" and isinstance(api.get("auth"), NoAuth):
+            document.report(place, "can't be caller: this API asks nobody who calls, so that all are one; say address")
+        elif limit.per not in TOGETHER:
+            _check_expression(document, place, limit.per, api)
+            used = sorted(
+                path[1] if len(path) > 1 else "" for path in templates.names(limit.per).paths if path[0] == "input"
+            )
+            if secret and any(name in secret or not name for name in used):
+                document.report(place, "uses a secret field of the input, which would be kept in a key in Redis")
+    if api.get("debounce") is not None and (files := api.get("files")) is not None and files.max:
+        document.report((*where, "debounce"), "can't be had with `files`: those of each call belong to one execution")
+
+
+def _check_expression(document: Document, where: Path, expression: str, api: Mapping[str, Any]) -> None:
+    """Report what an expression over a call uses and is not there."""
     declared = api.get("input")
     fields = None if declared is None or declared.unknown == "keep" else {field.name for field in declared.fields}
-    for path in sorted(templates.names(when).paths):
+    for path in sorted(templates.names(expression).paths):
         root, name = path[0], path[1] if len(path) > 1 else None
         wrong = None
         if root == "headers":
@@ -141,7 +166,7 @@ def _check_when(document: Document, where: Path, when: str, api: Mapping[str, An
         elif root == "input" and name is not None and fields is not None and name not in fields:
             wrong = f"the API has no field {shown(name)}{did_you_mean(name, fields)}"
         elif root not in ("input", "headers", "caller"):
-            wrong = "is not there yet: `when` of an API can use input, headers and caller"
+            wrong = f"is not there yet: `{where[-1]}` of an API can use input, headers and caller"
         if wrong:
             document.report(where, f"{shown('.'.join(path))}: {wrong}")
 
