@@ -103,7 +103,7 @@ else
       end
     end
   end
-  hold(queue, uid, slots.key, ms)
+  hold(queue, uid, slots.key, seconds * 1000)
 end
 pay()
 return {'accepted', uid, left, us}
