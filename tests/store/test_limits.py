@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from redis import Redis
@@ -43,7 +43,7 @@ def policy(bench: Bench, of: Api, value: Any = None, **more: Any) -> str:
 
 
 def keys(redis: Redis, *prefixes: str) -> list[bytes]:
-    return [key for prefix in prefixes for key in redis.keys(f"{prefix}*")]
+    return [key for prefix in prefixes for key in cast(list[bytes], redis.keys(f"{prefix}*"))]
 
 
 def waits(bench: Bench, uid: str) -> tuple[Status, str | None]:
@@ -304,7 +304,7 @@ def due(redis: Redis, uid: str) -> float:
     """In seconds from now."""
     score = redis.zscore(store.leased_key("default"), uid)
     assert isinstance(score, float)
-    seconds, microseconds = redis.time()  # type: ignore[misc]
+    seconds, microseconds = redis.time()
     return score / 1000 - seconds - microseconds / 1e6
 
 

@@ -44,7 +44,10 @@ end
 if debounce then
   local key = QUIET .. debounce.key
   local its, first, last = unpack(redis.call('HMGET', key, 'uid', 'first', 'last'))
-  local status, why, its_queue = unpack(its and redis.call('HMGET', job_key(its), 'status', 'waits_for', 'origin') or {})
+  local status, why, its_queue
+  if its then
+    status, why, its_queue = unpack(redis.call('HMGET', job_key(its), 'status', 'waits_for', 'origin'))
+  end
   if status == 'deferred' and why == 'debounce' then
     if last ~= uid then -- else it is repeated after its reply was lost
       local other = job_key(its)
@@ -73,7 +76,8 @@ local held, free = 0, 1
 if slots and not debounce then
   held = redis.call('ZCARD', HELD .. slots.key)
   free = slots.limit - math.max(redis.call('HLEN', SLOTS .. slots.key) - 1, 0)
-  if free <= held and (slots.full == 'reject' or (slots.full == 'queue' and held - math.max(free, 0) >= slots.waiting)) then
+  local has_room = slots.full == 'newest' or slots.full == 'queue' and held - math.max(free, 0) < slots.waiting
+  if free <= held and not has_room then
     return {'concurrency', uid, left, us}
   end
 end

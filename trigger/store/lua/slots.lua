@@ -35,7 +35,8 @@ local function take_slot(slot, uid, most)
   end
   redis.call('HSETNX', key, '', most)
   redis.call('SADD', SLOTTED, slot)
-  if redis.call('EXISTS', HELD .. slot) == 1 or redis.call('HLEN', key) - 1 >= tonumber(redis.call('HGET', key, '')) then
+  local used = redis.call('HLEN', key) - 1
+  if redis.call('EXISTS', HELD .. slot) == 1 or used >= tonumber(redis.call('HGET', key, '')) then
     return false
   end
   redis.call('HSET', key, uid, 1)
