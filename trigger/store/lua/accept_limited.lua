@@ -8,8 +8,8 @@
 --   waiting}}, each only where the API has it. Times are in us for the rate, in ms for the debounce.
 -- Answers {word, uid, left, us}: a word as that of `accept`; 'replayed' with the uid of the earlier call with that
 -- Idempotency-Key; 'merged' with the uid of the execution that the call became part of; 'rate' or 'concurrency' for
--- what refuses it. `left` is how many calls the rate lets through now, and `us` how long it takes until it lets all through
--- again, or the next one.
+-- what refuses it. `left` is how many calls the rate lets through now, and `us` how long it takes until it lets all
+-- through again, or the next one.
 limits = cjson.decode(limits)
 local rate, debounce, slots = limits.rate, limits.debounce, limits.concurrency
 
