@@ -64,7 +64,7 @@ def _parts(record: Record, last_lines: Callable[[str], Sequence[Line]] | None) -
 
 def _facts(record: Record) -> Iterator[tuple[str, str]]:
     yield "execution", record.uid
-    yield "status", f"{record.status}{f', attempt {record.attempt}' if record.attempt > 1 else ''}"
+    yield "status", f"{record.status}{f', attempt {record.attempt}' if record.attempt > 1 else ''}{_held(record)}"
     yield "api", f"{record.module}/{record.method}"
     yield "workflow", _cell(record.workflow)
     if record.caller is not None:
@@ -73,6 +73,8 @@ def _facts(record: Record) -> Iterator[tuple[str, str]]:
         yield "config", f"version {_cell(record.config_version)} accepted it"
     if record.request_id != record.uid:
         yield "request", record.request_id
+    if record.merged:
+        yield "merged", f"{record.merged} further calls"
     for name, uid in (("rerun of", record.rerun_of), ("goes on with", record.resumed_from)):
         if uid:
             yield name, uid
@@ -91,6 +93,17 @@ def _facts(record: Record) -> Iterator[tuple[str, str]]:
         yield f"{failed.name} got", _json(failed.input, MAX_VALUE)
     if record.error:
         yield "error", f"{f'in step {failed.name}: ' if failed else ''}{_error(record.error)}"
+
+
+def _held(record: Record) -> str:
+    """Return what keeps a queued execution out of its queue."""
+    match record.waits_for:
+        case "concurrency":
+            return ", waits for others of its API to end (concurrency)"
+        case "debounce":
+            return ", waits for the end of its burst (debounce)"
+        case _:
+            return ""
 
 
 def _step(step: StepRecord) -> tuple[str, ...]:

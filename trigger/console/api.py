@@ -16,6 +16,7 @@ from trigger.config.model import Answer, Api, NoAuth, PasswordAuth, SignatureAut
 from trigger.console.answers_shown import refusals
 from trigger.console.bars import Day, days
 from trigger.console.fields import MAX_ROWS, UNKNOWN, rows
+from trigger.console.limits_shown import limits
 from trigger.console.page import Pages, see_other
 from trigger.console.switching import NotSwitched, find_api, follow_edit, switched
 from trigger.errors import BadRequest, BodyTooLarge, RequestError
@@ -106,6 +107,7 @@ class ApiPage:
             others=UNKNOWN[api.input.unknown] if api.input else "",
             lines=[(verb, *_line(call, api, verb, sample)) for verb in api.verbs],
             answer=_answer(api),
+            limits=list(limits(api, call.config.server)),
             refusals=refusals(api, call.config),
             activity=activity,
             declared=api.debug is not MISSING,

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, cast
+from typing import Any, Literal, cast, get_args
 
 from redis import Redis
 from redis.exceptions import RedisError
@@ -20,6 +20,9 @@ from trigger.store.keys import JOB, known_uid
 from trigger.store.status import FINAL, OF_RQ, Status
 from trigger.store.times import read_rq_time
 from trigger.store.tracing import is_request_id
+
+# What may keep an execution out of its queue: others have all slots of its API, or its burst is not over.
+WaitsFor = Literal["concurrency", "debounce"]
 
 # The function every job of ours names. No worker imports it: it runs the workflow of the config instead.
 RUNNER = "trigger.worker.run"
@@ -66,7 +69,7 @@ class Stored:
     crashes: int = 0  # how often its worker or its process has died
     timeout: int = 0  # seconds
     unknown_since: float | None = None  # when the first worker did not know its workflow, in seconds since 1970
-    waits_for: str | None = None  # what keeps it out of its queue: "concurrency" or "debounce"
+    waits_for: WaitsFor | None = None  # what keeps it out of its queue
     merged: int = 0  # how many further calls have become part of it
     error: Mapping[str, Any] | None = None  # None after it has succeeded
     cut: tuple[int, str] = 0, ""  # how many lines of its log are not kept, and the id of the last of them
@@ -251,6 +254,8 @@ def _whole(value: bytes) -> int:
     return int(value)
 
 
+_WAITS_FOR: Mapping[bytes, WaitsFor] = {word.encode(): word for word in get_args(WaitsFor)}
+
 # By the name of a field of the hash: the attribute that is made of it, and how.
 _READERS: Mapping[str, tuple[str, Callable[[bytes], Any]]] = {
     "status": ("status", lambda value: OF_RQ[value.decode()]),
@@ -261,7 +266,7 @@ _READERS: Mapping[str, tuple[str, Callable[[bytes], Any]]] = {
     "error": ("error", _object),
     "runs": ("runs", _runs),
     "log": ("cut", _cut),
-    "waits_for": ("waits_for", bytes.decode),
+    "waits_for": ("waits_for", lambda value: _WAITS_FOR[value]),
     "unknown_since": ("unknown_since", lambda value: _whole(value) / 1000),
     **{name: (name, read_rq_time) for name in ("created_at", "started_at", "ended_at")},
     **{name: (name, _whole) for name in ("attempt", "failures", "crashes", "timeout", "merged")},

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from trigger.store.status import Status
-from trigger.store.stored import LISTED, Stored
+from trigger.store.stored import LISTED, Stored, WaitsFor
 from trigger.store.times import shown_rq
 
 _TIMES = ("created_at", "started_at", "ended_at")
@@ -34,7 +34,7 @@ class Facts:
     debug: bool
     rerun_of: str | None  # the uid of the execution that this one repeats
     resumed_from: str | None  # the uid of the execution that this one goes on with
-    waits_for: str | None  # what keeps a queued one out of its queue: "concurrency" or "debounce"
+    waits_for: WaitsFor | None  # what keeps a queued one out of its queue
     merged: int  # how many further calls have become part of it
 
 

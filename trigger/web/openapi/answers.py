@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from trigger import errors
+from trigger.config.model import Api
 from trigger.fields.base import Schema
 from trigger.web.auth import BASIC, BEARER
 
@@ -30,6 +31,9 @@ def content(schema: Schema, examples: Mapping[str, Any], media_type: str = _JSON
     }
 
 
+_DETAILED = (errors.InvalidParams, errors.WorkflowChanged, errors.TooManyRequests)
+
+
 def _refusal(
     description: str,
     *said: tuple[type[errors.RequestError], str],
@@ -43,11 +47,11 @@ def _refusal(
         "required": ["code", "message"],
     }
     if details:
-        shapes = {"fields": _BY_FIELD, "step": _TEXT}
+        shapes = {"fields": _BY_FIELD, "step": _TEXT, "policy": {"enum": ["rate", "concurrency", "backlog"]}}
         error["properties"]["details"] = {"type": "object", "properties": {name: shapes[name] for name in details}}
     examples: dict[str, Any] = {}
     for kind, message in said:
-        more = {"details": dict(details)} if details and kind in (errors.InvalidParams, errors.WorkflowChanged) else {}
+        more = {"details": dict(details)} if details and kind in _DETAILED else {}
         examples[kind.__name__] = {"error": {"code": kind.code, "message": message, **more}}
     schema: Schema = {"type": "object", "properties": {"error": error}, "required": ["error"]}
     response: dict[str, Any] = {"description": description, "content": content(schema, examples)}
@@ -61,6 +65,14 @@ def _header(description: str, example: str, **schema: Any) -> dict[str, Any]:
 
 
 _RETRY = {"Retry-After": _header("Seconds to wait", "10", pattern="^[0-9]+$")}
+# As in draft-ietf-httpapi-ratelimit-headers.
+_RATE = {
+    "RateLimit": _header("How many calls are left, and for how many seconds that counts", '"order";r=99;t=1'),
+    "RateLimit-Policy": _header("How many calls the API takes in how many seconds", '"order";q=100;w=60'),
+}
+_MERGED = {
+    "Execution-Merged": _header("The call has become part of an execution that waits for its burst to end", "true")
+}
 _ALLOW = {"Allow": _header("The verbs there are", "GET, POST")}
 
 
@@ -117,6 +129,12 @@ COMPONENTS: Mapping[str, Mapping[str, Any]] = {
         (errors.ApiNotEnabled, "API is not enabled"),
         (errors.BadRequest, "Another site's page may not do this"),
     ),
+    "403-address": _refusal(
+        "The API is not enabled any more, or not open to this address, or the call comes from another site's page",
+        (errors.ApiNotEnabled, "API is not enabled"),
+        (errors.AddressNotAllowed, "This API is not open to your address"),
+        (errors.BadRequest, "Another site's page may not do this"),
+    ),
     "403-origin": _refusal(
         "The request comes from another site's page", (errors.BadRequest, "Another site's page may not do this")
     ),
@@ -160,7 +178,15 @@ COMPONENTS: Mapping[str, Mapping[str, Any]] = {
     "429": _refusal(
         "Too many executions wait, or too many wrong credentials came from this address",
         (errors.TooManyRequests, "Too many executions are waiting; try again later"),
+        details={"policy": "backlog"},
         headers=_RETRY,
+    ),
+    "429-limited": _refusal(
+        "The API is called too often, or too many executions of it are under way, or wait; or too many wrong "
+        "credentials came from this address",
+        (errors.TooManyRequests, "This API is called too often; try again in 12 s"),
+        details={"policy": "rate"},
+        headers={**_RETRY, **{name: {**header, "required": False} for name, header in _RATE.items()}},
     ),
     "431": _refusal("The headers are too large", (errors.BadRequest, _LONG)),
     "500": _refusal(
@@ -175,29 +201,31 @@ COMPONENTS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-def accepted(*, has_body: bool, may_be_ignored: bool) -> str | dict[str, Any]:
-    """The answer to an accepted call: a component's name, or what is not that of every API.
-
-    `has_body`: the uid is in it; `may_be_ignored`: the API's `when` may be false, and then nothing is started.
-    """
+def accepted(api: Api) -> str | dict[str, Any]:
+    """The answer to an accepted call: a component's name, or what is not that of every API."""
     usual = COMPONENTS["202"]
-    if not has_body:
-        return {"description": usual["description"], "headers": {"Location": _optional(usual["headers"]["Location"])}}
-    if not may_be_ignored:
+    more = {**(_RATE if api.rate else {}), **(_MERGED if api.debounce else {})}
+    if not api.answer.has_body:
+        headers = {"Location": usual["headers"]["Location"], **more}
+        return {"description": usual["description"], "headers": _optional(headers)}
+    if api.when is None and not more:
         return "202"
+    headers = _optional({**usual["headers"], **more})
+    if api.when is None:
+        return {**usual, "headers": headers}
     started = {"type": "object", "properties": {"uid": UID}, "required": ["uid"]}
     ignored = {"type": "object", "properties": {"ignored": {"const": True}}, "required": ["ignored"]}
     return {
         "description": f"{usual['description']}; or ignored: it starts nothing",
-        "headers": {name: _optional(header) for name, header in usual["headers"].items()},
+        "headers": headers,
         "content": content(
             {"oneOf": [started, ignored]}, {"accepted": {"uid": UID_EXAMPLE}, "ignored": {"ignored": True}}
         ),
     }
 
 
-def _optional(header: Mapping[str, Any]) -> dict[str, Any]:
-    return {**header, "required": False}
+def _optional(headers: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    return {name: {**header, "required": False} for name, header in headers.items()}
 
 
 def all_of(names: Collection[str]) -> dict[str, str]:

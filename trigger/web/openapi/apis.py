@@ -53,7 +53,10 @@ _WITH_BODY = ["408", "415"]
 def operations(api: Api, config: Config) -> dict[str, Any]:
     """The operation of each of the API's verbs, in lower case."""
     example = _example(api, config)
-    found = {verb.lower(): _operation(api, verb, example) for verb in api.verbs}
+    refusals = ["429-limited"] if api.is_limited else []
+    if api.networks or config.server.networks:
+        refusals.append("403-address")
+    found = {verb.lower(): _operation(api, verb, example, refusals) for verb in api.verbs}
     return found if api.answer.head is None else {**found, "head": _head(api, api.answer.head)}
 
 
@@ -103,15 +106,15 @@ def _security(api: Api) -> list[dict[str, list[str]]]:
             return []
 
 
-def _operation(api: Api, verb: Verb, example: Any) -> dict[str, Any]:
+def _operation(api: Api, verb: Verb, example: Any, refusals: Sequence[str]) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "operationId": f"{verb.lower()}/{api.module}/{api.method}",
         "summary": api.description.partition("\n")[0] or f"{api.module}/{api.method}",
         "tags": [api.module],
         "security": _security(api),
         "responses": {
-            **all_of([*_ALWAYS, *_UNAUTHORIZED[type(api.auth)], *(_WITH_BODY if verb != "GET" else ())]),
-            str(api.answer.status): accepted(has_body=api.answer.has_body, may_be_ignored=api.when is not None),
+            **all_of([*_ALWAYS, *refusals, *_UNAUTHORIZED[type(api.auth)], *(_WITH_BODY if verb != "GET" else ())]),
+            str(api.answer.status): accepted(api),
         },
         "parameters": [*([_PATH_TOKEN] if api.token_in_path else ()), "key", *_deliveries(api)],
     }

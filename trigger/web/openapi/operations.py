@@ -8,6 +8,7 @@ from typing import Any, get_args
 from trigger.fields.base import Schema
 from trigger.store import LIMIT, MAX_LIMIT, Status
 from trigger.store.log_reading import MAX_LINES
+from trigger.store.stored import WaitsFor
 from trigger.store.timeline import What
 from trigger.web.openapi.answers import UID, UID_EXAMPLE, all_of, content
 
@@ -57,7 +58,11 @@ _HEAD: Mapping[str, Schema] = {
     "error": _or_null(_ERROR),
 }
 _ORIGINS: Mapping[str, Schema] = {name: _or_null(UID) for name in ("rerun_of", "resumed_from")}
-_SUMMARY = _object({**_HEAD, "workflow": _or_null(_TEXT), "debug": _FLAG, **_ORIGINS})
+_LIMITED: Mapping[str, Schema] = {
+    "waits_for": _or_null({"type": "string", "enum": [*get_args(WaitsFor), None]}),
+    "merged": _WHOLE,
+}
+_SUMMARY = _object({**_HEAD, "workflow": _or_null(_TEXT), "debug": _FLAG, **_ORIGINS, **_LIMITED})
 _STEP = _object(
     {
         "name": _TEXT,
@@ -88,7 +93,7 @@ _RECORD = _object(
         "steps": {"type": "array", "items": _STEP},
         "timeline": {"type": "array", "items": _SPAN},
     },
-    {"truncated": _FLAG, "debug": _FLAG, **_ORIGINS, "operator": _TEXT},
+    {"truncated": _FLAG, "debug": _FLAG, **_ORIGINS, **_LIMITED, "operator": _TEXT},
 )
 _LINE = _object({**dict.fromkeys(("id", "time", "stream", "level", "step", "text"), _TEXT), "attempt": _WHOLE})
 _LINES: Schema = {"type": "array", "items": {"anyOf": [_LINE, _object({"cut": _WHOLE})]}}
@@ -121,7 +126,12 @@ _HEAD_EXAMPLE = {
     "request_id": UID_EXAMPLE,
     "error": None,
 }
-_SUMMARY_EXAMPLE = {**_HEAD_EXAMPLE, "debug": False, "rerun_of": None, "resumed_from": None}
+_SUMMARY_EXAMPLE = {
+    **_HEAD_EXAMPLE,
+    "debug": False,
+    **dict.fromkeys((*_ORIGINS, "waits_for")),
+    "merged": 0,
+}
 _RECORD_EXAMPLE = {
     **_HEAD_EXAMPLE,
     "input": {"name": "Ada"},
