@@ -17,8 +17,8 @@ def look(redis: Redis, name: str = "default") -> Queue:
 
 def test_a_queue_that_nothing_was_in_is_empty(redis: Redis) -> None:
     assert queues(redis, ["default", "slow"]) == [
-        Queue("default", 0, 0, 0, 0.0, 0.0, 0, 0),
-        Queue("slow", 0, 0, 0, 0.0, 0.0, 0, 0),
+        Queue("default", 0, 0, 0, 0, 0.0, 0.0, 0, 0),
+        Queue("slow", 0, 0, 0, 0, 0.0, 0.0, 0, 0),
     ]
     assert overview(redis, 1).queues == frozenset()
 

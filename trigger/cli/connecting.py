@@ -37,6 +37,7 @@ from trigger.web.curl import content_type, quoted
 _STARTS_NOTHING = {
     "ignored": "`when` of the API is not true for the call",
     "replayed": "its execution was started by an earlier call with this id",
+    "merged": "it has become part of an execution that waits for the end of its burst",
 }
 LOOK_SECONDS = 0.5  # between two looks for the first call
 _RANDOM_BYTES = 32  # of a secret that is made here

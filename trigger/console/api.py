@@ -82,7 +82,7 @@ class ApiPage:
         except RequestError as problem:
             call.refused = problem
             return self.show(call, api, typed=Typed(text, headers, problem))
-        call.note_started(new.uid, replayed=new.replayed)
+        call.note_started(new)
         return see_other(f"/console/executions/{new.uid}")
 
     def show(

@@ -86,7 +86,7 @@ def _edited(call: ReceivedCall, text: str, record: Record) -> Any:
 
 
 def _new(call: ReceivedCall, accepted: Accepted, said: str) -> str:
-    call.note_started(accepted.uid, replayed=accepted.replayed)
+    call.note_started(accepted)
     return f"{PATH}/{accepted.uid}?said={'repeated' if accepted.replayed else said}"
 
 

@@ -132,6 +132,11 @@ class Accepted:
     merged: bool = False
     quota: Quota | None = None
 
+    @property
+    def outcome(self) -> str:
+        """What the call counts as."""
+        return "replayed" if self.replayed else "merged" if self.merged else "accepted"
+
 
 class Submitter:
     """Puts calls onto their workflow's RQ queue."""

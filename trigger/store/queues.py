@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 from redis import Redis
 
-from trigger.store.keys import LATER, QUEUE, RUNNING, SAID, WORKERS, leased_key, waiting_key
+from trigger.store.keys import HELD_BACK, LATER, QUEUE, RUNNING, SAID, WORKERS, leased_key, waiting_key
 
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """A queue now. `retrying` are waiting for their next attempt, or for that of a step.
+    """A queue now. `retrying` are waiting for their next attempt, or for that of a step; `held` are kept out of it by a
+    limit of their API.
 
     `oldest_waiting` and `oldest_unowned` are seconds: for how long the one waits that has waited longest, and for how
     long the one in the ledger has had no owner that has been so longest; 0 where there is none. Of the `workers`, which
@@ -23,10 +24,16 @@ class Queue:
     waiting: int
     running: int
     retrying: int
+    held: int
     oldest_waiting: float
     oldest_unowned: float
     workers: int
     busy: int
+
+    @property
+    def unfinished(self) -> int:
+        """How many executions there are in it."""
+        return self.waiting + self.running + self.retrying + self.held
 
 
 def queues(redis: Redis, names: Sequence[str]) -> list[Queue]:
@@ -37,12 +44,13 @@ def queues(redis: Redis, names: Sequence[str]) -> list[Queue]:
         pipeline.zcard(waiting_key(name))
         pipeline.zcard(RUNNING + name)
         pipeline.zcard(LATER + name)
+        pipeline.zcard(HELD_BACK + name)
         pipeline.zrange(waiting_key(name), 0, 0, withscores=True)
         pipeline.zrange(leased_key(name), 0, 0, withscores=True)
         pipeline.smembers(f"{WORKERS}:{name}")
     (seconds, microseconds), *answers = pipeline.execute()
     now = seconds + microseconds / 1e6
-    per_queue = [answers[begin : begin + 6] for begin in range(0, len(answers), 6)]
+    per_queue = [answers[begin : begin + 7] for begin in range(0, len(answers), 7)]
     states = _states(redis, sorted({worker for *_, workers in per_queue for worker in workers}))
 
     def since(first: list[tuple[bytes, float]]) -> float:
@@ -54,12 +62,13 @@ def queues(redis: Redis, names: Sequence[str]) -> list[Queue]:
             waiting=waiting,
             running=running,
             retrying=retrying,
+            held=held,
             oldest_waiting=since(first_waiting),
             oldest_unowned=since(first_leased),
             workers=sum(worker in states for worker in workers),
             busy=sum(states.get(worker) == b"busy" for worker in workers),
         )
-        for name, (waiting, running, retrying, first_waiting, first_leased, workers) in zip(
+        for name, (waiting, running, retrying, held, first_waiting, first_leased, workers) in zip(
             names, per_queue, strict=True
         )
     ]

@@ -69,7 +69,7 @@ def object_of(content: Mapping[str, Any]) -> Response:
 
 def accepted(call: ReceivedCall, new: Accepted, how: Answer = USUAL) -> Response:
     """Answer a call that has started an execution, or become part of one, or whose Idempotency-Key did so before."""
-    call.note_started(new.uid, replayed=new.replayed or new.merged)
+    call.note_started(new)
     headers = {"Location": f"/v1/executions/{new.uid}"}
     if new.replayed:
         headers["Idempotency-Replayed"] = "true"
@@ -82,7 +82,7 @@ def accepted(call: ReceivedCall, new: Accepted, how: Answer = USUAL) -> Response
 
 def ignored(call: ReceivedCall, how: Answer) -> Response:
     """Answer a call that the API's `when` lets start nothing."""
-    call.ignored = True
+    call.outcome = "ignored"
     return answer({"ignored": True}, how.status) if how.has_body else bare(how.status)
 
 

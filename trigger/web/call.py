@@ -11,6 +11,7 @@ from trigger.config.model import Api, BodyKind, Config
 from trigger.errors import ConfigError, InvalidParams, RequestError
 from trigger.inputs.forms import Upload
 from trigger.store import tracing
+from trigger.store.queueing import Accepted
 from trigger.web.request_body import raw_body, value_of
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class ReceivedCall(Request):
     refused: RequestError | None = None
     delivery: str | None = None  # the sender's own id of what it has sent, where that counts as an Idempotency-Key
     path_token: str = ""  # the last part of the path, where an API has its token there
-    ignored: bool = False  # the API's `when` was false
+    outcome: str = ""  # of a right call: whether it has started something, and why it has not
 
     operator: str = ""
     posted: Mapping[str, str] = {}
@@ -83,14 +84,14 @@ class ReceivedCall(Request):
             raise InvalidParams("The Idempotency-Key must have 1 to 255 printable ASCII characters")
         return key
 
-    def note_started(self, uid: str, *, replayed: bool) -> None:
-        """Note the execution that the request has started, or did so before (`replayed`).
+    def note_started(self, new: Accepted) -> None:
+        """Note the execution that the request has started, or has become part of.
 
-        A request without an id from outside gets the uid as its own; one that repeats another gets a new one.
+        A request without an id from outside gets the uid as its own, if it is the one that has started it.
         """
-        self.uid = uid
-        if not replayed and self.request_id is None:
-            self.request_id = uid
+        self.uid, self.outcome = new.uid, new.outcome
+        if self.request_id is None and self.outcome == "accepted":
+            self.request_id = new.uid
 
     def traced(self) -> dict[str, str]:
         """Return what finds the call in all logs: the uid of its execution, and the id of its request: that of the

@@ -100,7 +100,7 @@ class Figures:
         seen = overview(redis, 1)
         known = queues(redis, sorted(served | seen.queues))
         # Of queues that the config names no more, those that still hold something.
-        yield from _queues([of for of in known if of.name in served or of.waiting or of.running or of.retrying])
+        yield from _queues([of for of in known if of.name in served or of.unfinished])
         reaped = "Executions that were taken back from workers that had died or got lost."
         yield _counter("trigger_reaped", reaped, [([], seen.reaper["reaped"])])
         poisoned = "Entries in queues, and executions, that were put aside because nobody could read them."
@@ -122,7 +122,7 @@ def _apis(totals: Iterator[counters.ApiTotals]) -> Iterator[Metric]:
             ended += _samples(api, {**dict.fromkeys(counters.ENDS, 0), **of.ended})
             attempts += _samples(api, {"retried": 0, "interrupted": 0, **of.attempts})
     names = ["module", "method"]
-    text = "Calls of APIs by outcome: accepted, replayed (by Idempotency-Key), or the code of the refusal."
+    text = "Calls of APIs by outcome: accepted, replayed, merged, ignored, or the code of the refusal."
     yield offload(_counter, "trigger_calls", text, answered, [*names, "outcome"])
     yield offload(
         _counter, "trigger_executions", "Executions that have ended, by final status.", ended, [*names, "status"]
@@ -142,6 +142,7 @@ def _queues(found: Sequence[Queue]) -> Iterator[Metric]:
     yield of_each("waiting", "Executions that wait for a worker.", "waiting")
     yield of_each("running", "Executions that run.", "running")
     yield of_each("retrying", "Executions that wait for their next attempt, or for that of a step.", "retrying")
+    yield of_each("held", "Executions that wait for others of their API, or for the end of their burst.", "held")
     yield of_each("oldest_waiting_seconds", "For how long the oldest of those that wait has waited.", "oldest_waiting")
     yield of_each(
         "oldest_unowned_seconds", "For how long a running or due one has had no living owner.", "oldest_unowned"

@@ -236,10 +236,8 @@ def _log(response: Response) -> Response:
             caller=call.caller,
             status=response.status_code,
             refused=refused,
-            replayed="Idempotency-Replayed" in response.headers,
+            outcome=call.outcome,
             seconds=seconds,
-            ignored=call.ignored,
-            started=call.uid is not None,
         )
     )
     text = " ".join([f"{name}={value}" for name, value in fields.items()])

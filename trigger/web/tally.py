@@ -38,9 +38,8 @@ class Answered(NamedTuple):
     """A call that was answered.
 
     `path` is percent-encoded; `below`: it lies below the prefix of the APIs; `api`: the one it is, if there is one;
-    `caller`: whose credentials it had, if they were right; `replayed`: it was a repetition that started nothing;
-    `ignored`: the API's `when` was false; `started`: there is an
-    execution, of this call or the one it repeats; `seconds` is how long the answer took.
+    `caller`: whose credentials it had, if they were right; `outcome`: what was made of it, if it was right;
+    `seconds` is how long the answer took.
     """
 
     method: str
@@ -51,10 +50,8 @@ class Answered(NamedTuple):
     caller: str | None
     status: int
     refused: RequestError | None
-    replayed: bool
+    outcome: str
     seconds: float
-    ignored: bool
-    started: bool
 
 
 class _Note(NamedTuple):
@@ -100,8 +97,8 @@ class Tally:
             # Elsewhere only wrong credentials of operators are of interest: a browser has none when it first asks.
             if call.below or isinstance(refused, Unauthorized | TooManyRequests):
                 kept = _kept(call, name, refused)
-        elif call.below and (call.started or call.ignored):
-            outcome = "ignored" if call.ignored else "replayed" if call.replayed else "accepted"
+        elif call.below:
+            outcome = call.outcome or None
         caller = call.caller if call.below else None
         if outcome or kept or caller:
             self._notes.append(_Note(name, outcome, caller, call.status, call.seconds, kept))
