@@ -56,7 +56,8 @@ def test_queues_are_shown_with_what_is_in_them(signed_in: Browser, bench: Bench)
     page = signed_in.get(SYSTEM)
     shown = queue(page)
     assert re.fullmatch(r"[0-9.]+ m?s", shown.pop("Oldest waits for"))
-    assert shown == {"Queue": "default", "Waiting": "3", "Running": "1", "Retrying": "1", "Workers": "0"}
+    counts = {"Waiting": "3", "Running": "1", "Retrying": "1", "Held back": "0", "Workers": "0"}
+    assert shown == {"Queue": "default", **counts}
     assert "Queue default has no worker; 3 executions wait." in page.notices()
     assert "No worker is running" in page.text
 
