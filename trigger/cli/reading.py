@@ -16,6 +16,7 @@ from trigger.config.scalars import DAY, duration
 from trigger.errors import StartError, UsageError
 from trigger.logs import escaped
 from trigger.store import FINAL, Status, log_reading
+from trigger.store.telling import alone
 
 # How long one question of `logs -f` waits for more, in seconds; then it asks again.
 FOLLOW_PATIENCE = 10.0
@@ -23,8 +24,8 @@ FOLLOW_PATIENCE = 10.0
 # How many of the last lines of a log `show` shows of what has failed.
 LAST_LINES = 10
 
-# How often `wait` looks, in seconds: at first, and when it has waited for a while.
-LOOK_SECONDS = (0.05, 1.0)
+# How often `wait` asks Redis itself, in seconds: else it would not see that Redis is gone.
+LOOK_SECONDS = 5.0
 
 
 @click.command("executions")
@@ -84,9 +85,10 @@ def logs_(uid: str, until_end: bool, machine: bool) -> None:
     if not store.is_uid(uid) or store.api_of(redis, uid) is None:
         raise StartError(unknown(uid))
     page, position = None, log_reading.START
+    watch = alone(redis, uid) if until_end else None
     while page is None or (not page.ended and (until_end or len(page.lines) == log_reading.MAX_LINES)):
         wait = FOLLOW_PATIENCE if until_end else 0.0
-        page = log_reading.follow(redis, uid, position, log_reading.MAX_LINES, wait)
+        page = log_reading.follow(redis, uid, position, log_reading.MAX_LINES, wait, watch)
         position = page.next
         for line in map(json.dumps, page.as_json()) if machine else page.as_text():
             click.echo(escaped(line, keep="\t"))
@@ -108,7 +110,8 @@ def wait_(uids: tuple[str, ...], timeout: str, machine: bool) -> None:
     if not left:
         raise UsageError("name executions by their uids; - reads them from stdin")
     redis = to_look_at().connect()
-    begin, good, look = time.monotonic(), True, LOOK_SECONDS[0]
+    begin, good = time.monotonic(), True
+    watch = alone(redis, *left, only_end=True)
     while True:
         now = dict(zip(left, store.statuses(redis, left), strict=True))
         for uid, status in now.items():
@@ -123,8 +126,7 @@ def wait_(uids: tuple[str, ...], timeout: str, machine: bool) -> None:
                 _say(uid, now[uid], machine)
             complain(f"{len(left):,} {'has' if len(left) == 1 else 'have'} not ended after {timeout}")
             sys.exit(1)
-        time.sleep(min(look, max(0.0, begin + patience - time.monotonic())))
-        look = min(LOOK_SECONDS[1], look * 1.2)
+        watch.wait(min(LOOK_SECONDS, begin + patience - time.monotonic()))
 
 
 def _say(uid: str, status: Status | None, machine: bool) -> None:

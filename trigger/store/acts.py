@@ -9,15 +9,18 @@ from typing import Any
 
 from redis import Redis
 
-from trigger import store
+from trigger import store, templates
 from trigger.config.model import Api, Config, Workflow
 from trigger.errors import (
     ApiNotAvailable,
+    ApiNotEnabled,
     ExecutionEnded,
     ExecutionNotEnded,
     ExecutionNotFound,
+    InvalidParams,
     NotResumable,
     RequestError,
+    TemplateError,
     WorkflowChanged,
 )
 from trigger.fields.model import MISSING
@@ -107,6 +110,29 @@ def debug(
         body=json.dumps(body).encode(),
     )
     return parts.submitter.submit(call, parts.config)
+
+
+def call(parts: Parts, api: Api, body: Any, *, caller: str, key: str | None = None) -> Accepted | None:
+    """Starts an execution of an API as a call with that body would, for `caller`, who needs no credentials; None where
+    the API's `when` lets it start nothing. `key` is an Idempotency-Key.
+
+    Raises ApiNotEnabled, InvalidParams for an input that the API does not accept, and what Submitter.submit raises.
+    """
+    if not api.enabled:
+        raise ApiNotEnabled("API is not enabled")
+    shape = parts.shape_of(api)
+    value = shape.apply(body, {})
+    headers: dict[str, str | None] = dict.fromkeys(api.headers)
+    if api.when is not None:
+        try:
+            wanted = templates.render(api.when, {"input": value, "headers": headers, "caller": caller})
+        except TemplateError as error:
+            raise InvalidParams(f"The condition of this API can't be told for this input: {error}") from None
+        if not wanted:
+            return None
+    return parts.submitter.submit(
+        Call(api, value, caller, shape.secrets, key=key, headers=headers, body=json.dumps(body).encode()), parts.config
+    )
 
 
 def rerun(

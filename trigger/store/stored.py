@@ -30,6 +30,7 @@ API = ("description",)
 NAMED = ("description", "meta")  # what log lines carry
 AWAITED = ("status", "meta")  # the workflow that it waits for
 LOGGED = ("status", "log")
+CHANGING = ("status", "attempt", "log", "last_heartbeat")  # one of them changes with nearly all that happens
 LISTED = ("status", "description", "meta", "created_at", "started_at", "ended_at", "attempt", "error")
 ACCEPTED = ("status", "description", "meta", "data", "body")
 RECORDED = (*LISTED, "data", "runs")

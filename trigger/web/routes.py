@@ -22,10 +22,11 @@ from trigger.inputs.forms import Upload
 from trigger.signatures import delivery
 from trigger.store import tracing
 from trigger.store.queueing import Call
-from trigger.web import answers, docs, executions, handshakes, readiness, sender
+from trigger.web import answers, docs, executions, handshakes, readiness, sender, waiting
 from trigger.web.admission import authenticated, only, resolved
 from trigger.web.answers import answer, refusal, shown_path, whole
 from trigger.web.call import ReceivedCall, View, current
+from trigger.web.events import events
 from trigger.web.log import logs
 from trigger.web.metrics_view import metrics
 from trigger.web.service import Service
@@ -82,6 +83,17 @@ def trigger(call: ReceivedCall, api: Api) -> Response:
     return answers.accepted(call, new.uid, replayed=new.replayed, how=api.answer)
 
 
+def sync(call: ReceivedCall, prefix: str, module: str, method: str, token: str = "") -> Response:
+    """Start the API's workflow as `trigger` does, and wait for its end, where the API allows that."""
+    api = call.config.apis.get((module, method))
+    if api is not None and api.sync is None:
+        raise answers.nothing_at(call)
+    accepted = trigger(call, prefix, module, method, token)
+    if api is None or api.sync is None or call.uid is None:
+        return accepted  # nothing was started
+    return waiting.outcome(call, call.uid, accepted, api.sync)
+
+
 def _is_wanted(when: str, value: Any, headers: Mapping[str, str | None], call: ReceivedCall, *, is_shown: bool) -> bool:
     """Whether the API's `when` lets this start an execution. Raises InvalidParams where it can't be told; `is_shown`
     says whether operators may see why, which may quote the input."""
@@ -136,10 +148,13 @@ ROUTES = (
     Route("/", front),
     Route("/<path:prefix>/<module>/<method>/async", trigger),
     Route("/<path:prefix>/<module>/<method>/async/<token>", trigger),
+    Route("/<path:prefix>/<module>/<method>/sync", sync),
+    Route("/<path:prefix>/<module>/<method>/sync/<token>", sync),
     # For operators, and for callers
     Route("/v1/executions", executions.listed, ["GET"]),
     Route("/v1/executions/<uid>", executions.record, ["GET"]),
     Route("/v1/executions/<uid>/logs", logs, ["GET"]),
+    Route("/v1/executions/<uid>/events", events, ["GET"]),
     Route("/v1/executions/<uid>/cancel", executions.cancel, ["POST"]),
     Route("/v1/executions/<uid>/rerun", executions.rerun, ["POST"]),
     Route("/v1/executions/<uid>/resume", executions.resume, ["POST"]),
@@ -235,7 +250,8 @@ def _log(response: Response) -> Response:
             status=response.status_code,
             refused=refused,
             replayed="Idempotency-Replayed" in response.headers,
-            seconds=seconds,
+            seconds=seconds - call.waited,
+            wait_ended=call.wait_ended,
             ignored=call.ignored,
             started=call.uid is not None,
         )

@@ -40,7 +40,8 @@ class Answered(NamedTuple):
     `path` is percent-encoded; `below`: it lies below the prefix of the APIs; `api`: the one it is, if there is one;
     `caller`: whose credentials it had, if they were right; `replayed`: it was a repetition that started nothing;
     `ignored`: the API's `when` was false; `started`: there is an
-    execution, of this call or the one it repeats; `seconds` is how long the answer took.
+    execution, of this call or the one it repeats; `seconds` is how long the answer took, without the wait for the end
+    that the caller wanted; `wait_ended` is how that has ended.
     """
 
     method: str
@@ -55,6 +56,7 @@ class Answered(NamedTuple):
     seconds: float
     ignored: bool
     started: bool
+    wait_ended: str | None = None
 
 
 class _Note(NamedTuple):
@@ -70,6 +72,7 @@ class _Note(NamedTuple):
     status: int
     seconds: float
     refused: Refused | None
+    wait_ended: str | None
 
 
 class Tally:
@@ -104,7 +107,7 @@ class Tally:
             outcome = "ignored" if call.ignored else "replayed" if call.replayed else "accepted"
         caller = call.caller if call.below else None
         if outcome or kept or caller:
-            self._notes.append(_Note(name, outcome, caller, call.status, call.seconds, kept))
+            self._notes.append(_Note(name, outcome, caller, call.status, call.seconds, kept, call.wait_ended))
 
     def start(self) -> None:
         """Writes about once a second until the process ends."""
@@ -147,9 +150,11 @@ class Tally:
     def _count(self, note: _Note) -> None:
         if note.outcome:
             self._outcomes[note.api, note.outcome] += 1
-            answered = "accepted" if note.status < 400 else "refused" if note.status < 500 else "failed"
+            answered = "accepted" if note.refused is None else "refused" if note.status < 500 else "failed"
             for field, by in calls.took_fields(answered, note.seconds).items():
                 self._totals[field] += by
+        if note.wait_ended:
+            self._totals[f"waits:{note.wait_ended}"] += 1
         if note.refused:
             self._refused.append(note.refused.packed())
         if note.caller and note.api:

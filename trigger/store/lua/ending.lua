@@ -1,5 +1,5 @@
 -- What becomes of the rest of an execution that has ended, and how long that is kept.
--- USES: clock, count
+-- USES: clock, count, announce
 
 -- The API and the workflow of an execution, nil for what is not ours; and the present hour.
 local function counted_as(uid)
@@ -77,6 +77,7 @@ end
 -- The last of what every way to end an execution does, once: `status` is our word for it, `ttl` how long it is kept in
 -- s; see count_end for the others.
 local function conclude(uid, status, ttl, took, early)
+  announce(uid, 'end')
   if status ~= 'succeeded' then
     index_failed(uid)
   end

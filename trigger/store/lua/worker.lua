@@ -87,6 +87,7 @@ local function enqueue(queue, uid, push)
   redis.call('HDEL', job, 'execution')
   redis.call(push, 'rq:queue:' .. queue, uid)
   redis.call('ZADD', WAITING .. queue, since, uid)
+  announce(uid, 'status')
 end
 
 -- Has an execution wait until `due`, in ms.
@@ -96,6 +97,7 @@ local function schedule(queue, uid, due)
   redis.call('HDEL', job, 'execution')
   redis.call('ZADD', LEASED .. queue, due, uid)
   redis.call('ZADD', 'rq:scheduled:' .. queue, math.floor(due / 1000), uid)
+  announce(uid, 'status')
 end
 
 -- The pause after so many deaths in a row, in ms: none after the first, then 1 s, 3 s, 9 s, up to 5 minutes.
