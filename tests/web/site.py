@@ -333,6 +333,7 @@ class Gunicorn(Server):
 
     def start(self) -> None:
         child = self._stack.enter_context(process(["web"], self._environ, self.folder / "log"))
+        self.pid = child.pid
 
         def answers() -> bool:
             assert child.poll() is None, self.log

@@ -23,7 +23,7 @@ from redis.exceptions import RedisError
 
 from trigger.store.keys import JOB, TOLD
 from trigger.store.status import FINAL
-from trigger.store.stored import CHANGING, Stored
+from trigger.store.stored import CHANGING, STATUS, Stored
 
 logger = logging.getLogger("trigger.store")
 
@@ -212,9 +212,14 @@ class _Listener:
 
     def _run(self) -> None:
         while not self._news.stopped:
-            self._turn()
+            try:
+                self._turn()
+            except Exception:  # whatever it is, the next turn must come: without it nobody would be told anything again
+                logger.exception("waiters could not be told")
+                time.sleep(LOOK_SECONDS)
         self._disconnect()
-        self._woken.close()
+        for end in (self._woken, self._waker):
+            end.close()
 
     def _turn(self) -> None:
         awaited = self._news.awaited()
@@ -292,7 +297,7 @@ class _Listener:
             time.sleep(0)  # others have their turn
 
     def _compare(self, uid: str, values: Sequence[bytes | None]) -> None:
-        status = Stored.from_hash(uid, CHANGING, values).status
+        status = Stored.from_hash(uid, STATUS, values[:1]).status
         ended = status is None or status in FINAL  # None: the record is gone
         if ended or self._seen.get(uid) != values:
             self._seen[uid] = values
