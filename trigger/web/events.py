@@ -53,7 +53,7 @@ _LETTERS = {
 _OTHER = "x"
 _ID = re.compile(r"([0-9]{1,20}-[0-9]{1,20})/([a-z][0-9]{0,9})?/((?:[a-z][0-9]{0,9})*)(/end)?")
 _STATE = re.compile(r"[a-z][0-9]*")
-_STATUS = ("uid", "status", "attempt", "created_at", "started_at", "ended_at")
+STATUS = ("uid", "status", "attempt", "created_at", "started_at", "ended_at")
 
 
 class _Told:
@@ -81,7 +81,7 @@ class _Told:
         if status != self.status:
             self.status = status
             whole = record.as_json(operator=operator)
-            yield self.event("status", {name: whole[name] for name in _STATUS})
+            yield self.event("status", {name: whole[name] for name in STATUS})
         for place, step in enumerate(record.steps):
             if place == len(self.steps):
                 self.steps.append(_LETTERS["waiting"])
