@@ -16,10 +16,10 @@ import time
 from collections.abc import Collection, Sequence
 from math import inf
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
 from redis import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from trigger.store.keys import JOB, TOLD
 from trigger.store.status import FINAL
@@ -181,6 +181,14 @@ def alone(redis: Redis, *uids: str, only_end: bool = False) -> Watch:
     if watch is None:
         raise RuntimeError("there is always a place")
     return watch
+
+
+def awaited(redis: Redis) -> int:
+    """Return how many executions somebody waits for news of, in all processes; 0 where Redis may not be asked."""
+    try:
+        return len(cast(list[bytes], redis.pubsub_channels(f"{TOLD}*")))
+    except ResponseError:
+        return 0
 
 
 class _Listener:
