@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import signal
 import time
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from tests.support import OwnRedis, awaited, environment, eventually, process
+from tests.support import ROOT, OwnRedis, awaited, environment, eventually, process
 from tests.web.site import (
     OPERATOR,
     TOKEN,
@@ -28,6 +29,7 @@ from tests.web.site import (
     refusal,
     request,
 )
+from tests.web.test_http_page import check
 from trigger.store import JOB
 from trigger.web.waiting import Preferred
 
@@ -62,6 +64,15 @@ modules:
       off: {{sync: 30s, auth: {{mode: none}}, workflow: "work:echo"}}
 """
 
+PAGE = (ROOT / "docs" / "waiting.md").read_text()
+
+
+def block(language: str) -> str:
+    """The one block of the page in a language."""
+    (found,) = re.findall(rf"^```{language}\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    return str(found)
+
+
 WORK = """
 import time
 
@@ -80,8 +91,9 @@ def fails(value):
 @pytest.fixture(scope="module")
 def web(redis_server: OwnRedis, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gunicorn]:
     folder: Path = tmp_path_factory.mktemp("waiting")
-    (folder / "config.yaml").write_text(CONFIG)
+    (folder / "config.yaml").write_text(CONFIG + block("yaml").removeprefix("modules:\n"))
     (folder / "work.py").write_text(WORK)
+    (folder / "stock.py").write_text(block("python"))
     with (
         Gunicorn(folder, redis_server.url) as gunicorn,
         process(["worker"], environment(folder, redis_server.url), folder / "worker.log"),
@@ -174,6 +186,35 @@ def test_what_the_answer_is_to_be_concerns_only_that(serving: Gunicorn) -> None:
     answer = called(serving, "shop/short")
     assert (answer.status, answer.body) == (200, b"")
     assert answer.headers["location"].startswith("/v1/executions/")
+
+
+def test_the_curl_lines_of_the_page_are_answered_as_it_shows(serving: Gunicorn) -> None:
+    lines = re.findall(r"^(curl .*)\n# (\d+) (.*)$", PAGE, re.MULTILINE)
+    assert [status for _, status, _ in lines] == ["200", "424", "202"]
+    for line, status, body in lines:
+        check(serving, line, status, body)
+
+
+def test_it_is_counted_how_waits_end_and_calls_do_not_take_as_long(serving: Gunicorn, redis: Redis) -> None:
+    called(serving, "shop/echo")
+    called(serving, "shop/fails", {"card": "x"})
+    called(serving, "shop/later")
+
+    def figures() -> dict[str, float]:
+        text = serving.call("/metrics", "GET", headers=ADMIN).body.decode()
+        pairs = [line.rsplit(" ", 1) for line in text.splitlines() if line[0] != "#"]
+        return {name: float(number) for name, number in pairs}
+
+    def are_counted() -> bool:
+        found = figures()
+        return all(found.get(f'trigger_waits_total{{outcome="{how}"}}') for how in ("succeeded", "failed", "late"))
+
+    eventually(are_counted)
+    found = figures()
+    calls = found['trigger_call_seconds_count{outcome="accepted"}']
+    assert calls >= 3
+    assert found['trigger_call_seconds_sum{outcome="accepted"}'] < calls * 0.3  # one of three has waited for a second
+    assert found['trigger_waits_total{outcome="full"}'] == found["trigger_awaited"] == 0
 
 
 # --- What is not waited for ---
