@@ -13,7 +13,8 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from math import inf
 from types import TracebackType
 from typing import Any, cast
@@ -175,12 +176,17 @@ class News:
             watch.tell(said)
 
 
-def alone(redis: Redis, *uids: str, only_end: bool = False) -> Watch:
-    """Return a watch over executions, for a process that waits for nothing else."""
-    watch = News(redis).watch(*uids, only_end=only_end)
+@contextmanager
+def alone(redis: Redis, *uids: str, only_end: bool = False) -> Iterator[Watch]:
+    """Watch executions in a process that waits for nothing else."""
+    news = News(redis)
+    watch = news.watch(*uids, only_end=only_end)
     if watch is None:
         raise RuntimeError("there is always a place")
-    return watch
+    try:
+        yield watch
+    finally:
+        news.stop()
 
 
 def awaited(redis: Redis) -> int:
@@ -236,9 +242,9 @@ class _Listener:
             self._rest(LOOK_SECONDS if awaited else None)
             self._hear()
         except (RedisError, OSError) as error:
-            if self._in_touch:
+            if self._in_touch and awaited:
                 logger.warning("Redis does not tell now what becomes of executions; they are looked at: %s", error)
-            self._in_touch = False
+            self._in_touch = self._in_touch and not awaited
             self._disconnect()
         if time.monotonic() >= self._look_at:
             self._look_at = time.monotonic() + LOOK_SECONDS
