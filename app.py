@@ -11,8 +11,9 @@ from trigger.inforce import private_data, redis_url, watch
 from trigger.kept_files import KeptFiles
 from trigger.store import Breaker
 from trigger.store.queueing import Submitter, connect
+from trigger.store.telling import News
 from trigger.store.watermark import Watermark
-from trigger.web import routes
+from trigger.web import routes, waiting
 from trigger.web.attendance import Attendance
 from trigger.web.auth import Guard
 from trigger.web.failures import REPLY_TIMEOUT, Failures
@@ -55,9 +56,11 @@ def create_app(environ: Mapping[str, str] | None = None) -> App:
         watermark=watermark,
         tally=tally,
         files=KeptFiles(settings.data),
+        news=News(redis, places=waiting.places()),
     )
     app = App("trigger")
-    app.closing += [tally.flush, attendance.stop]
+    app.stopping += [service.news.stop]
+    app.closing += [service.news.stop, tally.flush, attendance.stop]
     app.register_blueprint(routes.blueprint(service))
     app.register_blueprint(console.blueprint(service))
     routes.register_errors(app)

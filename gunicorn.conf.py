@@ -12,7 +12,6 @@ monkey.patch_all(subprocess=False)
 import gc
 import logging
 import os
-import resource
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
@@ -23,7 +22,7 @@ from trigger import logs
 from trigger.config import Settings
 from trigger.lifeline import die_with
 from trigger.web.flask_app import App
-from trigger.web.listening import READY_FD, WEB_PROCESSES
+from trigger.web.listening import READY_FD, WEB_PROCESSES, connections
 from trigger.web.server import ErrorLog, Worker
 
 _settings = Settings.from_environ(os.environ)
@@ -41,8 +40,7 @@ else:
 
 worker_class = Worker
 workers = WEB_PROCESSES
-# With our own files below the limit of open files, which is usually 1,024.
-worker_connections = max(16, min(800, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 200))
+worker_connections = connections()
 preload_app = False  # each process has its own config watcher and Redis connections
 
 timeout = 30

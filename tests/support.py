@@ -18,6 +18,7 @@ from redis.exceptions import RedisError
 
 from trigger.config.model import Config, ServerConfig
 from trigger.redis_server import Fsync, RedisServer
+from trigger.store.keys import TOLD
 
 T = TypeVar("T")
 
@@ -149,6 +150,11 @@ def environment(folder: Path, redis_url: str, **more: str) -> dict[str, str]:
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
     ours = {"TRIGGER_CONFIG": str(folder / "config.yaml"), "TRIGGER_DATA": str(folder / "data"), "REDIS_URL": redis_url}
     return {**kept, **ours, "PYTHONUNBUFFERED": "1", **more}
+
+
+def awaited(redis: Redis) -> set[str]:
+    """The uids of the executions that somebody waits for news of."""
+    return {channel.decode().removeprefix(TOLD) for channel in redis.pubsub_channels(f"{TOLD}*")}  # type: ignore[union-attr]
 
 
 @contextmanager

@@ -7,14 +7,16 @@ import json
 import pickle
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from redis import Redis
 
-from tests.store.conftest import FAILED, Bench, api
-from tests.support import ROOT, OwnRedis
+from tests.store.conftest import FAILED, SUCCEEDED, Bench, api
+from tests.support import ROOT, OwnRedis, awaited, eventually
 from tests.test_cli import Shell
 from tests.test_record import Planted
 from trigger import store
@@ -122,3 +124,35 @@ def test_x11_what_is_pickled_is_run_by_no_command(shell: Shell, redis: Redis, tm
             assert done.returncode in (0, 1), done.stderr
             assert "Traceback" not in done.stderr
     assert not evidence.exists()
+
+
+def test_call_accepts_as_over_http(shell: Shell, redis: Redis) -> None:
+    said = shell("call", "shop/test", "--data", '{"name": "Ada"}', "--key", "k")
+    assert (said.returncode, said.stderr) == (0, "")
+    uid = said.stdout.strip()
+    record = store.read(redis, uid)
+    assert record is not None
+    assert (record.caller, record.input, record.debug) == ("the command line", {"name": "Ada"}, False)
+    again = shell("call", "shop/test", "--data", '{"name": "Ada"}', "--key", "k", "--json")
+    assert json.loads(again.stdout) == {"uid": uid, "replayed": True}
+    said = shell("call", "shop/test", "--data", '{"nam": 1}')
+    assert (said.returncode, said.stdout) == (1, "")
+    assert "nam: unknown field; did you mean name?" in said.stderr
+    said = shell("call", "shop/draft", "--wait")
+    assert (said.returncode, said.stderr) == (1, "API is not enabled\n")
+    assert shell("call", "shop/test", "--key", "").returncode == 2
+    assert redis.llen("rq:queue:default") == 1
+
+
+def test_call_waits_for_the_end(shell: Shell, redis: Redis, tmp_path: Any) -> None:
+    said = shell("call", "shop/test", "--wait", "0.1", "--json")
+    assert (said.returncode, json.loads(said.stdout)["status"]) == (1, "queued")
+    assert said.stderr == "it is still queued after 0.1 s\n"
+    redis.flushall()
+    with (tmp_path / "said").open("w") as file:
+        command = [sys.executable, "-m", "trigger", "call", "shop/test", "--json", "--wait"]
+        calling = subprocess.Popen(command, env=shell.environ, cwd=ROOT, stdout=file)
+    (uid,) = eventually(lambda: awaited(redis))
+    assert Bench(redis).run(SUCCEEDED) == uid
+    assert calling.wait(20) == 0
+    assert json.loads((tmp_path / "said").read_text())["output"] == {"ok": True}

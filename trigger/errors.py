@@ -32,6 +32,8 @@
         │   └── WorkflowChanged          its workflow is another one now
         ├── IdempotencyMismatch     422
         ├── BadRequest              400 and other statuses the HTTP layer refuses with
+        ├── ExecutionFailed         424  workflowError.failed: to a call that waits for the end
+        ├── ExecutionCancelled      424  workflowError.cancelled
         ├── TooManyRequests         429
         │   └── Throttled                too many wrong credentials came from the caller's address
         ├── QueueUnavailable        503
@@ -246,6 +248,18 @@ class WorkflowChanged(Conflict):
 class IdempotencyMismatch(RequestError):
     status = 422
     code = "requestError.idempotencyMismatch"
+
+
+class ExecutionFailed(RequestError):
+    """The call was accepted and its execution has failed; `details` has the class of the error, and the step."""
+
+    status = 424
+    code = "workflowError.failed"
+
+
+class ExecutionCancelled(RequestError):
+    status = 424
+    code = "workflowError.cancelled"
 
 
 class TooManyRequests(RequestError):

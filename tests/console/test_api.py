@@ -53,6 +53,17 @@ def test_a_page_says_how_the_api_is_declared(signed_in: Browser) -> None:
     assert signed_in.get(ORDER).main.one("dl").facts()["Who may call"] == "anybody"
 
 
+def test_a_page_says_whether_a_call_may_wait_for_the_end(make_site: MakeSite, redis: Redis) -> None:
+    browser = sign_in(make_site(CONFIG.replace("verbs: [POST]", "sync: 20s\n        verbs: [POST]"), KEY=KEY))
+    page = browser.get("/console/apis/stock/count")
+    assert page.main.one("dl").facts()["Waits for the end"] == "up to 20 s, at …/sync"
+    line = page.main.one(id="curl-post-sync").raw
+    assert line == page.main.one(id="curl-post").raw.replace("/async", "/sync")
+    assert page.main.one("button", data_copy="curl-post-sync").text == "Copy"
+    assert "workflowError.failed" in page.text
+    assert "/sync" not in browser.get(ORDER).html
+
+
 def test_fields_are_rows_with_those_inside_them(signed_in: Browser) -> None:
     fields = signed_in.get(ORDER).main.one("table", of="fields")
     rows = {row["Field"]: row for row in Element("", {}, [fields]).rows()}

@@ -18,8 +18,8 @@ from trigger import store
 from trigger.config.model import Api, Concurrency, Debounce, Rate
 from trigger.errors import InvalidParams, TooManyRequests
 from trigger.store import Status, acts
+from trigger.store.conditions import Limits, limits_of
 from trigger.store.keys import HELD, QUIET, RATE, SLOTS, SLOTTED
-from trigger.store.limits import Limits, limits_of
 from trigger.store.queueing import Accepted, Call
 from trigger.store.script import Script
 

@@ -14,9 +14,11 @@ from tests.faults.lossy import LossyProxy
 from tests.support import OwnRedis, eventually
 from trigger import store
 from trigger.store import JOB, LOG
+from trigger.store.keys import TOLD
 from trigger.store.log import WRITE, Log
 from trigger.store.log_reading import START, Line, Lines, follow, is_position, read
 from trigger.store.queueing import connect
+from trigger.store.telling import News, alone
 
 LIMIT = 1024 * 1024
 
@@ -33,7 +35,13 @@ def end(redis: Redis, uid: str) -> None:
     pipeline = redis.pipeline(transaction=True)
     pipeline.hset(JOB + uid, "status", "finished")
     pipeline.hdel(JOB + uid, "execution")
+    pipeline.publish(TOLD + uid, "end")
     pipeline.execute()
+
+
+def is_watched(redis: Redis, uid: str) -> bool:
+    """Whether somebody waits for news of it."""
+    return bool(redis.pubsub_numsub(TOLD + uid)[0][1])
 
 
 def texts(page: Lines) -> list[str]:
@@ -268,30 +276,34 @@ def test_a_redis_that_refuses_to_write_is_told_from_one_that_is_away(redis: Redi
 
 def test_whoever_waits_gets_a_line_when_it_comes(redis: Redis, uid: str, log: Log) -> None:
     def later() -> None:
-        eventually(lambda: int(redis.info("clients")["blocked_clients"]) > 0)
+        eventually(lambda: is_watched(redis, uid))
         log.write("stdout", "x")
         log.flush()
 
     thread = threading.Thread(target=later)
     thread.start()
-    page = follow(redis, uid, None, 10, wait=60)
+    with alone(redis, uid) as watch:
+        page = follow(redis, uid, None, 10, 60, watch)
     thread.join()
     assert (texts(page), page.ended) == (["x"], False)
 
 
 def test_whoever_waits_is_told_the_end(redis: Redis, uid: str) -> None:
     def later() -> None:
-        eventually(lambda: int(redis.info("clients")["blocked_clients"]) > 0)
+        eventually(lambda: is_watched(redis, uid))
         end(redis, uid)
 
     thread = threading.Thread(target=later)
     thread.start()
-    assert follow(redis, uid, None, 10, wait=60) == Lines((), 0, START, True)
+    with alone(redis, uid) as watch:
+        assert follow(redis, uid, None, 10, 60, watch) == Lines((), 0, START, True)
     thread.join()
 
 
 def test_a_wait_ends_without_news_too(redis: Redis, uid: str) -> None:
-    assert follow(redis, uid, None, 10, wait=0.05) == Lines((), 0, START, False)
+    with alone(redis, uid) as watch:
+        assert follow(redis, uid, None, 10, 0.05, watch) == Lines((), 0, START, False)
+    assert follow(redis, uid, None, 10, 0.05, None) == Lines((), 0, START, False)
 
 
 def test_what_was_written_before_the_end_is_always_given_before_it_is_told(
@@ -306,18 +318,21 @@ def test_what_was_written_before_the_end_is_always_given_before_it_is_told(
         end(client, uid)
         client.close()
 
+    news = News(redis)
     for _ in range(50):
         uid = start(redis)
         thread = threading.Thread(target=work, args=[uid])
         thread.start()
         got: list[str] = []
         position, ended = START, False
+        watch = news.watch(uid)
         while not ended:
-            page = follow(redis, uid, position, 3, wait=5)
+            page = follow(redis, uid, position, 3, 5, watch)
             got += texts(page)
             position, ended = page.next, page.ended
         thread.join()
         assert got == [f"{number}" for number in range(20)]
+    news.stop()
 
 
 @pytest.mark.parametrize("spoilt", [b"junk", b"", b"1 2", b"1 x 0-0 a 1", b"1 5 nowhere a 1", b"\xff"])

@@ -241,7 +241,9 @@ class Connection:
 
     def is_waiting(self) -> bool:
         """Whether nothing has come by now, neither an answer nor the end."""
-        return not select.select([self._socket], [], [], 0)[0]
+        look = select.poll()  # which knows descriptors of any number
+        look.register(self._socket, select.POLLIN)
+        return not look.poll(0)
 
     def finish(self) -> None:
         """Says that nothing more will be sent."""
@@ -333,6 +335,7 @@ class Gunicorn(Server):
 
     def start(self) -> None:
         child = self._stack.enter_context(process(["web"], self._environ, self.folder / "log"))
+        self.pid = child.pid
 
         def answers() -> bool:
             assert child.poll() is None, self.log

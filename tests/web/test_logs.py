@@ -28,8 +28,9 @@ from tests.web.site import (
 )
 from trigger import store
 from trigger.store import JOB
+from trigger.store.keys import TOLD
 from trigger.store.log import Log
-from trigger.web import log
+from trigger.web import waiting
 
 NOT_FOUND = Refusal(404, "requestError.executionNotFound", "There is no such execution, or it is not yours to read")
 ADMIN = basic("admin", OPERATOR)
@@ -165,7 +166,7 @@ def test_a_log_is_for_those_who_may_read_the_record(site: Site, redis: Redis) ->
         (f"after={2**64}-0", ["after"]),
         ("after=1-1&after=1-1", ["after"]),
         ("wait=-1", ["wait"]),
-        ("wait=11", ["wait"]),
+        ("wait=61", ["wait"]),
         ("wait=nan", ["wait"]),
         ("wait=1e1", ["wait"]),
         ("wait=", ["wait"]),
@@ -201,8 +202,9 @@ def test_head_answers_without_waiting(site: Site, running: Running) -> None:
     assert (response.status_code, response.data) == (200, b"")
 
 
-def blocked(redis: Redis) -> int:
-    return int(redis.info("clients")["blocked_clients"])
+def watched(redis: Redis, uid: str) -> int:
+    """How many web processes wait for news of an execution."""
+    return int(redis.pubsub_numsub(TOLD + uid)[0][1])
 
 
 def test_whoever_waits_gets_lines_when_they_come_and_is_told_the_end(
@@ -218,40 +220,34 @@ def test_whoever_waits_gets_lines_when_they_come_and_is_told_the_end(
 
     thread = threading.Thread(target=read)
     thread.start()
-    eventually(lambda: blocked(redis) == 1)
+    eventually(lambda: watched(redis, running.uid) == 1)
     running.write("news")
     eventually(lambda: answers)
-    eventually(lambda: blocked(redis) == 1)
     running.end()
     thread.join()
     assert [[line["text"] for line in answer["lines"]] for answer in answers] == [["news"], []]
     assert [answer["ended"] for answer in answers] == [False, True]
 
 
-def test_who_finds_all_places_in_redis_taken_gets_the_lines_too(
+def test_who_finds_no_place_to_wait_looks_once_more(
     make_site: MakeSite, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(log, "IN_REDIS", 2)
+    monkeypatch.setattr(waiting, "places", lambda: 1)
     site = make_site()
     running = Running(redis, accepted(site.call("open/any")))
-    answers: list[TestResponse] = []
-    threads = [threading.Thread(target=lambda: answers.append(logs(site, running.uid, "?wait=10"))) for _ in range(5)]
-    for thread in threads:
-        thread.start()
-    eventually(lambda: blocked(redis) == 2)
-    assert answers == []
-    running.write("news")
-    for thread in threads:
-        thread.join()
-    assert [texts(answer) for answer in answers] == [["news"]] * 5
-    assert not any("Retry-After" in answer.headers for answer in answers)
+    first = threading.Thread(target=lambda: logs(site, running.uid, "?wait=60"))
+    first.start()
+    eventually(lambda: watched(redis, running.uid) == 1)
+    assert content(logs(site, running.uid, "?wait=60"))["lines"] == []
+    running.end()
+    first.join()
 
 
 def test_any_number_may_wait_and_calls_are_answered(gunicorn: Gunicorn, redis: Redis) -> None:
     running = Running(redis, accepted(gunicorn.call("open/any")))
     asking = request("GET", f"/v1/executions/{running.uid}/logs?wait=10", {"Host": "localhost"})
     with many(gunicorn, 40, asking) as clients:
-        eventually(lambda: blocked(redis) > 30)
+        eventually(lambda: watched(redis, running.uid) == 2)
         assert accepted(gunicorn.call("open/any"))
         assert all(client.is_waiting() for client in clients)
         running.write("news")

@@ -81,7 +81,7 @@ def test_it_has_what_is_there_whatever_the_config_says(described: Site) -> None:
     one = "/v1/executions/{uid}"
     fixed = {path: set(item) for path, item in document(described)["paths"].items() if "/api/" not in path}
     assert fixed == {
-        **{path: {"get"} for path in ("/v1/executions", one, f"{one}/logs", "/healthz", "/readyz")},
+        **{path: {"get"} for path in ("/v1/executions", one, f"{one}/logs", f"{one}/events", "/healthz", "/readyz")},
         **{f"{one}/{act}": {"post"} for act in ("cancel", "rerun", "resume")},
     }
 
@@ -126,6 +126,31 @@ def test_it_has_every_answer_with_an_example(described: Site) -> None:
     assert headers["405"] == {"Allow"}
     assert headers["429"] == headers["503"] == {"Retry-After"}
     assert headers["401-token"] == headers["401-password"] == {"WWW-Authenticate"}
+
+
+def test_an_api_that_may_be_waited_for_has_a_path_for_that(make_site: MakeSite) -> None:
+    site = make_site(
+        CONFIG.replace(
+            '"off":',
+            "sync: {enabled: true, sync: 10s, auth: {mode: none}, workflow: echo}\n      "
+            'ok: {enabled: true, sync: 60s, answer: {status: 200}, auth: {mode: none}, workflow: echo}\n      "off":',
+            1,
+        )
+    )
+    found = document(site)
+    validate(found)
+    paths = found["paths"]
+    assert "/v1/api/all/types/sync" not in paths
+    waits, starts = paths["/v1/api/all/sync/sync"]["post"], paths["/v1/api/all/sync/async"]["post"]
+    assert waits["responses"].keys() - starts["responses"].keys() == {"200", "424"}
+    assert waits["responses"]["200"]["headers"].keys() == {"Location", "Idempotency-Replayed", "Preference-Applied"}
+    assert "10 s" in waits["description"]
+    assert waits["operationId"] != starts["operationId"]
+    assert {it["name"] for it in waits["parameters"] if "name" in it} == {"Prefer"}
+    (ok,) = paths["/v1/api/all/ok/sync"]["get"]["responses"]["200"]["content"].values()
+    assert ok["examples"].keys() == {"succeeded", "accepted"}
+    example = found["components"]["responses"]["424"]["content"]["application/json"]["examples"]["ExecutionFailed"]
+    assert example["value"]["response"].keys() == {"error", "uid"}
 
 
 def test_each_kind_of_field_is_in_the_body_as_json_and_as_a_form(described: Site) -> None:

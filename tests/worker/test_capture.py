@@ -18,6 +18,7 @@ from trigger.logs import escaped
 from trigger.store import Status
 from trigger.store.log_reading import START, Line, follow, read
 from trigger.store.queueing import connect
+from trigger.store.telling import alone
 
 # Workflows that write; each is a function of this module.
 TALKERS = r"""
@@ -220,9 +221,10 @@ def test_whatever_way_something_is_written_it_is_in_the_log(talkers: Talkers) ->
 def test_what_an_execution_wrote_is_there_when_its_end_is(talkers: Talkers) -> None:
     for number in range(100):
         uid = talkers.submit("echo", {"text": f"number {number}"})
-        page = follow(talkers.redis, uid, START, 10, wait=20)
-        while not page.ended and not page.lines:
-            page = follow(talkers.redis, uid, page.next, 10, wait=20)
+        with alone(talkers.redis, uid) as watch:
+            page = follow(talkers.redis, uid, START, 10, 20, watch)
+            while not page.ended and not page.lines:
+                page = follow(talkers.redis, uid, page.next, 10, 20, watch)
         assert [line.text for line in page.lines] == [f"number {number}"]
 
 

@@ -10,19 +10,23 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from trigger.cli.choosing import BatchResult, batches, choose, several
-from trigger.cli.common import as_json, complain, parts_of, to_look_at
+from trigger.cli.common import api_of, as_json, complain, parts_of, to_look_at
+from trigger.cli.terminal import show_record
+from trigger.config.scalars import DAY
 from trigger.errors import (
     ExecutionEnded,
     ExecutionNotEnded,
     ExecutionNotFound,
     QueueUnavailable,
     RequestError,
+    StartError,
     TooManyRequests,
+    UsageError,
     WorkflowChanged,
 )
 from trigger.fields.model import MISSING
 from trigger.inputs import parse_json
-from trigger.store import Status, is_uid
+from trigger.store import FINAL, Status, is_key, is_uid, read
 
 if TYPE_CHECKING:
     from trigger.store import acts
@@ -30,6 +34,9 @@ if TYPE_CHECKING:
 
 # Whose act it is, as the record says.
 OPERATOR = "the command line"
+
+# The longest wait of `call --wait`, in seconds.
+FOREVER = 30 * DAY
 
 _CANCELLABLE = (Status.QUEUED, Status.RETRYING, Status.RUNNING)
 _RESUMABLE = (Status.FAILED, Status.CANCELLED)
@@ -63,6 +70,50 @@ def cancel(uids: tuple[str, ...], yes: bool, rate: float | None, machine: bool, 
                 said = "is cancelled" if outcome is Status.CANCELLED else f"is {outcome} and told to end"
                 click.echo(f"{uid} {said}")
     sys.exit(result.conclude())
+
+
+@click.command("call")
+@click.argument("api", metavar="MODULE/METHOD")
+@click.option("--data", metavar="JSON", help="The input; without it an empty object.")
+@click.option(
+    "--wait",
+    "seconds",
+    metavar="[SECONDS]",
+    is_flag=False,
+    flag_value=FOREVER,
+    type=click.FloatRange(0, FOREVER),
+    help="Wait for the end, and show the record; without a number for as long as it takes.",
+)
+@click.option("--key", metavar="KEY", help="An Idempotency-Key: a call with the same one starts nothing more.")
+@as_json
+def call_(api: str, data: str | None, seconds: float | None, key: str | None, machine: bool) -> None:
+    """Call an API, as over HTTP but without credentials, and print the uid; it must be enabled.
+
+    Exit status 0 when it is accepted, or with --wait, when it has succeeded.
+    """
+    from trigger.store import acts, telling
+
+    parts = parts_of(to_look_at())
+    found = api_of(parts.config, api)
+    if key is not None and not is_key(key):
+        raise UsageError("--key must have 1 to 255 printable ASCII characters")
+    body = {} if data is None else parse_json(data.encode("utf-8", "surrogateescape"))
+    new = acts.call(parts, found, body, caller=OPERATOR, key=key)
+    if new is None:
+        complain("ignored: `when` of the API is not true for this input; nothing was started")
+        sys.exit(1)
+    if seconds is None:
+        click.echo(json.dumps({"uid": new.uid, "replayed": new.replayed}) if machine else new.uid)
+        return
+    with telling.alone(parts.redis, new.uid, only_end=True) as watch:
+        watch.wait(seconds)
+    record = read(parts.redis, new.uid, parts.config.masked)
+    if record is None:
+        raise StartError(f"the record of execution {new.uid} is gone")
+    show_record(record, machine)
+    if record.status not in FINAL:
+        complain(f"it is still {record.status} after {seconds:g} s")
+    sys.exit(0 if record.status is Status.SUCCEEDED else 1)
 
 
 @click.command()
@@ -152,4 +203,4 @@ def _unknown() -> ExecutionNotFound:
     return acts.unknown()
 
 
-COMMANDS = (cancel, rerun, resume)
+COMMANDS = (call_, cancel, rerun, resume)

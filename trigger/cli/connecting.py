@@ -267,7 +267,7 @@ class _Told:
 
     def _refusals(self) -> Iterator[str]:
         name = "/".join(self._api)
-        path = re.compile(rf".*/{re.escape(name)}/(?:async)?…?")
+        path = re.compile(rf".*/{re.escape(name)}/(?:a?sync)?…?")
         for call in reversed(recent_refusals(self._redis, KEPT)):
             is_it = call.api == name or (not call.api and path.fullmatch(call.path))
             if is_it and call.time >= self._since and call not in self._refused:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Sequence
+from contextlib import nullcontext
 
 import click
+from redis import Redis
 
 from trigger import store
 from trigger.cli.choosing import filters, named, uids, unknown
@@ -16,6 +19,7 @@ from trigger.config.scalars import DAY, duration
 from trigger.errors import StartError, UsageError
 from trigger.logs import escaped
 from trigger.store import FINAL, Status, log_reading
+from trigger.store.telling import Watch, alone
 
 # How long one question of `logs -f` waits for more, in seconds; then it asks again.
 FOLLOW_PATIENCE = 10.0
@@ -23,8 +27,8 @@ FOLLOW_PATIENCE = 10.0
 # How many of the last lines of a log `show` shows of what has failed.
 LAST_LINES = 10
 
-# How often `wait` looks, in seconds: at first, and when it has waited for a while.
-LOOK_SECONDS = (0.05, 1.0)
+# How often `wait` asks Redis itself, in seconds: else it would not see that Redis is gone.
+LOOK_SECONDS = 5.0
 
 
 @click.command("executions")
@@ -84,12 +88,13 @@ def logs_(uid: str, until_end: bool, machine: bool) -> None:
     if not store.is_uid(uid) or store.api_of(redis, uid) is None:
         raise StartError(unknown(uid))
     page, position = None, log_reading.START
-    while page is None or (not page.ended and (until_end or len(page.lines) == log_reading.MAX_LINES)):
-        wait = FOLLOW_PATIENCE if until_end else 0.0
-        page = log_reading.follow(redis, uid, position, log_reading.MAX_LINES, wait)
-        position = page.next
-        for line in map(json.dumps, page.as_json()) if machine else page.as_text():
-            click.echo(escaped(line, keep="\t"))
+    with alone(redis, uid) if until_end else nullcontext() as watch:
+        while page is None or (not page.ended and (until_end or len(page.lines) == log_reading.MAX_LINES)):
+            wait = FOLLOW_PATIENCE if until_end else 0.0
+            page = log_reading.follow(redis, uid, position, log_reading.MAX_LINES, wait, watch)
+            position = page.next
+            for line in map(json.dumps, page.as_json()) if machine else page.as_text():
+                click.echo(escaped(line, keep="\t"))
 
 
 @click.command("wait")
@@ -108,7 +113,13 @@ def wait_(uids: tuple[str, ...], timeout: str, machine: bool) -> None:
     if not left:
         raise UsageError("name executions by their uids; - reads them from stdin")
     redis = to_look_at().connect()
-    begin, good, look = time.monotonic(), True, LOOK_SECONDS[0]
+    with alone(redis, *left, only_end=True) as watch:
+        sys.exit(0 if _ends(redis, left, watch, patience, timeout, machine=machine) else 1)
+
+
+def _ends(redis: Redis, uids: Sequence[str], watch: Watch, patience: float, timeout: str, *, machine: bool) -> bool:
+    """Wait for executions, and say how each has ended; whether all have succeeded."""
+    begin, good, left = time.monotonic(), True, list(uids)
     while True:
         now = dict(zip(left, store.statuses(redis, left), strict=True))
         for uid, status in now.items():
@@ -117,14 +128,13 @@ def wait_(uids: tuple[str, ...], timeout: str, machine: bool) -> None:
                 _say(uid, status, machine)
         left = [uid for uid, status in now.items() if status is not None and status not in FINAL]
         if not left:
-            sys.exit(0 if good else 1)
+            return good
         if time.monotonic() - begin >= patience:
             for uid in left:
                 _say(uid, now[uid], machine)
             complain(f"{len(left):,} {'has' if len(left) == 1 else 'have'} not ended after {timeout}")
-            sys.exit(1)
-        time.sleep(min(look, max(0.0, begin + patience - time.monotonic())))
-        look = min(LOOK_SECONDS[1], look * 1.2)
+            return False
+        watch.wait(min(LOOK_SECONDS, begin + patience - time.monotonic()))
 
 
 def _say(uid: str, status: Status | None, machine: bool) -> None:

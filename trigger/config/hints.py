@@ -109,7 +109,7 @@ API: Hints = {
     **_all(
         "token tokens users user password secret api_key", "stands under auth, such as auth: {mode: token, token: …}"
     ),
-    **_called({"answer": "response respond reply"}),
+    **_called({"answer": "response respond reply", "sync": "wait synchronous response_mode wait_for_completion"}),
     **_called(
         {
             "rate": "rate_limit ratelimit throttle throttling",

@@ -312,6 +312,7 @@ class Api:
     headers: Mapping[str, str] = field(default_factory=dict)  # the names of those that count, by what they are called
     when: str | None = None  # one template expression: nothing is started unless it is true
     answer: Answer = Answer()
+    sync: float | None = None  # how many seconds a call may wait for the end; None where it may not
     body: BodyKind = "auto"
     files: Files | None = None  # None where files are refused
     rate: Rate | None = None

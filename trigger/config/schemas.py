@@ -233,6 +233,7 @@ _API = Strict.from_dict(
         ),
         "input": Value(declared_input),
         "when": Scalar(expression),
+        "sync": Scalar(duration(1, 60)),
         **KEYS,
         **limits.KEYS,
         "debug": Value(free, allow_none=True, metadata={"description": "A simulated request's input"}),

@@ -11,6 +11,8 @@ from trigger.errors import (
     ApiNotEnabled,
     BodyTooLarge,
     CredentialMissing,
+    ExecutionCancelled,
+    ExecutionFailed,
     InvalidParams,
     MethodNotAllowed,
     QueueUnavailable,
@@ -56,4 +58,7 @@ def _refusals(api: Api, config: Config) -> Iterator[tuple[type[RequestError], st
         yield UnsupportedMediaType, "The Content-Type or the Content-Encoding is none that is read here"
     wrong = "" if isinstance(api.auth, NoAuth) else ", or the credentials of this address were wrong too often"
     yield TooManyRequests, f"Too many executions are waiting{wrong}; Retry-After says when to call again"
+    if api.sync:
+        yield ExecutionFailed, "At …/sync: it was accepted, and has failed; the uid is in the answer"
+        yield ExecutionCancelled, "At …/sync: it was accepted, and an operator has cancelled it"
     yield QueueUnavailable, "Redis can't take the call; Retry-After says when to call again"

@@ -105,7 +105,10 @@ class ApiPage:
             fields=fields[:MAX_ROWS],
             more_fields=len(fields) > MAX_ROWS,
             others=UNKNOWN[api.input.unknown] if api.input else "",
-            lines=[(verb, *_line(call, api, verb, sample)) for verb in api.verbs],
+            lines=[
+                *((verb, *_line(call, api, verb, sample)) for verb in api.verbs),
+                *((f"{verb} sync", *_line(call, api, verb, sample, waits=True)) for verb in api.verbs[-1:] if api.sync),
+            ],
             answer=_answer(api),
             limits=list(limits(api, call.config.server)),
             refusals=refusals(api, call.config),
@@ -176,14 +179,14 @@ def _answer(api: Api) -> str:
     return ", ".join(said)
 
 
-def _line(call: ReceivedCall, api: Api, verb: Any, sample: Any) -> tuple[str, bool]:
+def _line(call: ReceivedCall, api: Api, verb: Any, sample: Any, *, waits: bool = False) -> tuple[str, bool]:
     """The curl line that calls an API as this page was asked for, and whether it has the input: not a long one."""
     config, environ = call.config, call.environ
     scheme = "https" if sender.behind_tls(environ, config.server.proxies) else "http"
     host = environ.get("HTTP_HOST", "")
     base = f"{scheme}://{host if _HOST.fullmatch(host) else 'localhost'}{config.server.prefix}"
     now = time.time()
-    line = f"curl {curl.arguments(api, verb, base, sample, signed=now)}"
+    line = f"curl {curl.arguments(api, verb, base, sample, signed=now, waits=waits)}"
     if len(line) <= MAX_LINE:
         return line, True
-    return f"curl {curl.arguments(api, verb, base, {}, signed=now)}", False
+    return f"curl {curl.arguments(api, verb, base, {}, signed=now, waits=waits)}", False

@@ -13,6 +13,7 @@ from trigger import store
 from trigger.config.model import Api, Config, Workflow
 from trigger.errors import (
     ApiNotAvailable,
+    ApiNotEnabled,
     ExecutionEnded,
     ExecutionNotEnded,
     ExecutionNotFound,
@@ -23,7 +24,7 @@ from trigger.errors import (
 from trigger.fields.model import MISSING
 from trigger.inputs import Shape, secrets_of_debug, unmask
 from trigger.store import Plan, Resumed, Status
-from trigger.store.limits import limits_of
+from trigger.store.conditions import is_wanted, limits_of
 from trigger.store.lua import load
 from trigger.store.queueing import Accepted, Call, Submitter
 from trigger.store.stored import Stored
@@ -108,6 +109,32 @@ def debug(
         headers=given,
         body=json.dumps(body).encode(),
         limits=limits_of(api, value, given, "debug", secrets=secrets),
+    )
+    return parts.submitter.submit(call, parts.config)
+
+
+def call(parts: Parts, api: Api, body: Any, *, caller: str, key: str | None = None) -> Accepted | None:
+    """Starts an execution of an API as a call with that body would, for `caller`, who needs no credentials; None where
+    the API's `when` lets it start nothing. `key` is an Idempotency-Key.
+
+    Raises ApiNotEnabled, InvalidParams for an input that the API does not accept, and what Submitter.submit raises.
+    """
+    if not api.enabled:
+        raise ApiNotEnabled("API is not enabled")
+    shape = parts.shape_of(api)
+    value = shape.apply(body, {})
+    headers: dict[str, str | None] = dict.fromkeys(api.headers)
+    if not is_wanted(api, value, headers, caller, shape.secrets):
+        return None
+    call = Call(
+        api,
+        value,
+        caller,
+        shape.secrets,
+        key=key,
+        headers=headers,
+        body=json.dumps(body).encode(),
+        limits=limits_of(api, value, headers, caller, caller, shape.secrets),
     )
     return parts.submitter.submit(call, parts.config)
 

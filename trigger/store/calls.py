@@ -25,6 +25,10 @@ EDGES = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
 # How a call was answered: 202, 4xx, 5xx.
 CLASSES = ("accepted", "refused", "failed")
 
+# How a wait for the end of an execution has ended: with the end; or the time was over, no place was free, the web
+# process was told to stop, the client hung up, the record can't be read.
+WAITS = ("succeeded", "failed", "cancelled", "late", "full", "stopped", "left", "unread")
+
 REMEMBERED = 86_400  # seconds for which the number of a process' last batch is known
 
 USED_LIFE = 400 * 86_400  # seconds after which it goes when an API's credentials were last used
@@ -47,11 +51,13 @@ class Batch:
 @dataclass(frozen=True, slots=True)
 class CallTotals:
     """All calls since ever. `up_to` says, by class, how many took at most so many seconds, for each of EDGES and
-    infinity; `seconds` is the sum. `edits` are edits of the config that web processes have "taken" and "refused"."""
+    infinity; `seconds` is the sum. `edits` are edits of the config that web processes have "taken" and "refused".
+    `waits` are calls that waited for the end of their execution, by how the wait has ended, for each of WAITS."""
 
     up_to: Mapping[str, tuple[tuple[float, int], ...]]
     seconds: Mapping[str, float]
     edits: Mapping[str, int]
+    waits: Mapping[str, int]
 
 
 def took_fields(answered: str, seconds: float) -> dict[str, int]:
@@ -84,4 +90,5 @@ def totals(redis: Redis) -> CallTotals:
         up_to={answered: up_to(answered) for answered in CLASSES},
         seconds={answered: found.get(f"{answered}:us", 0) / 1e6 for answered in CLASSES},
         edits={how: found.get(f"edits:{how}", 0) for how in ("taken", "refused")},
+        waits={how: found.get(f"waits:{how}", 0) for how in WAITS},
     )

@@ -44,6 +44,7 @@ HELD = "trigger:held:"  # likewise: sorted set, the uids that wait for one, in t
 SLOTTED = "trigger:slotted"  # set: the names of slots that somebody has or waits for
 
 STEPS = "trigger:steps:"  # and a uid: hash, the plan under "" and the state of each step that has begun
+TOLD = "trigger:told:"  # and a uid: no key, but the channel on which it is told what has changed; see telling
 LOG = "trigger:log:"  # and a uid: stream, a line of its log each
 APIS = "trigger:apis"  # sorted set, all scores 0: the names (module/method) of the APIs that API_INDEX has keys for
 API_INDEX = "trigger:executions:api:"  # and module/method: as INDEX, of one API
@@ -82,6 +83,11 @@ def api_index_key(module: str, method: str) -> str:
 def idempotency_key(digest: str) -> str:
     """Where the uid that the first call with an Idempotency-Key was answered is kept."""
     return f"trigger:idempotency:{digest}"
+
+
+def is_key(text: str) -> bool:
+    """Whether the text can be an Idempotency-Key."""
+    return 1 <= len(text) <= 255 and text.isascii() and text.isprintable()
 
 
 def told_key(queue: str, version: str) -> str:

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import re
-import threading
 import time
 from dataclasses import dataclass
 from typing import Any, cast
 
 from redis import Redis
-from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from trigger.store.keys import JOB, LOG
 from trigger.store.log import LETTERS
 from trigger.store.status import FINAL
 from trigger.store.stored import LOGGED, Stored
+from trigger.store.telling import Watch
 from trigger.store.times import shown_ms
 
 START = "0-0"  # the id before every line's
 MAX_LINES = 1000  # of one page
 
-# How long one look for more takes, in seconds: less than a client waits for a reply, and after it the status is read.
-_LOOK = 0.3
-# How long one waits that has no place in Redis.
-_PAUSE = 1.0
+# How long one waits that has no place to wait, in seconds.
+PAUSE = 1.0
 
 _STREAMS = {letter: stream for stream, letter in LETTERS.items()}
 _ID = re.compile(r"([0-9]{1,20})-([0-9]{1,20})")
@@ -63,6 +60,11 @@ class Lines:
     next: str
     ended: bool
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether it tells nothing new, and something may come."""
+        return not (self.lines or self.cut or self.ended)
+
     def as_json(self) -> list[dict[str, Any]]:
         """The lines as JSON, the marker {"cut": n} first where it belongs."""
         marker: list[dict[str, Any]] = [{"cut": self.cut}] if self.cut else []
@@ -97,29 +99,23 @@ def read(redis: Redis, uid: str, after: str | None = None, limit: int = MAX_LINE
     return Lines(lines, missed, position, is_over and len(entries) <= limit)
 
 
-def follow(
-    redis: Redis, uid: str, after: str | None, limit: int, wait: float, places: threading.Semaphore | None = None
-) -> Lines:
+def follow(redis: Redis, uid: str, after: str | None, limit: int, wait: float, watch: Watch | None) -> Lines:
     """As `read`, but where nothing is there yet it waits up to `wait` seconds for a line or the end.
 
-    It waits in Redis, which tells it at once, unless all of the `places` there are taken: then it looks once a second.
+    It waits at `watch`, until that is left. Without one it looks once more, a second later.
     """
     deadline = time.monotonic() + wait
     while True:
         page = read(redis, uid, after, limit)
         left = deadline - time.monotonic()
-        if page.lines or page.cut or page.ended or left <= 0:
+        if not page.is_empty or left <= 0:
             return page
-        if places is not None and not places.acquire(blocking=False):
-            time.sleep(min(left, _PAUSE))
-            continue
-        try:
-            redis.xread({LOG + uid: page.next}, count=1, block=max(1, int(min(left, _LOOK) * 1000)))
-        except RedisTimeoutError:
-            pass  # it hangs, or was late by a little: the next read tells
-        finally:
-            if places is not None:
-                places.release()
+        if watch is None:
+            time.sleep(min(left, PAUSE))
+            return read(redis, uid, after, limit)
+        if watch.left:
+            return page
+        watch.wait(left)
 
 
 def last(redis: Redis, uid: str, count: int, step: str = "") -> tuple[Line, ...]:

@@ -27,7 +27,7 @@ from trigger import store
 from trigger.config.model import Api, Config, Rate, SignatureAuth
 from trigger.errors import ExecutionNotFound, IdempotencyMismatch, QueueUnavailable, RequestError, TooManyRequests
 from trigger.store import Breaker, Resumed
-from trigger.store.limits import Limits
+from trigger.store.conditions import Limits
 from trigger.store.lua import load
 from trigger.store.script import Script, pack
 from trigger.store.stored import RUNNER

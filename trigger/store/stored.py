@@ -33,6 +33,7 @@ API = ("description",)
 NAMED = ("description", "meta")  # what log lines carry
 AWAITED = ("status", "meta")  # the workflow that it waits for
 LOGGED = ("status", "log")
+CHANGING = (*STATUS, "attempt", "log", "last_heartbeat")  # one of them changes with nearly all that happens
 LISTED = (
     *("status", "description", "meta", "created_at", "started_at", "ended_at", "attempt", "error"),
     *("waits_for", "merged"),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -22,12 +23,14 @@ if TYPE_CHECKING:
 
 
 USUAL = Answer()
+_CALLED = re.compile("/a?sync")
 
 _ALWAYS = (("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff"))
 
 
 class WholeAnswer(Response):
-    """A response that is complete as it was made: its Location is relative and in ASCII, its length is known."""
+    """A response that is complete as it was made: its Location is relative and in ASCII, its length is known, or nobody
+    knows it."""
 
     def get_wsgi_headers(self, environ: WSGIEnvironment) -> Headers:
         return self.headers
@@ -55,6 +58,11 @@ def bare(status: int, headers: Mapping[str, str] | None = None) -> Response:
     if status == 204:  # which has no length either (RFC 9110, section 8.6)
         return WholeAnswer(b"", status, Headers((*_ALWAYS, *(headers or {}).items())))
     return whole(b"", "text/plain; charset=utf-8", status, headers)
+
+
+def stream(pieces: Iterator[bytes], content_type: str, headers: Mapping[str, str] | None = None) -> Response:
+    """An answer of any type that is sent piece by piece, as they come."""
+    return WholeAnswer(pieces, 200, Headers((("Content-Type", content_type), *_ALWAYS, *(headers or {}).items())))
 
 
 def plain(text: str) -> Response:
@@ -99,10 +107,7 @@ def refused(call: ReceivedCall, error: Exception, logger: logging.Logger) -> Req
     """Return what the caller is told of whatever was raised, and note it in the call. An error that nobody raised on
     purpose is a fault of ours: `logger` gets all of it, the caller where to find that."""
     if isinstance(error, HTTPException):
-        if error.code == 404:
-            error = PathNotFound(f"There is nothing at this path{_hint(call.path, call.config.server.prefix)}")
-        else:
-            error = BadRequest(error.name, status=error.code or 400)
+        error = nothing_at(call) if error.code == 404 else BadRequest(error.name, status=error.code or 400)
     elif not isinstance(error, RequestError):
         found = call.traced()
         path = shown_path(call.path, call.config.server.prefix)
@@ -112,23 +117,29 @@ def refused(call: ReceivedCall, error: Exception, logger: logging.Logger) -> Req
     return error
 
 
+def nothing_at(call: ReceivedCall) -> PathNotFound:
+    """Return the error for a path that is none of ours."""
+    return PathNotFound(f"There is nothing at this path{_hint(call.path, call.config.server.prefix)}")
+
+
 def internal_error(request_id: str) -> InternalError:
     """Return the error for a fault of ours, of which the log has all."""
     return InternalError(f"Something went wrong here; the log has it under {request_id}")
 
 
 def shown_path(path: str, prefix: str) -> str:
-    """Return a path as the log has it: below the prefix of APIs `module/method/async`, and "…" for all else.
+    """Return a path as the log has it: below the prefix of APIs `module/method/async`, or `sync`; "…" for all else.
 
     What comes after that, or in the place of `async`, may be a credential: a token that was put into the path, of a URL
     with a slip in it, too.
     """
-    shown, end, more = path.partition("/async")
-    shown += end
+    found = _CALLED.search(path)
+    end = found.end() if found else len(path)
+    shown, more = path[:end], path[end:]
     if path.startswith(f"{prefix}/") and path.count("/", len(prefix)) > 2:
         module, method, last = path[len(prefix) + 1 :].split("/", 2)
-        end = "async" if last.startswith("async") else ""
-        shown, more = f"{prefix}/{module}/{method}/{end}", last[len(end) :]
+        word = next((word for word in ("async", "sync") if last.startswith(word)), "")
+        shown, more = f"{prefix}/{module}/{method}/{word}", last[len(word) :]
     return quote(shown)[:200] + ("…" if more else "")
 
 
@@ -140,6 +151,8 @@ def _hint(path: str, prefix: str) -> str:
     match below.rstrip("/").split("/"):
         case [module, method] if module and method:
             return "; did you mean …/async?"
-        case [_, _, "async"] if below.endswith("/"):
-            return "; did you mean …/async, without a slash at the end?"
+        case [_, _, "async" | "sync" as word] if below.endswith("/"):
+            return f"; did you mean …/{word}, without a slash at the end?"
+        case [module, method, "sync"] if module and method:
+            return "; did you mean …/async?"
     return ""

@@ -10,7 +10,7 @@ from flask import Request, Response, request
 from trigger.config.model import Api, BodyKind, Config
 from trigger.errors import ConfigError, InvalidParams, RequestError
 from trigger.inputs.forms import Upload
-from trigger.store import tracing
+from trigger.store import is_key, tracing
 from trigger.store.queueing import Accepted
 from trigger.web.request_body import raw_body, value_of
 
@@ -42,6 +42,8 @@ class ReceivedCall(Request):
     delivery: str | None = None  # the sender's own id of what it has sent, where that counts as an Idempotency-Key
     path_token: str = ""  # the last part of the path, where an API has its token there
     outcome: str = ""  # of a right call: whether it has started something, and why it has not
+    waited: float = 0.0  # seconds that were spent on waiting for news of an execution, as the caller wanted
+    wait_ended: str | None = None  # how the wait for the end of the execution that it started has ended
 
     operator: str = ""
     posted: Mapping[str, str] = {}
@@ -80,7 +82,7 @@ class ReceivedCall(Request):
             return self.delivery
         quoted = len(raw) >= 2 and raw[0] == raw[-1] == '"'
         key = raw[1:-1] if quoted else raw
-        if not 1 <= len(key) <= 255 or not (key.isascii() and key.isprintable()):
+        if not is_key(key):
             raise InvalidParams("The Idempotency-Key must have 1 to 255 printable ASCII characters")
         return key
 

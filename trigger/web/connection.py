@@ -7,8 +7,9 @@ bounds what they hold together: those that have waited longest for their clients
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from socket import SHUT_RDWR, SHUT_WR
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from socket import MSG_PEEK, SHUT_RDWR, SHUT_WR
 from typing import Any
 
 import gevent
@@ -145,6 +146,32 @@ class Connection(SocketUnreader):
                 rest = rest[self.sock.send(rest) :]
         finally:
             self.waits = False
+
+    @contextmanager
+    def watched(self, left: Callable[[], object]) -> Iterator[None]:
+        """Call `left` when the client hangs up, or says that it sends nothing more, while its answer is made."""
+        if not self.buf.tell():  # else its next request is here already
+            self._readable.start(self._hear, left)
+        try:
+            yield
+        finally:
+            self._readable.stop()
+
+    def _hear(self, left: Callable[[], object]) -> None:
+        """Something has come, or the end. The loop calls this, where nothing may wait."""
+        self._readable.stop()
+        gevent.spawn(self._look, left)
+
+    def _look(self, left: Callable[[], object]) -> None:
+        self.sock.settimeout(0.0)
+        try:
+            if self.sock.recv(1, MSG_PEEK):
+                return  # the next request
+        except BlockingIOError:
+            return
+        except OSError:
+            pass
+        left()
 
     def part(self) -> None:
         """Close our side, and read on until the client has closed its own or its time is over."""

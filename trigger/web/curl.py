@@ -31,18 +31,18 @@ def sample(api: Api) -> Any:
     return {} if api.debug is MISSING else mask(api.debug, secrets_of_debug(api))
 
 
-def arguments(api: Api, verb: Verb, base: str, value: Any, *, signed: float | None = None) -> str:
+def arguments(api: Api, verb: Verb, base: str, value: Any, *, signed: float | None = None, waits: bool = False) -> str:
     """The arguments for curl that call an API with the input `value`. `base` is the URL up to the module.
 
     By GET, a value that no query can hold is left out. `signed` is when the call is signed, in seconds since 1970, with
-    the first secret of a signed API; None for words that stand for a signature.
+    the first secret of a signed API; None for words that stand for a signature. `waits`: the call waits for the end.
     """
     headers = _headers(api.auth)
     body = b"" if verb == "GET" else payload(api, value)
     if isinstance(api.auth, SignatureAuth) and signed is not None and body is not None:
         name = next(iter(api.auth.secrets))
         headers = [f"{header}: {text}" for header, text in signature(api.auth, name, body, now=signed, hidden=True)]
-    url = url_of(api, base)
+    url = url_of(api, base, waits=waits)
     words = [f"-H{quoted(header)}" for header in headers]
     if verb != "GET":
         words += with_body(api, verb, body, as_json=isinstance(value, dict | list | str))
@@ -51,9 +51,9 @@ def arguments(api: Api, verb: Verb, base: str, value: Any, *, signed: float | No
     return " ".join([*words, url])
 
 
-def url_of(api: Api, base: str) -> str:
-    """Where an API is called. `base` is the URL up to the module."""
-    url = f"{base}/{api.module}/{api.method}/async"
+def url_of(api: Api, base: str, *, waits: bool = False) -> str:
+    """Where an API is called, also where such a call `waits`. `base` is the URL up to the module."""
+    url = f"{base}/{api.module}/{api.method}/{'sync' if waits else 'async'}"
     if isinstance(api.auth, TokenAuth) and api.auth.in_path:
         return f"{url}/{_shown(next(iter(api.auth.tokens.values())), 'YOUR-TOKEN')}"
     return url

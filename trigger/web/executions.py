@@ -15,8 +15,8 @@ from trigger.config.model import TokenAuth
 from trigger.errors import ExecutionNotFound, InvalidParams
 from trigger.fields.model import MISSING
 from trigger.inputs import Form, parse_query
-from trigger.store import acts
-from trigger.web import sender
+from trigger.store import acts, log_reading
+from trigger.web import sender, waiting
 from trigger.web.admission import operator
 from trigger.web.answers import accepted, answer
 from trigger.web.auth import Credentials
@@ -34,11 +34,21 @@ def listed(call: ReceivedCall) -> Response:
 def record(call: ReceivedCall, uid: str) -> Response:
     """GET /v1/executions/<uid>"""
     reader = check_reader(call, uid)
+    wait = waiting.asked(call)
+    record = _read(call, uid)
+    if wait and record.status not in store.FINAL:
+        if waiting.wait_for_end(call, uid, wait) == "full":
+            time.sleep(min(wait, log_reading.PAUSE))
+        record = _read(call, uid)
+    return answer(record.as_json(operator=reader == "operator"))
+
+
+def _read(call: ReceivedCall, uid: str) -> store.Record:
     with call.service.breaker.reading():
         record = store.read(call.service.redis, uid, call.config.masked)
     if record is None:
         raise _hidden()
-    return answer(record.as_json(operator=reader == "operator"))
+    return record
 
 
 def check_reader(call: ReceivedCall, uid: str) -> Literal["caller", "operator"]:

@@ -52,11 +52,17 @@ class App(Flask):
 
     def __init__(self, name: str) -> None:
         super().__init__(name, static_folder=None)
+        self.stopping: list[Callable[[], object]] = []
         self.closing: list[Callable[[], object]] = []
         self.url_map.merge_slashes = False
         self.url_map.strict_slashes = True
         self._paths: MapAdapter = self.url_map.bind("trigger")
         self._matched: dict[str, tuple[Rule, Mapping[str, Any]]] = {}
+
+    def stop(self) -> None:
+        """Does what is to be done when its process is told to end: calls go on, but none waits for anything."""
+        for call in self.stopping:
+            call()
 
     def close(self) -> None:
         """Does what is to be done when its process ends in order."""

@@ -6,6 +6,7 @@ So a web that is replaced loses no connection: what nobody has accepted yet stay
 from __future__ import annotations
 
 import os
+import resource
 import socket
 import stat
 from collections.abc import Mapping, Sequence
@@ -22,6 +23,12 @@ BACKLOG = 2048
 FIRST_FD = 3
 # The variable that names the descriptor to which each web process writes a byte when it accepts connections.
 READY_FD = "TRIGGER_READY_FD"
+
+
+def connections() -> int:
+    """Return how many connections a process may have: with its own files below the limit of open files, which is
+    usually 1,024."""
+    return max(16, min(800, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 200))
 
 
 class Listeners:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -13,16 +12,11 @@ from flask import Response
 from trigger.errors import InvalidParams
 from trigger.inputs import parse_query
 from trigger.inputs.forms import Form
-from trigger.store.log_reading import MAX_LINES, START, follow, is_position
+from trigger.store.log_reading import MAX_LINES, START, follow, is_position, read
+from trigger.web import waiting
 from trigger.web.answers import answer, whole
 from trigger.web.call import ReceivedCall
 from trigger.web.executions import check_reader
-
-# How many callers of one process wait in Redis itself, each on a connection to it. The others look once a second.
-IN_REDIS = 32
-# The longest wait, in seconds: a web process that is told to stop has to be rid of it (gunicorn's graceful_timeout).
-MAX_WAIT = 10
-_LONGEST = 9.5
 
 _JSON, _TEXT = "application/json", "text/plain"
 _FORMS = [_JSON, _TEXT, "text/plain; charset=utf-8", "application/x-ndjson", "application/jsonl"]
@@ -31,7 +25,6 @@ _FORMS = [_JSON, _TEXT, "text/plain; charset=utf-8", "application/x-ndjson", "ap
 MAX_REPORTED, MAX_NAME = 20, 64
 
 _WHOLE = re.compile(r"[0-9]{1,4}")
-_SECONDS = re.compile(r"[0-9]{1,2}(?:\.[0-9]{1,3})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,19 +34,16 @@ class _Asked:
     limit: int
 
 
-def places() -> threading.BoundedSemaphore:
-    """Return what bounds how many callers of a process wait in Redis itself."""
-    return threading.BoundedSemaphore(IN_REDIS)
-
-
 def logs(call: ReceivedCall, uid: str) -> Response:
     """GET /v1/executions/<uid>/logs"""
     check_reader(call, uid)
     asked = _asked(parse_query(call.query_string))
-    wait = asked.wait if call.method == "GET" else 0.0
     service = call.service
     with service.breaker.reading("Logs"):
-        page = follow(service.redis, uid, asked.after, asked.limit, wait, service.log_places)
+        page = read(service.redis, uid, asked.after, asked.limit)
+        if page.is_empty and asked.wait and call.method == "GET":
+            with waiting.watching(call, uid) as watch:
+                page = follow(service.redis, uid, page.next, asked.limit, asked.wait, watch)
     headers = {"Log-Next": page.next, "Log-Ended": "true" if page.ended else "false"}
     form = call.accept_mimetypes.best_match(_FORMS, default=_JSON).partition(";")[0]
     if form == _JSON:
@@ -75,12 +65,7 @@ def _asked(query: Form) -> _Asked:
         return default
 
     after = checked("after", START, is_position, "must be the `next` of an answer before, or the id of a line")
-    wait = checked(
-        "wait",
-        "0",
-        lambda text: _SECONDS.fullmatch(text) is not None and float(text) <= MAX_WAIT,
-        f"must be a number of seconds from 0 to {MAX_WAIT}",
-    )
+    wait = checked("wait", "0", waiting.is_wait, waiting.NO_WAIT)
     limit = checked(
         "limit",
         f"{MAX_LINES}",
@@ -91,4 +76,4 @@ def _asked(query: Form) -> _Asked:
         fields[name[:MAX_NAME]] = ["unknown parameter; there are after, wait and limit"]
     if fields:
         raise InvalidParams("The parameters are invalid", details={"fields": fields})
-    return _Asked(after, min(float(wait), _LONGEST), int(limit))
+    return _Asked(after, float(wait), int(limit))

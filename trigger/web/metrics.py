@@ -22,7 +22,7 @@ from redis.exceptions import RedisError
 
 from trigger import __version__
 from trigger.offload import offload
-from trigger.store import calls, counters
+from trigger.store import calls, counters, telling
 from trigger.store.overview import overview
 from trigger.store.queues import Queue, queues
 from trigger.web import readiness
@@ -94,6 +94,10 @@ class Figures:
             "outcome",
             [(of, called.up_to[of], called.seconds[of]) for of in calls.CLASSES],
         )
+        waits = "Calls that waited for the end of their execution, by how that wait ended."
+        yield _counter("trigger_waits", waits, [([of], n) for of, n in called.waits.items()], ["outcome"])
+        awaited = "Executions that somebody waits for news of."
+        yield _gauge("trigger_awaited", awaited, [([], telling.awaited(redis))])
         edits = "Edits of the config, each counted by every web process that saw it."
         yield _counter("trigger_config_edits", edits, [([of], n) for of, n in called.edits.items()], ["outcome"])
         served = set(self._service.watcher.current.queues)

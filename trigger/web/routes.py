@@ -9,24 +9,24 @@ from __future__ import annotations
 import functools
 import logging
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 from flask import Blueprint, Flask, Response
 
-from trigger import templates
 from trigger.config.model import Api, SignatureAuth
-from trigger.errors import BadRequest, InvalidParams, NotReady, PathNotFound, TemplateError
+from trigger.errors import BadRequest, NotReady, PathNotFound
 from trigger.inputs import parse_query
 from trigger.inputs.forms import Upload
 from trigger.signatures import delivery
 from trigger.store import tracing
-from trigger.store.limits import limits_of
+from trigger.store.conditions import is_wanted, limits_of
 from trigger.store.queueing import Call
-from trigger.web import answers, docs, executions, handshakes, readiness, sender
+from trigger.web import answers, docs, executions, handshakes, readiness, sender, waiting
 from trigger.web.admission import authenticated, only, resolved
 from trigger.web.answers import answer, refusal, shown_path, whole
 from trigger.web.call import ReceivedCall, View, current
+from trigger.web.events import events
 from trigger.web.log import logs
 from trigger.web.metrics_view import metrics
 from trigger.web.service import Service
@@ -34,9 +34,6 @@ from trigger.web.tally import Answered
 from trigger.web.uploads import FormFiles
 
 logger = logging.getLogger("trigger.api")
-
-# Processor time of the `when` of an API: nobody else is served meanwhile.
-WHEN_SECONDS = 0.1
 
 
 @resolved
@@ -59,7 +56,7 @@ def trigger(call: ReceivedCall, api: Api) -> Response:
         body = body if files is None else files.named_in(body)
     value = shape.apply(body, query)
     headers = {name: _shown(call.header(header)) for name, header in api.headers.items()}
-    if api.when is not None and not _is_wanted(api.when, value, headers, call, is_shown=not shape.secrets):
+    if not is_wanted(api, value, headers, call.caller, shape.secrets):
         return answers.ignored(call, api.answer)
     if auth is not None and auth.once is not None:
         call.delivery = delivery(auth.scheme, call.header, body)
@@ -84,15 +81,15 @@ def trigger(call: ReceivedCall, api: Api) -> Response:
     return answers.accepted(call, new, api.answer)
 
 
-def _is_wanted(when: str, value: Any, headers: Mapping[str, str | None], call: ReceivedCall, *, is_shown: bool) -> bool:
-    """Whether the API's `when` lets this start an execution. Raises InvalidParams where it can't be told; `is_shown`
-    says whether operators may see why, which may quote the input."""
-    try:
-        names = {"input": value, "headers": headers, "caller": call.caller}
-        return bool(templates.render(when, names, seconds=WHEN_SECONDS))
-    except TemplateError as error:
-        reason = f"{error}" if is_shown else "why may quote a secret field"
-        raise InvalidParams("The condition of this API can't be told for this input", reason=reason) from None
+def sync(call: ReceivedCall, prefix: str, module: str, method: str, token: str = "") -> Response:
+    """Start the API's workflow as `trigger` does, and wait for its end, where the API allows that."""
+    api = call.config.apis.get((module, method))
+    if api is not None and api.sync is None:
+        raise answers.nothing_at(call)
+    accepted = trigger(call, prefix, module, method, token)
+    if api is None or api.sync is None or call.uid is None:
+        return accepted  # nothing was started
+    return waiting.outcome(call, call.uid, accepted, api.sync)
 
 
 def _shown(header: bytes | None) -> str | None:
@@ -138,10 +135,13 @@ ROUTES = (
     Route("/", front),
     Route("/<path:prefix>/<module>/<method>/async", trigger),
     Route("/<path:prefix>/<module>/<method>/async/<token>", trigger),
+    Route("/<path:prefix>/<module>/<method>/sync", sync),
+    Route("/<path:prefix>/<module>/<method>/sync/<token>", sync),
     # For operators, and for callers
     Route("/v1/executions", executions.listed, ["GET"]),
     Route("/v1/executions/<uid>", executions.record, ["GET"]),
     Route("/v1/executions/<uid>/logs", logs, ["GET"]),
+    Route("/v1/executions/<uid>/events", events, ["GET"]),
     Route("/v1/executions/<uid>/cancel", executions.cancel, ["POST"]),
     Route("/v1/executions/<uid>/rerun", executions.rerun, ["POST"]),
     Route("/v1/executions/<uid>/resume", executions.resume, ["POST"]),
@@ -237,7 +237,8 @@ def _log(response: Response) -> Response:
             status=response.status_code,
             refused=refused,
             outcome=call.outcome,
-            seconds=seconds,
+            seconds=seconds - call.waited,
+            wait_ended=call.wait_ended,
         )
     )
     text = " ".join([f"{name}={value}" for name, value in fields.items()])

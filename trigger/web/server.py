@@ -30,6 +30,7 @@ from trigger.store import tracing
 from trigger.web import connection as connections
 from trigger.web.answers import internal_error, refusal
 from trigger.web.connection import Connection, Connections
+from trigger.web.flask_app import App
 
 log = logging.getLogger("trigger.web")
 
@@ -98,7 +99,11 @@ class Parser(RequestParser):
 
 
 class WholeResponse(wsgi.Response):
-    """An answer that is sent at once, when all of it is there."""
+    """An answer that is sent at once, when all of it is there; one whose length nobody knows as it comes."""
+
+    chunked: bool
+    headers_sent: bool
+    response_length: int | None
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
@@ -108,12 +113,22 @@ class WholeResponse(wsgi.Response):
         """They wait for the body."""
 
     def _emit_body(self, data: bytes) -> None:
-        self._body.append(data)
+        self._body += [b"%X\r\n" % len(data), data, b"\r\n"] if self.chunked else [data]
+        if self.response_length is None:
+            self._send()
 
     def close(self) -> None:
-        head = [*self.default_headers(), *[f"{name}: {value}\r\n" for name, value in self.headers], "\r\n"]
-        self.headers_sent = True
-        self.sock.send(b"".join(["".join(head).encode("latin-1"), *self._body]))
+        if self.chunked:
+            self._body.append(b"0\r\n\r\n")
+        self._send()
+
+    def _send(self) -> None:
+        if not self.headers_sent:
+            head = [*self.default_headers(), *[f"{name}: {value}\r\n" for name, value in self.headers], "\r\n"]
+            self._body.insert(0, "".join(head).encode("latin-1"))
+            self.headers_sent = True
+        whole, self._body = b"".join(self._body), []
+        self.sock.send(whole)
 
 
 class Server(StreamServer):
@@ -179,6 +194,8 @@ class Worker(GeventWorker):
         while self.alive:
             self.notify()
             gevent.sleep(LOOK_SECONDS)
+        if isinstance(self.wsgi, App):
+            self.wsgi.stop()
         stopped = time.monotonic()
         pools = [server.pool for server in servers]  # with what was accepted and has not begun to be served, too
         self._linger(pools)
@@ -238,6 +255,11 @@ class Worker(GeventWorker):
         try:
             for piece in pieces:
                 answer.write(piece)
+        except Exception as error:
+            if isinstance(error, OSError) or not answer.headers_sent:
+                raise
+            log.exception("an answer broke off")  # the client finds it incomplete
+            return False
         finally:
             if hasattr(pieces, "close"):
                 pieces.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass, field
 
 from redis import Redis
@@ -14,10 +13,10 @@ from trigger.kept_files import KeptFiles
 from trigger.store import Breaker
 from trigger.store.acts import Parts
 from trigger.store.queueing import Submitter
+from trigger.store.telling import News
 from trigger.store.watermark import Watermark
 from trigger.web.auth import Guard
 from trigger.web.docs import Described
-from trigger.web.log import places
 from trigger.web.metrics_view import KeptFigures
 from trigger.web.sessions import Sessions
 from trigger.web.tally import Tally
@@ -52,9 +51,9 @@ class Service:
     watermark: Watermark
     tally: Tally
     files: KeptFiles
+    news: News
     described: Described = field(default_factory=Described)
     figures: KeptFigures = field(default_factory=KeptFigures)
-    log_places: threading.BoundedSemaphore = field(default_factory=places)
 
     def parts(self, config: Config) -> Parts:
         """Return the parts that start an execution anew. Raises QueueUnavailable."""

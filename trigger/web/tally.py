@@ -39,7 +39,8 @@ class Answered(NamedTuple):
 
     `path` is percent-encoded; `below`: it lies below the prefix of the APIs; `api`: the one it is, if there is one;
     `caller`: whose credentials it had, if they were right; `outcome`: what was made of it, if it was right;
-    `seconds` is how long the answer took.
+    `seconds` is how long the answer took, without the wait for the end that the caller wanted; `wait_ended` is how that
+    has ended.
     """
 
     method: str
@@ -52,6 +53,7 @@ class Answered(NamedTuple):
     refused: RequestError | None
     outcome: str
     seconds: float
+    wait_ended: str | None = None
 
 
 class _Note(NamedTuple):
@@ -67,6 +69,7 @@ class _Note(NamedTuple):
     status: int
     seconds: float
     refused: Refused | None
+    wait_ended: str | None
 
 
 class Tally:
@@ -101,7 +104,7 @@ class Tally:
             outcome = call.outcome or None
         caller = call.caller if call.below else None
         if outcome or kept or caller:
-            self._notes.append(_Note(name, outcome, caller, call.status, call.seconds, kept))
+            self._notes.append(_Note(name, outcome, caller, call.status, call.seconds, kept, call.wait_ended))
 
     def start(self) -> None:
         """Writes about once a second until the process ends."""
@@ -144,9 +147,11 @@ class Tally:
     def _count(self, note: _Note) -> None:
         if note.outcome:
             self._outcomes[note.api, note.outcome] += 1
-            answered = "accepted" if note.status < 400 else "refused" if note.status < 500 else "failed"
+            answered = "accepted" if note.refused is None else "refused" if note.status < 500 else "failed"
             for field, by in calls.took_fields(answered, note.seconds).items():
                 self._totals[field] += by
+        if note.wait_ended:
+            self._totals[f"waits:{note.wait_ended}"] += 1
         if note.refused:
             self._refused.append(note.refused.packed())
         if note.caller and note.api:

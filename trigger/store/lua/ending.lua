@@ -78,6 +78,7 @@ end
 -- s; see count_end for the others.
 local function conclude(uid, status, ttl, took, early)
   leave_slot(uid)
+  announce(uid, 'end')
   if status ~= 'succeeded' then
     index_failed(uid)
   end

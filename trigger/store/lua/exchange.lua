@@ -124,6 +124,7 @@ local function take(run, err, exc)
           'last_heartbeat', moment, 'worker_name', worker)
         redis.call('ZADD', 'rq:executions:' .. uid, score, run)
         redis.call('SADD', held, composite)
+        announce(uid, 'status')
         return uid, read(job)
       end
     end

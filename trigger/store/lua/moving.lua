@@ -1,5 +1,5 @@
 -- Moving an execution that is not final between its queue and what is due later.
--- USES: clock
+-- USES: clock, announce
 
 local function job_key(uid)
   return 'rq:job:' .. uid
@@ -23,6 +23,7 @@ local function enqueue(queue, uid, push)
   redis.call('HDEL', job, 'execution', 'waits_for')
   redis.call(push, 'rq:queue:' .. queue, uid)
   redis.call('ZADD', WAITING .. queue, since, uid)
+  announce(uid, 'status')
 end
 
 -- Keeps an execution out of its queue until `due`, in ms, for a reason of ours: RQ calls that deferred.
@@ -32,4 +33,5 @@ local function defer(queue, uid, due, waits_for)
   redis.call('ZADD', LEASED .. queue, due, uid)
   redis.call('ZADD', 'rq:deferred:' .. queue, math.floor(seconds), uid)
   redis.call('SADD', 'rq:queues', 'rq:queue:' .. queue)
+  announce(uid, 'status')
 end

@@ -76,6 +76,7 @@ local function schedule(queue, uid, due)
   redis.call('HDEL', job, 'execution')
   redis.call('ZADD', LEASED .. queue, due, uid)
   redis.call('ZADD', 'rq:scheduled:' .. queue, math.floor(due / 1000), uid)
+  announce(uid, 'status')
   leave_slot(uid)
 end
 

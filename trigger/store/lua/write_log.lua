@@ -3,6 +3,7 @@
 -- ARGV: run, by, number, keep, dropped, …
 --   `by` numbers its batches; `keep` is in bytes; `dropped` lines came before these and were cut. Then comes of each
 --   line: age in ms, stream, level, step, attempt, text.
+-- USES: announce
 -- Answers 1, or 0 when the run is over: what ended stays as it was read.
 local status, holder, log, timeout, retention = unpack(
   redis.call('HMGET', job, 'status', 'execution', 'log', 'timeout', 'result_ttl'))
@@ -68,4 +69,5 @@ end
 redis.call('HSET', job, 'log', string.format('%.0f %.0f %s %s %s', bytes, cut, upto, by, number))
 -- The end of the execution sets the time for real; this is for streams that somebody's DEL of the job leaves behind.
 redis.call('EXPIRE', stream, (tonumber(retention or '') or 604800) + (tonumber(timeout or '') or 0) + 86400)
+announce(string.sub(stream, #LOG + 1), 'log')
 return 1

@@ -16,6 +16,9 @@ from trigger.web.auth import BASIC, BEARER
 UID = {"type": "string", "pattern": "^[0-9]{25}$"}
 UID_EXAMPLE = "1974144000000123456789012"
 
+# The errors that have details where any of a response has.
+_DETAILED = (errors.InvalidParams, errors.WorkflowChanged, errors.ExecutionFailed, errors.TooManyRequests)
+
 _JSON = "application/json"
 _TEXT: Schema = {"type": "string"}
 _BY_FIELD: Schema = {"type": "object", "additionalProperties": {"type": "array", "items": _TEXT}}
@@ -31,29 +34,34 @@ def content(schema: Schema, examples: Mapping[str, Any], media_type: str = _JSON
     }
 
 
-_DETAILED = (errors.InvalidParams, errors.WorkflowChanged, errors.TooManyRequests)
-
-
 def _refusal(
     description: str,
     *said: tuple[type[errors.RequestError], str],
     details: Mapping[str, Any] | None = None,
     headers: Mapping[str, Any] | None = None,
+    beside: Mapping[str, tuple[Schema, Any]] | None = None,
 ) -> dict[str, Any]:
-    """A response with an error; `said` are the kinds there are, each with an example of its message."""
+    """A response with an error; `said` are the kinds there are, each with an example of its message. `beside` has what
+    stands beside the error, each with an example."""
     error: Schema = {
         "type": "object",
         "properties": {"code": {"enum": list(dict.fromkeys(kind.code for kind, _ in said))}, "message": _TEXT},
         "required": ["code", "message"],
     }
     if details:
-        shapes = {"fields": _BY_FIELD, "step": _TEXT, "policy": {"enum": ["rate", "concurrency", "backlog"]}}
+        policies = {"enum": ["rate", "concurrency", "backlog"]}
+        shapes = {"fields": _BY_FIELD, "step": _TEXT, "class": _TEXT, "policy": policies}
         error["properties"]["details"] = {"type": "object", "properties": {name: shapes[name] for name in details}}
     examples: dict[str, Any] = {}
     for kind, message in said:
         more = {"details": dict(details)} if details and kind in _DETAILED else {}
         examples[kind.__name__] = {"error": {"code": kind.code, "message": message, **more}}
     schema: Schema = {"type": "object", "properties": {"error": error}, "required": ["error"]}
+    for name, (shape, example) in (beside or {}).items():
+        schema["properties"][name] = shape
+        schema["required"].append(name)
+        for shown in examples.values():
+            shown[name] = example
     response: dict[str, Any] = {"description": description, "content": content(schema, examples)}
     if headers:
         response["headers"] = dict(headers)
@@ -85,16 +93,21 @@ _LONG = "There are too many headers, or one of them is too long"
 _BROKEN = "What was sent breaks HTTP's rules, or its Host is not served here"
 _RESUMED = "The workflow hello has no steps to go on from; rerun the execution"
 
+_ACCEPTED = {
+    "Location": _header("Where the execution's record is", f"/v1/executions/{UID_EXAMPLE}"),
+    "Idempotency-Replayed": {
+        **_header("It was accepted by an earlier call with this Idempotency-Key", "true"),
+        "required": False,
+    },
+}
+_APPLIED = {
+    "Preference-Applied": {**_header("What of the header Prefer was followed", "wait=3"), "required": False},
+}
+
 COMPONENTS: Mapping[str, Mapping[str, Any]] = {
     "202": {
         "description": "Accepted: the workflow will run, and the record of the execution can be read",
-        "headers": {
-            "Location": _header("Where the execution's record is", f"/v1/executions/{UID_EXAMPLE}"),
-            "Idempotency-Replayed": {
-                **_header("It was accepted by an earlier call with this Idempotency-Key", "true"),
-                "required": False,
-            },
-        },
+        "headers": _ACCEPTED,
         "content": content(
             {"type": "object", "properties": {"uid": UID}, "required": ["uid"]}, {"accepted": {"uid": UID_EXAMPLE}}
         ),
@@ -175,6 +188,14 @@ COMPONENTS: Mapping[str, Mapping[str, Any]] = {
         "The Idempotency-Key was used with another input",
         (errors.IdempotencyMismatch, "The Idempotency-Key was used with another input"),
     ),
+    "424": _refusal(
+        "The execution has ended, and has not succeeded",
+        (errors.ExecutionFailed, "no stock"),
+        (errors.ExecutionCancelled, "Cancelled by admin"),
+        details={"class": "ValueError", "step": "quote"},
+        headers={**_ACCEPTED, **_APPLIED},
+        beside={"uid": (UID, UID_EXAMPLE)},
+    ),
     "429": _refusal(
         "Too many executions wait, or too many wrong credentials came from this address",
         (errors.TooManyRequests, "Too many executions are waiting; try again later"),
@@ -221,6 +242,34 @@ def accepted(api: Api) -> str | dict[str, Any]:
         "content": content(
             {"oneOf": [started, ignored]}, {"accepted": {"uid": UID_EXAMPLE}, "ignored": {"ignored": True}}
         ),
+    }
+
+
+def waited(own: str, accepted: str | dict[str, Any], *, has_body: bool) -> dict[str, str | dict[str, Any]]:
+    """Return the answers to a call that waits for the end, by status. `own` is the status of `accepted`, which is given
+    where it has not ended in time; `has_body`: that has one."""
+    schema: Schema = {
+        "type": "object",
+        "properties": {"code": {"const": 0}, "data": {}, "msg": {"const": ""}, "uid": UID},
+        "required": ["code", "data", "msg", "uid"],
+    }
+    examples: dict[str, Any] = {
+        "succeeded": {"code": 0, "data": {"greeting": "Hello, Ada"}, "msg": "", "uid": UID_EXAMPLE}
+    }
+    about = "The execution has succeeded: `data` is its output"
+    headers = {**_ACCEPTED, **_APPLIED}
+    if own != "200":
+        done = {"description": about, "headers": headers, "content": content(schema, examples)}
+        return {"200": done, own: accepted, "424": "424"}
+    about += "; or it is accepted and has not ended in time"
+    headers = _optional(headers)
+    if has_body:
+        started = {"type": "object", "properties": {"uid": UID, "ignored": {"const": True}}}
+        schema = {"anyOf": [schema, started]}
+        examples["accepted"] = {"uid": UID_EXAMPLE}
+    return {
+        "200": {"description": about, "headers": headers, "content": content(schema, examples)},
+        "424": "424",
     }
 
 

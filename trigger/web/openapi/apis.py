@@ -16,7 +16,7 @@ from trigger.inputs.masking import MIN_SECRET_LENGTH, Hide, mask
 from trigger.inputs.shape import secrets_of_debug
 from trigger.signatures.schemes import IN_BODY
 from trigger.web.curl import content_type
-from trigger.web.openapi.answers import accepted, all_of
+from trigger.web.openapi.answers import accepted, all_of, waited
 from trigger.web.openapi.operations import KEY, OPERATOR
 
 _ANY_JSON = "The input: any JSON value. Query parameters are merged under an object."
@@ -45,30 +45,35 @@ _PATH_TOKEN = {
     "description": "The token. It is a secret: the whole URL is",
     "schema": {"type": "string"},
 }
+_SYNC = "/sync"  # at the end of the id of an operation that waits
+_PREFER = {
+    "name": "Prefer",
+    "in": "header",
+    "description": "`wait=3` waits for at most so many seconds, `respond-async` for none (RFC 7240)",
+    "schema": {"type": "string", "examples": ["wait=3", "respond-async"]},
+}
 _NOT_IN_NAMES = re.compile(r"[^a-z0-9.-]")  # of components (OpenAPI 3.1, section 4.8.7)
 _ALWAYS = ["400", "403", "404", "413", "422", "429", "503"]
 _WITH_BODY = ["408", "415"]
 
 
-def operations(api: Api, config: Config) -> dict[str, Any]:
-    """The operation of each of the API's verbs, in lower case."""
+def paths(api: Api, config: Config) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Where the API is called, and at each path the operation of each of its verbs, in lower case."""
     example = _example(api, config)
     refusals = ["429-limited"] if api.is_limited else []
     if api.networks or config.server.networks:
         refusals.append("403-address")
-    found = {verb.lower(): _operation(api, verb, example, refusals) for verb in api.verbs}
-    return found if api.answer.head is None else {**found, "head": _head(api, api.answer.head)}
-
-
-def path(api: Api, config: Config) -> str:
-    """Where the API is called."""
     end = "/{token}" if api.token_in_path else ""
-    return f"{config.server.prefix}/{api.module}/{api.method}/async{end}"
+    for waits in (False, True) if api.sync is not None else (False,):
+        found = {verb.lower(): _operation(api, verb, example, refusals, waits=waits) for verb in api.verbs}
+        if api.answer.head is not None:
+            found["head"] = _head(api, api.answer.head, waits=waits)
+        yield f"{config.server.prefix}/{api.module}/{api.method}/{'sync' if waits else 'async'}{end}", found
 
 
-def _head(api: Api, status: int) -> dict[str, Any]:
+def _head(api: Api, status: int, *, waits: bool) -> dict[str, Any]:
     return {
-        "operationId": f"head/{api.module}/{api.method}",
+        "operationId": f"head/{api.module}/{api.method}{_SYNC if waits else ''}",
         "summary": f"Whether {api.module}/{api.method} is there",
         "tags": [api.module],
         "security": [],
@@ -106,19 +111,29 @@ def _security(api: Api) -> list[dict[str, list[str]]]:
             return []
 
 
-def _operation(api: Api, verb: Verb, example: Any, refusals: Sequence[str]) -> dict[str, Any]:
+def _operation(api: Api, verb: Verb, example: Any, refusals: Sequence[str], *, waits: bool) -> dict[str, Any]:
+    summary = api.description.partition("\n")[0] or f"{api.module}/{api.method}"
+    answered = accepted(api)
+    own = str(api.answer.status)
     operation: dict[str, Any] = {
-        "operationId": f"{verb.lower()}/{api.module}/{api.method}",
-        "summary": api.description.partition("\n")[0] or f"{api.module}/{api.method}",
+        "operationId": f"{verb.lower()}/{api.module}/{api.method}{_SYNC if waits else ''}",
+        "summary": f"{summary} (waits for the end)" if waits else summary,
         "tags": [api.module],
         "security": _security(api),
         "responses": {
             **all_of([*_ALWAYS, *refusals, *_UNAUTHORIZED[type(api.auth)], *(_WITH_BODY if verb != "GET" else ())]),
-            str(api.answer.status): accepted(api),
+            **(waited(own, answered, has_body=api.answer.has_body) if waits else {own: answered}),
         },
-        "parameters": [*([_PATH_TOKEN] if api.token_in_path else ()), "key", *_deliveries(api)],
+        "parameters": [
+            *([_PATH_TOKEN] if api.token_in_path else ()),
+            "key",
+            *([_PREFER] if waits else ()),
+            *_deliveries(api),
+        ],
     }
     notes = [api.description] if "\n" in api.description else []
+    if waits:
+        notes.append(f"Waits up to {api.sync:.0f} s for the end; then it is answered as by `async`.")
     if api.answer.handshake:
         notes.append(f"Answers the handshake of {api.answer.handshake}, which starts nothing.")
     declared = api.input if api.input is not None and api.input.fields else None

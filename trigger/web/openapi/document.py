@@ -15,7 +15,7 @@ from trigger.web.openapi.answers import COMPONENTS
 
 _ABOUT = """\
 A call is answered as soon as its workflow is queued: 202 with the `uid` of the execution, whose record tells later what
-became of it.
+became of it. Where an API has a path that ends in `sync`, that waits for the end for a while.
 
 The input of a `GET` are its query parameters, that of other verbs their body, with the query parameters merged under it
 if it is an object. Numbers, `true` and `false` may come as text too. In a query or a form an empty value of anything
@@ -66,7 +66,9 @@ def pieces(config: Config) -> Iterator[bytes]:
     paths = document.pop("paths")
     yield _json(document)[:-1] + b',"paths":' + _json(paths)[:-1]
     for api in enabled:
-        alone = _spec("").path(apis.path(api, config), operations=apis.operations(api, config))
+        alone = _spec("")
+        for path, its_operations in apis.paths(api, config):
+            alone.path(path, operations=its_operations)
         yield b"," + _json(alone.to_dict()["paths"])[1:-1]
     yield b"}}\n"
 

@@ -151,6 +151,13 @@ _LINE_EXAMPLE = {
     "attempt": 1,
     "text": "hello",
 }
+_EVENTS = f"""\
+retry: 1000
+
+id: 0-0/s1/
+event: status
+data: {{"uid":"{UID_EXAMPLE}","status":"succeeded","attempt":1}}
+"""
 _READY_EXAMPLE = {
     "status": "ready",
     "problems": [],
@@ -193,7 +200,7 @@ def _up_to(maximum: int, default: int) -> Schema:
 _WORDS: Schema = {"type": "string", "pattern": "^([0-9]{1,9}[smhdw]|now|today|yesterday)$"}
 _TIME: Schema = {"anyOf": [_MOMENT, {"type": "string", "format": "date"}, _WORDS]}
 _POSITION: Schema = {"type": "string", "pattern": "^[0-9]{1,18}-[0-9]{1,18}$"}
-_WAIT: Schema = {"type": "string", "pattern": r"^(?:0?[0-9](?:\.[0-9]{1,3})?|10(?:\.0{1,3})?)$"}
+_WAIT: Schema = {"type": "string", "pattern": r"^(?:[0-5]?[0-9](?:\.[0-9]{1,3})?|60(?:\.0{1,3})?)$"}
 _LOG_HEADERS = {
     "Log-Next": {"required": True, "description": "Where to go on", "schema": _TEXT},
     "Log-Ended": {"required": True, "description": "Nothing comes after", "schema": {"enum": ["true", "false"]}},
@@ -245,11 +252,37 @@ PATHS: Mapping[str, Mapping[str, dict[str, Any]]] = {
             "The record of an execution",
             {
                 "200": _answered("What can be read about it", _RECORD, _RECORD_EXAMPLE),
-                **all_of(["400-http", "404-execution", "429", "503"]),
+                **all_of(["400", "404-execution", "429", "503"]),
             },
             description="For whoever could have made the call, with the API's own credentials, and for operators.",
             security=READER,
-            parameters=[_UID_PARAMETER],
+            parameters=[_UID_PARAMETER, _query("wait", "Wait for so many seconds for the end", _WAIT)],
+        )
+    },
+    "/v1/executions/{uid}/events": {
+        "get": _operation(
+            "events",
+            "An execution as it goes on, as Server-Sent Events",
+            {
+                "200": {
+                    "description": "Events `status`, `step`, `log` and at last `end`, whose data is JSON",
+                    "content": {"text/event-stream": {"schema": _TEXT, "examples": {"end": {"value": _EVENTS}}}},
+                },
+                "204": {"description": "The client knows of the end, as its Last-Event-ID says"},
+                **all_of(["400-http", "404-execution", "429", "503"]),
+            },
+            description="For those who may read the record. A stream ends after 5 minutes: go on with the id of its "
+            "last event, as an EventSource does by itself.",
+            security=READER,
+            parameters=[
+                _UID_PARAMETER,
+                {
+                    "name": "Last-Event-ID",
+                    "in": "header",
+                    "description": "The id of the last event that the client has got",
+                    "schema": _TEXT,
+                },
+            ],
         )
     },
     "/v1/executions/{uid}/logs": {

@@ -1,4 +1,5 @@
-"""What a call counts against: the rate, the slots and the burst that it shares with others of its API."""
+"""What an API's expressions say of a call: whether it starts anything, and what it counts against: the rate, the slots
+and the burst that it shares with others."""
 
 from __future__ import annotations
 
@@ -14,8 +15,19 @@ from trigger.errors import InvalidParams, TemplateError
 # By the kind of limit: its key, which says what counts together, and what accept_limited.lua reads of its rule.
 Limits = dict[str, dict[str, Any]]
 
-# Processor time of all expressions of an API's limits: nobody else is served meanwhile.
+# Processor time of one expression: nobody else is served meanwhile.
 SECONDS = 0.1
+
+
+def is_wanted(
+    api: Api, value: Any, headers: Mapping[str, str | None], caller: str | None, secrets: Sequence[Sequence[str]] = ()
+) -> bool:
+    """Return whether the API's `when` lets a call with the input `value` start an execution. `secrets` are the paths of
+    the input's secrets. Raises InvalidParams where that can't be told for this input."""
+    if api.when is None:
+        return True
+    names = {"input": value, "headers": headers, "caller": caller}
+    return bool(_given(api.when, names, "The condition of this API", is_shown=not secrets))
 
 
 def limits_of(
@@ -38,7 +50,9 @@ def limits_of(
 
     def key(kind: str, per: str, *more: Any) -> str:
         shared = {"api": None, "caller": caller, "address": address}
-        given = shared[per] if per in shared else _given(per, names, is_shown=not secrets)
+        given = (
+            shared[per] if per in shared else _given(per, names, "What this counts together with", is_shown=not secrets)
+        )
         written = json.dumps([api.module, api.method, per, given, *more], sort_keys=True)
         return hashlib.sha256(f"{kind} {written}".encode("utf-8", "surrogatepass")).hexdigest()[:40]
 
@@ -61,9 +75,10 @@ def limits_of(
     return found or None
 
 
-def _given(expression: str, names: Mapping[str, Any], *, is_shown: bool) -> Any:
+def _given(expression: str, names: Mapping[str, Any], what: str, *, is_shown: bool) -> Any:
+    """Render an expression; operators may see why that fails only if no secret can be quoted in it."""
     try:
         return templates.render(expression, names, seconds=SECONDS)
     except TemplateError as error:
         reason = f"{error}" if is_shown else "why may quote a secret field"
-        raise InvalidParams("What this counts together with can't be told for this input", reason=reason) from None
+        raise InvalidParams(f"{what} can't be told for this input", reason=reason) from None
