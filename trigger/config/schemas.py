@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from marshmallow import Schema, ValidationError
 
-from trigger.config import hints
+from trigger.config import callbacks, hints
 from trigger.config.declarations import UNKNOWNS, choice, declared
 from trigger.config.forms import TEXT, Form, Named, accepts, form_of, mapping
 from trigger.config.model import Audience, Auth, NoAuth, PasswordAuth, TokenAuth, Verb
@@ -234,6 +234,7 @@ _API = Strict.from_dict(
         "input": Value(declared_input),
         "when": Scalar(expression),
         **KEYS,
+        "callback": callbacks.NAMES,
         "debug": Value(free, allow_none=True, metadata={"description": "A simulated request's input"}),
     }
 )(hints.API)
@@ -253,6 +254,7 @@ _SERVER = Strict.from_dict(
         "hosts": Value(hosts),
         "backlog": Scalar(integer(1, 10_000_000), metadata={"default": 100_000}),
         "auth_failures": Scalar(integer(1, 1_000_000), metadata={"default": 30}),
+        "callback": callbacks.NAMES,
     }
 )(hints.SERVER)
 
@@ -271,6 +273,7 @@ CONFIG: Schema = Strict.from_dict(
         "docs": Scalar(choice(AUDIENCES), metadata={"default": "operators"}),
         "metrics": Scalar(choice(AUDIENCES), metadata={"default": "operators"}),
         "operators": _optional(each(Scalar(operator_secret), caller)),
+        "callbacks": _optional(each(Partial(callbacks.callback), name("callback"))),
         "workflows": _optional(each(Partial(workflow), name("workflow"))),
         "modules": _optional(each(Section(_MODULE, "module"), name("module")), required=True),
     }

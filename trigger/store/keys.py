@@ -16,6 +16,8 @@ import secrets
 import time
 from typing import Any
 
+from trigger.config.model import CALLBACK
+
 INDEX = "trigger:executions"  # sorted set: uid by the millisecond it was accepted
 STATS = "trigger:stats"  # hash: counters of the reaper
 POISON = "trigger:poison"  # list: entries that no worker could read, newest first
@@ -36,6 +38,8 @@ SUSPENDED = "rq:suspended"  # is there while RQ's tools keep workers from taking
 WORKERS = "rq:workers"  # set: the keys of all workers; with ":" and a queue's name, those of a queue
 WORKER = "rq:worker:"  # and a worker's name: hash; and that with ":executions": set, "uid:run" of what it holds
 
+CALLBACKS = "trigger:callbacks"  # as INDEX, of executions that call back: these are in no other index
+
 STEPS = "trigger:steps:"  # and a uid: hash, the plan under "" and the state of each step that has begun
 LOG = "trigger:log:"  # and a uid: stream, a line of its log each
 APIS = "trigger:apis"  # sorted set, all scores 0: the names (module/method) of the APIs that API_INDEX has keys for
@@ -53,6 +57,12 @@ SAID = "trigger:figures:said:"  # and a short name: there while a process has wa
 
 SPENT = "trigger:spent:"  # and a number that may be used once, and was
 SIGNING = "trigger:signing"  # string: the key that the console's sessions and sign-in links are signed with
+
+# The function every job of ours names. No worker imports it: it runs the workflow of the config instead.
+RUNNER = "trigger.worker.run"
+# The executions that call back: their queue and workflow, the module that their API seems to have (none can be named
+# so), and how many seconds an attempt may take.
+CALLBACK_QUEUE, CALLBACK_WORKFLOW, CALLBACK_MODULE, CALLBACK_TIMEOUT = CALLBACK.queue, CALLBACK.name, "@callbacks", 30
 
 _UID = re.compile(r"[0-9]{25}")
 

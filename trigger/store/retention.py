@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from redis import Redis
 
-from trigger.store.keys import API_INDEX, APIS, FAILED_INDEX, INDEX
+from trigger.store.keys import API_INDEX, APIS, CALLBACKS, FAILED_INDEX, INDEX
 from trigger.store.lua import load
 
 SLICE = 1_000  # index entries looked at in one call
@@ -41,7 +41,7 @@ class Retention:
         As many more as executions wait or run may be kept for a while.
         """
         age = int(retention * 1000)
-        for index in (INDEX, FAILED_INDEX):
+        for index in (INDEX, FAILED_INDEX, CALLBACKS):
             self._all(self._forget, index, "age", SLICE, retention=age, api="")
         removed = 0
         for api in self._next_apis():

@@ -16,13 +16,10 @@ from typing import Any, cast
 from redis import Redis
 from redis.exceptions import RedisError
 
-from trigger.store.keys import JOB, known_uid
+from trigger.store.keys import CALLBACK_WORKFLOW, JOB, RUNNER, known_uid
 from trigger.store.status import FINAL, OF_RQ, Status
 from trigger.store.times import read_rq_time
 from trigger.store.tracing import is_request_id
-
-# The function every job of ours names. No worker imports it: it runs the workflow of the config instead.
-RUNNER = "trigger.worker.run"
 
 # Which fields of the hash are read for what.
 STATUS = ("status",)
@@ -32,7 +29,7 @@ AWAITED = ("status", "meta")  # the workflow that it waits for
 LOGGED = ("status", "log")
 LISTED = ("status", "description", "meta", "created_at", "started_at", "ended_at", "attempt", "error")
 ACCEPTED = ("status", "description", "meta", "data", "body")
-RECORDED = (*LISTED, "data", "runs")
+RECORDED = (*LISTED, "data", "runs", "callbacks")
 TAKEN = (
     *("data", "body", "meta", "description", "timeout", "started_at", "attempt", "failures", "crashes"),
     "unknown_since",
@@ -64,6 +61,7 @@ class Stored:
     timeout: int = 0  # seconds
     unknown_since: float | None = None  # when the first worker did not know its workflow, in seconds since 1970
     error: Mapping[str, Any] | None = None  # None after it has succeeded
+    callbacks: Mapping[str, str] = field(default_factory=dict)  # by name: the uid of what called back last
     cut: tuple[int, str] = 0, ""  # how many lines of its log are not kept, and the id of the last of them
 
     @classmethod
@@ -115,6 +113,12 @@ class Stored:
         """The id of the request that started it: the one that the proxy in front has given it, else the uid."""
         given = self._note("request")
         return given if isinstance(given, str) and is_request_id(given) else self.uid
+
+    @property
+    def calls_back(self) -> tuple[str, str] | None:
+        """The name of the callback that it is, and the uid of the execution that it tells of; None for any other."""
+        to, of = self._note("to"), known_uid(self._note("of"))
+        return (to, of) if self.workflow == CALLBACK_WORKFLOW and isinstance(to, str) and of is not None else None
 
     @property
     def secrets(self) -> tuple[tuple[str, ...], ...]:
@@ -212,7 +216,11 @@ def _api(value: bytes) -> tuple[str, str]:
 
 def _call(value: bytes) -> tuple[str, Any, bool]:
     # What RQ's JSONSerializer writes of a call.
-    function, instance, (workflow, input_), options = json.loads(zlib.decompress(value).decode())
+    try:
+        value = zlib.decompress(value)
+    except zlib.error:
+        pass  # RQ, too, takes it as it is then: scripts can't compress
+    function, instance, (workflow, input_), options = json.loads(value.decode())
     is_all = function == RUNNER and instance is None and not options and isinstance(workflow, str)
     return str(workflow), input_, is_all
 
@@ -222,6 +230,10 @@ def _object(value: bytes) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise TypeError
     return found
+
+
+def _callbacks(value: bytes) -> dict[str, str]:
+    return {name: uid for name, found in _object(value).items() if (uid := known_uid(found))}
 
 
 def _text(value: Any) -> str | None:
@@ -253,6 +265,7 @@ _READERS: Mapping[str, tuple[str, Callable[[bytes], Any]]] = {
     "meta": ("meta", _object),
     "error": ("error", _object),
     "runs": ("runs", _runs),
+    "callbacks": ("callbacks", _callbacks),
     "log": ("cut", _cut),
     "unknown_since": ("unknown_since", lambda value: _whole(value) / 1000),
     **{name: (name, read_rq_time) for name in ("created_at", "started_at", "ended_at")},
