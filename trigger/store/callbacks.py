@@ -16,7 +16,7 @@ from trigger.errors import CallbackNotFound, ExecutionNotEnded, ExecutionNotFoun
 from trigger.store.keys import CALLBACK_QUEUE, CALLBACKS, JOB, is_uid, leased_key
 from trigger.store.lua import load
 from trigger.store.status import Status
-from trigger.store.stored import LISTED, Stored
+from trigger.store.stored import CALLED_BACK, LISTED, Stored, stored
 from trigger.store.times import shown_ms, shown_rq
 
 SLICE = 200  # entries of the index that are looked at in one round trip
@@ -57,6 +57,12 @@ class CallbackState:
 def states(redis: Redis, by_name: Mapping[str, str]) -> tuple[CallbackState, ...]:
     """The callbacks that are sent by these executions, by the names of the callbacks, in one round trip."""
     return tuple(_read(redis, list(by_name.values()), list(by_name)))
+
+
+def of(redis: Redis, uid: str) -> tuple[CallbackState, ...] | None:
+    """The callbacks of an execution; None when there is no record of it (any more)."""
+    found = stored(redis, uid, CALLED_BACK)
+    return None if found.status is None else states(redis, found.callbacks)
 
 
 def listed(

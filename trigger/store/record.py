@@ -38,7 +38,7 @@ UNREADABLE: Mapping[str, Any] = {"unreadable": True}
 CUT = " "
 
 # What the JSON of a record has only where there is something to tell.
-_IF_SO = ("headers", "truncated", "debug", "rerun_of", "resumed_from")
+_IF_SO = ("headers", "truncated", "debug", "rerun_of", "resumed_from", "tells_of")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,7 @@ class Record(Facts):
     headers: Mapping[str, str | None] = field(default_factory=dict)  # of the request, those that its API declares
     truncated: bool = False  # the output was too large: `output` has its size and its beginning
     callbacks: tuple[callbacks.CallbackState, ...] = ()  # those that its end has begun
+    tells_of: str | None = None  # the uid of the execution that this one tells somebody of
 
     @property
     def headers_shown(self) -> list[str]:
@@ -149,6 +150,7 @@ def _record(
         headers={name: value and hidden(value, secrets) for name, value in execution.headers.items()},
         output=output,
         truncated=truncated,
+        tells_of=execution.calls_back[1] if execution.calls_back else None,
         traceback=None if is_success else _readable(_traceback, result.get(b"exc_string")),
         operator=execution.operator,
         steps=done,

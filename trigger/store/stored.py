@@ -30,6 +30,7 @@ LOGGED = ("status", "log")
 LISTED = ("status", "description", "meta", "created_at", "started_at", "ended_at", "attempt", "error")
 ACCEPTED = ("status", "description", "meta", "data", "body")
 RECORDED = (*LISTED, "data", "runs", "callbacks")
+CALLED_BACK = ("status", "callbacks")
 TAKEN = (
     *("data", "body", "meta", "description", "timeout", "started_at", "attempt", "failures", "crashes"),
     "unknown_since",
