@@ -41,12 +41,16 @@ def callbacks(
     is_again = words[:1] == (_AGAIN,)
     uids = named(words[1:] if is_again else words)
     if is_again and (not uids or status or since):
-        raise UsageError("name executions by their uids, such as: callbacks again UID --to ops; - reads them from stdin")
+        raise UsageError(
+            "name executions by their uids, such as: callbacks again UID --to ops; - reads them from stdin"
+        )
     redis = to_look_at().connect()
     if is_again:
         sys.exit(_send_again(redis, uids, to, machine))
     if uids:
-        found = [one for uid in uids for one in _of(redis, uid) if to in (None, one.to) and status in (None, one.status)]
+        found = [
+            one for uid in uids for one in _of(redis, uid) if to in (None, one.to) and status in (None, one.status)
+        ]
     else:
         try:
             begun = read_moment(since, time.time()) if since else None

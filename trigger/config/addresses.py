@@ -6,8 +6,8 @@ import ipaddress
 
 # What an IPv6 address may have an IPv4 address in, and how many bits stand behind that (RFC 6052, RFC 3056).
 _HOLDERS = ((ipaddress.IPv6Network("64:ff9b::/96"), 0), (ipaddress.IPv6Network("2002::/16"), 80))
-# Of a cloud's own services, though they look like anybody's: that of Azure's hosts.
-_OWN_OF_CLOUDS = frozenset({ipaddress.IPv4Address("168.63.129.16")})
+# Of a cloud's own services: that of Azure's hosts, and where Oracle's are, which older Pythons take for anybody's.
+_OF_CLOUDS = (ipaddress.IPv4Network("168.63.129.16/32"), ipaddress.IPv4Network("192.0.0.0/24"))
 
 
 def is_public(text: str) -> bool:
@@ -23,4 +23,6 @@ def is_public(text: str) -> bool:
                 if address in network:
                     address = ipaddress.IPv4Address((int(address) >> behind) & 0xFFFFFFFF)
                     break
-    return address.is_global and not (address.is_multicast or address.is_reserved or address in _OWN_OF_CLOUDS)
+    if address.is_multicast or address.is_reserved or any(address in network for network in _OF_CLOUDS):
+        return False
+    return address.is_global

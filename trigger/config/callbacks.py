@@ -201,5 +201,5 @@ _CALLBACK: Strict = Strict.from_dict(
         "include": Value(_words(get_args(Included))),
         "addresses": Scalar(choice(("public", "any")), metadata={"default": "public"}),
     }
-)(hints.CALLBACK)
+)(hints.CALLBACK, {"oneOf": [{"required": ["url"]}, {"required": ["mail"]}]})
 NAMES = Value(callback_names)

@@ -50,7 +50,7 @@ def run_callback(tools: Tools, callback: Callback, of: str, run: Run) -> Outcome
         return _tried_again(problem, run)
     if told.failure is not None:
         return Outcome(CRASHED) if told.failure.crashed else _tried_again(told.failure, run)
-    return _outcome(json.loads(told.output), run)
+    return _outcome(json.loads(told.output), callback, run)
 
 
 def _facts(tools: Tools, callback: Callback, of: str, input_: Any) -> Mapping[str, Any]:
@@ -61,12 +61,12 @@ def _facts(tools: Tools, callback: Callback, of: str, input_: Any) -> Mapping[st
     return facts_of(record, callback.include, [line.as_json() for line in lines])
 
 
-def _outcome(answer: Any, run: Run) -> Outcome:
+def _outcome(answer: Any, callback: Callback, run: Run) -> Outcome:
     status = answer["status"]
     if 200 <= status <= 299:
         return outcome.succeeded({"status": status}, run.secrets)
     said = f": {answer['said']}" if answer.get("said") else ""
-    problem = Failure("UnexpectedStatus", f"the answer is {named(status)}{said}")
+    problem = Failure("UnexpectedStatus", f"the answer is {named(status) if callback.url else status}{said}")
     if status == _GONE:
         message = f"{problem.message}; it is not sent again"
         return outcome.failed(problem.kind, message, secrets=run.secrets)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from urllib3.response import HTTPResponse
 
 _EXCERPT = 2_000  # bytes of an answer that are looked at
+_NOT_SMTP = "the connection broke, or what came back is not SMTP"
 _MAIL_PORTS = {"smtp": 587, "smtps": 465}
 
 
@@ -128,6 +129,8 @@ class _Mailing:
                 server.connect(host, port)
                 self._hand_over(server)
         except smtplib.SMTPResponseException as error:
+            if error.smtp_code < 200:
+                raise ConnectionFailed(f"{self}: {_NOT_SMTP}") from None
             return {"status": error.smtp_code, "said": _text(error.smtp_error)}
         except smtplib.SMTPRecipientsRefused as error:
             code, said = next(iter(error.recipients.values()))
@@ -141,7 +144,7 @@ class _Mailing:
         except (smtplib.SMTPException, OSError) as error:
             if isinstance(error, ConnectionFailed):
                 raise
-            why = error.strerror.lower() if error.strerror else "the connection broke, or what came back is not SMTP"
+            why = error.strerror.lower() if error.strerror else _NOT_SMTP
             raise ConnectionFailed(f"{self}: {why}") from None
         return {"status": 250}
 

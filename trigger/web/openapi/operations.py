@@ -320,9 +320,7 @@ PATHS: Mapping[str, Mapping[str, dict[str, Any]]] = {
             "callBackAgain",
             "Send a callback again",
             {
-                "202": _answered(
-                    "The execution that sends it", _object({"uid": UID}), {"uid": UID_EXAMPLE[:-1] + "3"}
-                ),
+                "202": _answered("The execution that sends it", _object({"uid": UID}), {"uid": UID_EXAMPLE[:-1] + "3"}),
                 **all_of([*_OF_OPERATORS, "409-callback"]),
             },
             description="For operators. Once more, with the same `webhook-id`; now, if it waits for its next attempt.",
