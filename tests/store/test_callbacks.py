@@ -250,7 +250,7 @@ def test_its_record_goes_with_time_and_so_does_its_place_in_the_index(bench: Ben
     assert 0 < bench.redis.ttl(store.JOB + other) <= 3600
     bench.redis.delete(store.JOB + other)
     bench.redis.zadd(CALLBACKS, {other: 1})
-    store.Retention(bench.redis).enforce(3600, None)
+    store.Retention(bench.redis, callbacks=True).enforce(3600, None)
     assert bench.redis.zcard(CALLBACKS) == 0
     (left,) = bench.record(uid).callbacks
     assert (left.to, left.status) == ("ops", None)

@@ -116,7 +116,7 @@ class QueueWorker(RqWorker):
         self._beat = load("beat").on(self.connection)
         self._release = load("release").on(self.connection)
         self._take_back = load("reap").on(self.connection)
-        self._kept = Retention(self.connection)
+        self._kept = Retention(self.connection, callbacks=queue == CALLBACK.queue)
         self._files = files
         self._exchange = Exchange(connect(PATIENCE), queue, self.name, lease=self._timing.lease)
         self._loop = Loop()

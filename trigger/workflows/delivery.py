@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _EXCERPT = 2_000  # bytes of an answer that are looked at
 _NOT_SMTP = "the connection broke, or what came back is not SMTP"
+_LATE = 0.02  # seconds
 _MAIL_PORTS = {"smtp": 587, "smtps": 465}
 
 
@@ -144,6 +145,10 @@ class _Mailing:
         except (smtplib.SMTPException, OSError) as error:
             if isinstance(error, ConnectionFailed):
                 raise
+            if (
+                time.monotonic() > self.until - _LATE
+            ):  # smtplib takes the end of its patience for that of the connection
+                raise self.late() from None
             why = error.strerror.lower() if error.strerror else _NOT_SMTP
             raise ConnectionFailed(f"{self}: {why}") from None
         return {"status": 250}

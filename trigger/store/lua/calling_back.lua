@@ -43,7 +43,8 @@ local function call_all_back(uid, status, about, api, ttl)
         if ok then
           queued[to] = other
         else
-          redis.pcall('LPUSH', POISON, cjson.encode({at = iso(), entry = uid, reason = 'its callback can not be queued'}))
+          local put_aside = {at = iso(), entry = uid, reason = 'its callback can not be queued'}
+          redis.pcall('LPUSH', POISON, cjson.encode(put_aside))
           redis.pcall('LTRIM', POISON, 0, 999)
           redis.pcall('HINCRBY', STATS, 'poisoned', 1)
         end
