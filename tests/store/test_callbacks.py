@@ -11,11 +11,10 @@ from redis import Redis
 from rq.job import Job as RqJob
 from rq.serializers import JSONSerializer
 
-from tests.store.conftest import FAILED, LATER, STOPPED, SUCCEEDED, WORKER, Bench, api
+from tests.store.conftest import FAILED, LATER, STOPPED, SUCCEEDED, Bench, api
 from trigger import store
 from trigger.errors import CallbackNotFound, ExecutionNotEnded, ExecutionNotFound
 from trigger.store import Status, acts, callbacks, counters
-from trigger.store.exchange import Ended, Exchange
 from trigger.store.keys import CALLBACK_QUEUE, CALLBACKS, RUNNER
 from trigger.store.outcome import Outcome
 
@@ -27,19 +26,6 @@ LIST = f"rq:queue:{CALLBACK_QUEUE}"
 def queued(redis: Redis) -> list[str]:
     """The uids in the queue of callbacks."""
     return [uid.decode() for uid in cast(list[bytes], redis.lrange(LIST, 0, -1))]
-
-
-def sending(redis: Redis) -> Exchange:
-    return Exchange(redis, CALLBACK_QUEUE, WORKER, lease=10)
-
-
-def send(redis: Redis, result: Outcome) -> str:
-    """Takes the next callback and ends its attempt so."""
-    exchange = sending(redis)
-    taken = exchange().taken
-    assert taken is not None
-    assert exchange(Ended(taken.job.uid, taken.run, result), take=False).ended
-    return taken.job.uid
 
 
 def told(bench: Bench, uid: str) -> dict[str, Status | None]:
@@ -106,10 +92,10 @@ def test_its_uid_is_one_and_it_is_in_no_list_of_executions(bench: Bench) -> None
 def test_a_callback_calls_nobody_back_and_counts_as_no_execution(bench: Bench) -> None:
     bench.accept(TOLD)
     bench.run(SUCCEEDED)
-    send(bench.redis, LATER)
+    bench.send(LATER)
     bench.redis.zadd(store.leased_key(CALLBACK_QUEUE), {queued_later(bench.redis): 1})
     reap(bench)
-    send(bench.redis, FAILED)
+    bench.send(FAILED)
     assert queued(bench.redis) == []
     assert dict(counters.callback_totals(bench.redis)) == {
         "ops": {"succeeded": 0, "failed": 1, "cancelled": 0, "retried": 1, "interrupted": 0}
@@ -132,7 +118,7 @@ def reap(bench: Bench) -> None:
 def test_the_record_says_how_far_a_callback_is(bench: Bench) -> None:
     uid = bench.accept(TOLD)
     bench.run(SUCCEEDED)
-    other = send(bench.redis, LATER)
+    other = bench.send(LATER)
     (shown,) = bench.record(uid).as_json(operator=False)["callbacks"]
     assert shown.keys() == {"to", "status", "attempts", "next"}
     assert (shown["to"], shown["status"], shown["attempts"]) == ("ops", "retrying", 1)
@@ -186,7 +172,7 @@ def test_what_a_stranger_has_written_keeps_no_end_from_being_recorded(bench: Ben
 def test_one_that_has_ended_is_sent_again_by_another_execution(bench: Bench) -> None:
     uid = bench.accept(TOLD)
     bench.run(SUCCEEDED)
-    first = send(bench.redis, FAILED)
+    first = bench.send(FAILED)
     second = callbacks.again(bench.redis, uid, "ops")
     assert second != first
     assert queued(bench.redis) == [second]
@@ -200,7 +186,7 @@ def test_one_that_has_ended_is_sent_again_by_another_execution(bench: Bench) -> 
 def test_one_that_is_retrying_is_sent_now(bench: Bench) -> None:
     uid = bench.accept(TOLD)
     bench.run(SUCCEEDED)
-    first = send(bench.redis, LATER)
+    first = bench.send(LATER)
     assert callbacks.again(bench.redis, uid, "ops") == first
     reap(bench)
     assert queued(bench.redis) == [first]
@@ -229,7 +215,7 @@ def test_callbacks_are_listed_by_name_status_and_time(bench: Bench) -> None:
     for result in (SUCCEEDED, FAILED, FAILED):
         bench.accept(TOLD)
         bench.run(result)
-    gone = send(bench.redis, SUCCEEDED)
+    gone = bench.send(SUCCEEDED)
 
     def listed(**options: Any) -> list[tuple[str, Status | None]]:
         return [(one.to, one.status) for one in callbacks.listed(bench.redis, limit=10, **options)]
@@ -246,7 +232,7 @@ def test_callbacks_are_listed_by_name_status_and_time(bench: Bench) -> None:
 def test_its_record_goes_with_time_and_so_does_its_place_in_the_index(bench: Bench) -> None:
     uid = bench.accept(TOLD)
     bench.run(SUCCEEDED)
-    other = send(bench.redis, SUCCEEDED)
+    other = bench.send(SUCCEEDED)
     assert 0 < bench.redis.ttl(store.JOB + other) <= 3600
     bench.redis.delete(store.JOB + other)
     bench.redis.zadd(CALLBACKS, {other: 1})
@@ -259,7 +245,7 @@ def test_its_record_goes_with_time_and_so_does_its_place_in_the_index(bench: Ben
 def test_it_can_be_cancelled_as_any_execution(bench: Bench) -> None:
     uid = bench.accept(TOLD)
     bench.run(SUCCEEDED)
-    send(bench.redis, LATER)
+    bench.send(LATER)
     (state,) = bench.record(uid).callbacks
     assert acts.cancel(bench.redis, state.uid, "ada") is Status.CANCELLED
     assert told(bench, uid) == {"ops": Status.CANCELLED}
