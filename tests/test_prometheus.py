@@ -17,7 +17,7 @@ import yaml
 from redis import Redis
 
 from tests.programs import free_port, needs_program
-from tests.store.conftest import FAILED, SUCCEEDED, Bench
+from tests.store.conftest import FAILED, SUCCEEDED, Bench, api
 from tests.support import ROOT, OwnRedis, eventually
 from tests.web.site import CONFIG, OPERATOR, Gunicorn, accepted, basic
 from trigger.errors import TooManyRequests, Unauthorized
@@ -59,8 +59,9 @@ def web(redis_server: OwnRedis, tmp_path_factory: pytest.TempPathFactory) -> Ite
     (folder / "config.yaml").write_text(CONFIG)
     bench = Bench(redis)
     for result in (SUCCEEDED, FAILED):
-        bench.accept()
+        bench.accept(api(callbacks={"ops": ("failed",)}))
         bench.run(result)
+    bench.send(SUCCEEDED)
     with Gunicorn(folder, redis_server.url) as web:
         accepted(web.call("open/any", body=b"{}"))
         web.call("keyed/one")

@@ -22,8 +22,8 @@ from tests.support import CONFIG, OwnRedis, eventually
 from trigger import store
 from trigger.config.model import Api, NoAuth, Workflow
 from trigger.errors import IdempotencyMismatch, QueueUnavailable, TooManyRequests
+from trigger.store.keys import RUNNER
 from trigger.store.queueing import Call, Submitter, connect
-from trigger.store.stored import RUNNER
 
 WORKFLOW = Workflow(name="hello", python="examples.hello:greet", timeout=90, queue="default")
 API = Api(module="shop", method="restock", auth=NoAuth(), workflow=WORKFLOW)

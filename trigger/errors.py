@@ -16,6 +16,7 @@
         ├── BodyTooLarge            413
         ├── ApiNotFound             404
         ├── ExecutionNotFound       404
+        ├── CallbackNotFound        404
         ├── PathNotFound            404
         ├── MethodNotAllowed        405
         ├── ApiNotEnabled           403
@@ -168,6 +169,11 @@ class ApiNotFound(RequestError):
 class ExecutionNotFound(RequestError):
     status = 404
     code = "requestError.executionNotFound"
+
+
+class CallbackNotFound(RequestError):
+    status = 404
+    code = "requestError.callbackNotFound"
 
 
 class PathNotFound(RequestError):

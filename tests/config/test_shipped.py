@@ -75,6 +75,8 @@ def test_docs_show_a_config_that_loads(tmp_path: Path) -> None:
     environ = {
         "CI_TOKEN": "another-token-long-enough",
         "ADA_PASSWORD": "a-password-that-is-long",
+        "CB_SECRET": "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3",
+        "SMTP_PASSWORD": "a-password-that-is-long",
         **os.environ,
         **GITHUB,
     }

@@ -90,6 +90,15 @@ def _config(secrets: Canaries, peer: str, operators: dict[str, str]) -> dict[str
         step["continue_on_error"] = True
     return {
         "operators": operators,
+        "server": {"callback": "ops"},
+        "callbacks": {
+            "ops": {
+                "url": f"http://ada:${{IN_CALLBACK_USERINFO}}@{peer}/no/${{IN_CALLBACK_PATH}}?key=${{IN_CALLBACK_QUERY}}",
+                "secrets": ["whsec_${IN_CALLBACK_KEY}"],
+                "include": ["input", "output", "steps", "logs"],
+                "addresses": "any",
+            }
+        },
         "workflows": {
             "tells": "work:tells",
             "fails": {"python": "work:fails", "retry": {"attempts": 2}, "description": "with ${IN_ABOUT}"},
@@ -138,6 +147,10 @@ OUTSIDE = {
     "IN_QUERY": "",
     "IN_HEADER": "",
     "IN_TOKEN": "",
+    "IN_CALLBACK_USERINFO": "",
+    "IN_CALLBACK_PATH": "",
+    "IN_CALLBACK_QUERY": "",
+    "IN_CALLBACK_KEY": "",
 }
 
 

@@ -232,7 +232,7 @@ def crawl(found: House) -> None:
 
 
 def commands(found: House) -> None:
-    listing = [["apis"], ["workflows"], ["executions"], ["refused"], ["check"]]
+    listing = [["apis"], ["workflows"], ["executions"], ["refused"], ["callbacks"], ["check"]]
     for uid in found.uids.values():
         listing += [["show", uid], ["logs", uid]]
     for arguments in listing:
@@ -253,6 +253,8 @@ def test_the_secrets_were_there_to_be_told(used: House) -> None:
     for name in ("card", "cards.1", "pin", "whole", "shown", "choice", "preset", "IN_WITH", "file 1", "IN_DEFAULT"):
         assert json.dumps(used.secrets[name], ensure_ascii=False)[1:-1] in told, name
     assert used.secrets.found(told, KEPT) == []
+    called_back = [data for place, data in used.seen if place == "trigger callbacks --json"]
+    assert b"404 Not Found" in b"".join(called_back), "the receiver was told, and has repeated it all"
     peeked = json.dumps(used.secrets["IN_DEBUG"], ensure_ascii=False)[1:-1]
     assert peeked in told
 

@@ -15,6 +15,7 @@ from trigger import store
 from trigger.config.model import Api, Config, NoAuth, PythonAction, Step, Workflow
 from trigger.store import Record, outcome
 from trigger.store.exchange import Ended, Exchange
+from trigger.store.keys import CALLBACK_QUEUE
 from trigger.store.lua import load
 from trigger.store.queueing import Call, Submitter
 
@@ -79,6 +80,14 @@ class Bench:
         assert taken is not None
         assert self.end(*taken, result)
         return taken[0]
+
+    def send(self, result: outcome.Outcome) -> str:
+        """Takes the next callback and ends it so; the uid of the execution that sends it."""
+        exchange = Exchange(self.redis, CALLBACK_QUEUE, WORKER, lease=10)
+        taken = exchange().taken
+        assert taken is not None
+        assert exchange(Ended(taken.job.uid, taken.run, result), take=False).ended
+        return taken.job.uid
 
     def release(self, uid: str, run: str, why: str = "crash") -> str:
         """What a worker says when its child has died or has to stop."""

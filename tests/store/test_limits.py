@@ -213,6 +213,21 @@ def test_a_slot_whose_execution_was_deleted_by_hand_is_found(bench: Bench, redis
     assert waits(bench, second) == (Status.QUEUED, None)
 
 
+def test_a_broken_key_of_a_slot_keeps_nothing_from_ending_and_nothing_else_waiting(bench: Bench, redis: Redis) -> None:
+    first = send(bench, ONE).uid
+    (key,) = keys(redis, SLOTS)
+    redis.delete(key)
+    redis.set(key, "of another program")
+    taken = bench.take()
+    assert taken is not None
+    other = bench.accept()
+    assert bench.end(*taken, SUCCEEDED)
+    assert bench.record(first).status is Status.SUCCEEDED
+    bench.reap()
+    assert keys(redis, SLOTTED) == []
+    assert bench.run(SUCCEEDED) == other
+
+
 def test_full_newest_cancels_what_waits_but_nothing_that_runs(bench: Bench) -> None:
     of = api(concurrency=Concurrency(1, full="newest"))
     first, second, third = (send(bench, of).uid for _ in range(3))

@@ -62,9 +62,9 @@ def test_those_about_an_execution_do_with_it_what_the_page_shows(shipped: Gunico
 
 
 def test_there_are_such_lines_for_each_way_to_call() -> None:
-    assert {status for _, status, _ in LINES} == {"200", "202", "400", "401", "403", "409"}
+    assert {status for _, status, _ in LINES} == {"200", "202", "400", "401", "403", "404", "409"}
     assert len(LINES) >= 18
-    for path in ("/logs", "/cancel", "/rerun", "/resume"):
+    for path in ("/logs", "/cancel", "/rerun", "/resume", "/again"):
         assert any(path in line for line, _, _ in ON_ONE), path
 
 

@@ -82,7 +82,7 @@ def test_it_has_what_is_there_whatever_the_config_says(described: Site) -> None:
     fixed = {path: set(item) for path, item in document(described)["paths"].items() if "/api/" not in path}
     assert fixed == {
         **{path: {"get"} for path in ("/v1/executions", one, f"{one}/logs", f"{one}/events", "/healthz", "/readyz")},
-        **{f"{one}/{act}": {"post"} for act in ("cancel", "rerun", "resume")},
+        **{f"{one}/{act}": {"post"} for act in ("cancel", "rerun", "resume", "callbacks/{name}/again")},
     }
 
 

@@ -17,6 +17,7 @@ from redis.exceptions import RedisError
 from trigger import __version__, logs, store
 from trigger.cli import acting, reading
 from trigger.cli.backup import backup
+from trigger.cli.callbacks import callbacks
 from trigger.cli.common import (
     api_of,
     as_json,
@@ -313,7 +314,7 @@ def debug(api: str, data: str | None, machine: bool) -> None:
     sys.exit(0 if record.status is store.Status.SUCCEEDED else 1)
 
 
-for _command in (*reading.COMMANDS, *acting.COMMANDS, sign, verify, connect, refused, reload, backup):
+for _command in (*reading.COMMANDS, *acting.COMMANDS, callbacks, sign, verify, connect, refused, reload, backup):
     cli.add_command(_command)
 
 

@@ -91,6 +91,10 @@ def _facts(record: Record) -> Iterator[tuple[str, str]]:
     failed = record.failed_step
     if failed is not None and failed.input is not None:
         yield f"{failed.name} got", _json(failed.input, MAX_VALUE)
+    for number, one in enumerate(record.callbacks):
+        then = f", again at {one.next}" if one.next else ""
+        said = f"{_cell(one.to)} {one.status or 'no longer kept'} (attempt {one.attempts}){then}"
+        yield "" if number else "callbacks", said
     if record.error:
         yield "error", f"{f'in step {failed.name}: ' if failed else ''}{_error(record.error)}"
 

@@ -66,6 +66,7 @@ ROOT: Hints = {
             "redis": "redis_url broker broker_url",
             "retention": "ttl result_ttl result_expires",
             "workers": "concurrency worker_concurrency processes",
+            "callbacks": "notifications notify notifiers alerts",
         }
     ),
     **_all(
@@ -104,6 +105,7 @@ API: Hints = {
             "auth": "authentication authorization security trigger_rule",
             "workflow": "job dag flow pipeline target",
             "debug": "example examples sample test_data",
+            "callback": "callbacks notify notification on_failure_callback",
         }
     ),
     **_all(
@@ -222,6 +224,24 @@ FIELD: Hints = {
     "optional": "is written as required: false here, which is the default",
     **_all("example examples", "is written once for the API, as debug"),
     "name": "is not needed here: the name is the key above",
+}
+CALLBACK: Hints = {
+    **_called(
+        {
+            "url": "uri endpoint webhook webhook_url",
+            "secrets": "secret signing_secret key",
+            "on": "events event statuses status when",
+            "include": "with fields data",
+            "mail": "email e_mail smtp to",
+            "format": "type kind",
+        }
+    ),
+    **_all("retry retries timeout", "is the same for all callbacks: see docs/callbacks.md"),
+    **_all("headers method verb token auth", "has no counterpart: a callback is a POST, signed with `secrets`"),
+}
+MAIL: Hints = {
+    **_called({"from": "sender", "to": "recipients recipient cc bcc", "smtp": "server host url"}),
+    **_all("user username password port", "is part of smtp: smtp://user:password@host:587"),
 }
 ANSWER: Hints = {
     **_called({"status": "code status_code", "body": "content response"}),

@@ -8,11 +8,12 @@ import stat
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from marshmallow import ValidationError
 from yaml import ScalarNode
 
+from trigger.config import callbacks as of_callbacks
 from trigger.config.building import workflow_of
 from trigger.config.code import Code, code_of
 from trigger.config.document import Document
@@ -20,7 +21,9 @@ from trigger.config.files import Stamp, read, stamp
 from trigger.config.model import (
     MIN_MASKED,
     Api,
+    Callback,
     Config,
+    End,
     Module,
     PasswordAuth,
     ServerConfig,
@@ -38,6 +41,8 @@ from trigger.errors import ConfigError, Mistake
 
 MAX_FILE = 32 * 1024 * 1024  # bytes
 RETENTION = 7 * 86400.0  # seconds, where the config says nothing
+# The ends that the callbacks of `server` are told of, where they do not say so themselves.
+OF_SERVER: tuple[End, ...] = ("failed",)
 
 # Keys that Config takes as they are.
 _PLAIN = ("workers", "idempotency", "crashes", "stop_grace", "cancel_grace", "logs", "keep", "docs", "metrics")
@@ -176,20 +181,22 @@ def _converted(document: Document, raw: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _declared(document: Document, data: Mapping[str, Any], raw: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the workflows, APIs and modules of the valid data, by these words."""
+    """Return the workflows, APIs, modules and callbacks of the valid data, by these words."""
     workflows = {
         name: workflow_of(document, name, given, raw["workflows"][name])
         for name, given in (data.get("workflows") or {}).items()
     }
+    callbacks = {name: Callback(name, **given) for name, given in (data.get("callbacks") or {}).items()}
+    of_all = (data.get("server") or {}).get("callback", ())
     apis = {
-        (module, method): _api(document, raw, module, method, given, workflows)
+        (module, method): _api(document, raw, module, method, given, workflows, (callbacks, of_all))
         for module, method, given in apis_of(data)
     }
     modules = {
         name: Module(name, given.get("description", ""), tuple(given.get("methods") or ()))
         for name, given in (data.get("modules") or {}).items()
     }
-    return {"workflows": workflows, "apis": apis, "modules": modules}
+    return {"workflows": workflows, "apis": apis, "modules": modules, "callbacks": callbacks}
 
 
 def _api(
@@ -199,6 +206,7 @@ def _api(
     method: str,
     given: dict[str, Any],
     workflows: dict[str, Workflow],
+    told: tuple[Mapping[str, Callback], Sequence[str]],
 ) -> Api:
     target = str(given.pop("workflow"))
     if target not in workflows:
@@ -208,7 +216,12 @@ def _api(
     line, _ = document.place(where)
     if isinstance(given["auth"], SignatureAuth):
         given.setdefault("verbs", ("POST",))  # others have no body that could be signed, or change nothing
-    return Api(module=module, method=method, workflow=workflows[target], outside=outside, line=line, **_named(given))
+    workflow = workflows[target]
+    callbacks, of_all = told
+    own = given.pop("callback", workflow.callback)
+    names, usual = (of_all, OF_SERVER) if own is None else (own, get_args(End))
+    ends = {name: callbacks[name].on or usual for name in names}
+    return Api(module, method, workflow=workflow, callbacks=ends, outside=outside, line=line, **_named(given))
 
 
 def _named(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -275,6 +288,7 @@ def _warnings(
         if exposed and not secret.hashed and not in_file:
             in_file = not isinstance(_at(raw, path), Replaced)
     found += [document.mistake(path, text) for path, text in _risks(data, raw)]
+    found += [document.mistake(path, text) for path, text in _risks_of_callbacks(data)]
     if exposed and in_file:
         others = "write" if mode & stat.S_IWOTH else "read"
         message = (
@@ -306,6 +320,24 @@ def _risks(data: Mapping[str, Any], raw: Mapping[str, Any]) -> Iterator[tuple[tu
             yield (*path[:-1], "files"), f"a whole body may have {max_body:,} bytes at most: see `max_body` of server"
         if isinstance(auth, TokenAuth) and not auth.header:
             yield path, "the token is in the path: proxies, browsers and logs on the way keep it"
+
+
+def _risks_of_callbacks(data: Mapping[str, Any]) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """What is allowed of callbacks, and costs some safety."""
+    for name, given in (data.get("callbacks") or {}).items():
+        path = ("callbacks", name)
+        if (url := given.get("url")) is not None:
+            host = of_callbacks.host_of(url)
+            if url.reveal().startswith("http:") and not of_callbacks.is_loopback(host):
+                yield (*path, "url"), "is without TLS: whoever is on the way reads, and may change, what is sent"
+            if given.get("format", "standard") == "standard" and "secrets" not in given:
+                yield path, 'is not signed: with `secrets: ["${NAME}"]` its receiver can tell that it comes from here'
+        for index, secret in enumerate(given.get("secrets", ())):
+            if of_callbacks.is_short(secret):
+                yield (
+                    (*path, "secrets", index),
+                    f"has a key of fewer than {of_callbacks.MIN_KEY} bytes: one callback is enough to guess it",
+                )
 
 
 def _secrets(data: Mapping[str, Any], raw: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], Secret]]:

@@ -18,6 +18,11 @@ from trigger.signatures import Scheme
 
 Verb = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 Audience = Literal["public", "operators", "off"]
+# The ends of an execution that a callback may tell of.
+End = Literal["succeeded", "failed", "cancelled"]
+# What a callback tells of an execution besides what it tells of each.
+Included = Literal["input", "output", "steps", "logs"]
+CallbackFormat = Literal["standard", "slack", "ntfy", "gotify"]
 
 
 # Characters of the shortest text that is hidden wherever it appears: shorter ones are too common.
@@ -226,7 +231,14 @@ class HttpAction:
     kind: Literal["http"] = "http"
 
 
-Action = PythonAction | RunAction | HttpAction
+@dataclass(frozen=True, slots=True)
+class CallbackAction:
+    """Sends what the worker hands over. No step of the config has it."""
+
+    kind: Literal["callback"] = "callback"
+
+
+Action = PythonAction | RunAction | HttpAction | CallbackAction
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,6 +282,7 @@ class Workflow:
     steps: tuple[Step, ...] = ()
     on_failure: tuple[Step, ...] = ()  # run in order at the end when it failed
     parallel: int = 4
+    callback: tuple[str, ...] | None = None  # for executions of APIs that have none of their own
     about: str = field(default="", compare=False)
     calls: str = field(default="", compare=False)
     line: int = field(default=0, compare=False)  # of its key in the file, counted from 1
@@ -299,6 +312,37 @@ class Workflow:
         return called if self.python is None else (self.python, *called)
 
 
+# What an execution that calls back runs: the queue, and seconds for one attempt, are those of store.keys.
+CALLBACK = Workflow(name="@callback", python=None, steps=(Step("", CallbackAction()),), queue="callbacks")
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """A mail for each address of `to`. `smtp` is the URL of the server, with user and password where it needs them."""
+
+    to: tuple[str, ...]
+    sender: str
+    smtp: Secret
+
+
+@dataclass(frozen=True, slots=True)
+class Callback:
+    """Who is told of the end of executions: `url`, or else `mail`. Both URLs may hold a secret.
+
+    `secrets` sign what is sent, all of them; `on` are the ends that are told, None for those that are usual where the
+    callback is named. Addresses that are not public are only connected to where `addresses` is "any".
+    """
+
+    name: str
+    url: Secret | None = None
+    mail: Mail | None = None
+    secrets: tuple[Secret, ...] = ()
+    format: CallbackFormat = "standard"
+    on: tuple[End, ...] | None = None
+    include: tuple[Included, ...] = ()
+    addresses: Literal["public", "any"] = "public"
+
+
 @dataclass(frozen=True, slots=True)
 class Api:
     module: str
@@ -319,6 +363,7 @@ class Api:
     concurrency: Concurrency | None = None
     debounce: Debounce | None = None
     networks: tuple[Network, ...] = ()  # from which it may be called; from anywhere if none is named
+    callbacks: Mapping[str, tuple[End, ...]] = field(default_factory=dict)  # the ends that each is told of, by its name
     debug: Any = MISSING  # a simulated request's input
     # The paths in `debug` to what came from outside the file, "*" standing for each item of a list: it may be secret.
     outside: tuple[tuple[str, ...], ...] = ()
@@ -358,6 +403,7 @@ class ServerConfig:
     backlog: int = 100_000
     auth_failures: int = 30
     networks: tuple[Network, ...] = ()
+    callback: tuple[str, ...] = ()  # for APIs that have none, and whose workflows have none
 
     @property
     def host(self) -> str | None:
@@ -404,6 +450,7 @@ class Config:
     stop_grace: float = 25.0  # seconds
     docs: Audience = "operators"
     metrics: Audience = "operators"
+    callbacks: Mapping[str, Callback] = field(default_factory=dict)
     content: bytes = field(default=b"", repr=False)  # of the file itself
     warnings: tuple[Mistake, ...] = field(default=())
     variables: tuple[str, ...] = ()
@@ -424,5 +471,7 @@ class Config:
 
     @property
     def queues(self) -> tuple[str, ...]:
-        """The queues that workers serve: those that a workflow names, and "default" always."""
-        return tuple(sorted({"default"} | {workflow.queue for workflow in self.workflows.values()}))
+        """The queues that workers serve: those that a workflow names, "default" always, and that of callbacks if there
+        are any."""
+        own = {CALLBACK.queue} if self.callbacks else set()
+        return tuple(sorted({"default"} | own | {workflow.queue for workflow in self.workflows.values()}))

@@ -9,7 +9,7 @@ from typing import Any
 from trigger import templates
 from trigger.config.document import Document
 from trigger.config.limits import TOGETHER
-from trigger.config.model import Answer, Files, NoAuth, ServerConfig, SignatureAuth, TokenAuth
+from trigger.config.model import CALLBACK, Answer, Files, NoAuth, ServerConfig, SignatureAuth, TokenAuth
 from trigger.config.names import REFERENCE_FORM, reference
 from trigger.config.parts import MAX_CANDIDATES, did_you_mean
 from trigger.config.scalars import shown
@@ -182,6 +182,7 @@ def check_together(document: Document, data: Mapping[str, Any], raw: Mapping[str
             document.report(("server", "prefix"), f"clashes with {path}, which the service answers itself")
 
     places: dict[str, list[Path]] = {}
+    _check_callbacks(document, data, raw)
     _check_workflows(document, data, raw, places)
     _check_targets(document, data, raw, places)
     with_body = _with_body(data)
@@ -191,6 +192,31 @@ def check_together(document: Document, data: Mapping[str, Any], raw: Mapping[str
         if str(api.get("workflow")) in with_body:
             _check_body(document, where, api)
     return places
+
+
+def _check_callbacks(document: Document, data: Mapping[str, Any], raw: Mapping[str, Any]) -> None:
+    """Report callbacks that are named and not declared, and what would use their queue."""
+    declared = raw.get("callbacks")
+    names = declared if isinstance(declared, dict) else {}
+    candidates = sorted(map(str, names))[:MAX_CANDIDATES]
+    workflows = data.get("workflows") or {}
+    users: list[tuple[Path, Mapping[str, Any]]] = [(("server",), data.get("server") or {})]
+    users += [(("workflows", name), workflow) for name, workflow in workflows.items()]
+    users += [(("modules", module, "methods", method), api) for module, method, api in apis_of(data)]
+    suggestions = 0
+    for where, given in users:
+        for index, name in enumerate(given.get("callback", ())):
+            if name in names:
+                continue
+            suggestions += 1
+            known = shown(name) != "this" and suggestions <= MAX_SUGGESTIONS
+            hint = (did_you_mean(name, candidates) if known else "") or "; declare it there, or name another"
+            place = (*where, "callback")
+            place = place if document.find((*place, index)) is None else (*place, index)
+            document.report(place, f"{shown(name)} is not one of `callbacks`{hint}")
+    for name, workflow in workflows.items():
+        if workflow.get("queue") == CALLBACK.queue:
+            document.report(("workflows", name, "queue"), f"{CALLBACK.queue} is the queue of callbacks: take another")
 
 
 def _check_workflows(

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from marshmallow import Schema, ValidationError
 
-from trigger.config import hints, limits
+from trigger.config import callbacks, hints, limits
 from trigger.config.declarations import UNKNOWNS, choice, declared
 from trigger.config.forms import TEXT, Form, Named, accepts, form_of, mapping
 from trigger.config.model import Audience, Auth, NoAuth, PasswordAuth, TokenAuth, Verb
@@ -236,6 +236,7 @@ _API = Strict.from_dict(
         "sync": Scalar(duration(1, 60)),
         **KEYS,
         **limits.KEYS,
+        "callback": callbacks.NAMES,
         "debug": Value(free, allow_none=True, metadata={"description": "A simulated request's input"}),
     }
 )(hints.API)
@@ -256,6 +257,7 @@ _SERVER = Strict.from_dict(
         "backlog": Scalar(integer(1, 10_000_000), metadata={"default": 100_000}),
         "auth_failures": Scalar(integer(1, 1_000_000), metadata={"default": 30}),
         "from": Value(limits.networks),
+        "callback": callbacks.NAMES,
     }
 )(hints.SERVER)
 
@@ -274,6 +276,7 @@ CONFIG: Schema = Strict.from_dict(
         "docs": Scalar(choice(AUDIENCES), metadata={"default": "operators"}),
         "metrics": Scalar(choice(AUDIENCES), metadata={"default": "operators"}),
         "operators": _optional(each(Scalar(operator_secret), caller)),
+        "callbacks": _optional(each(Partial(callbacks.callback), name("callback"))),
         "workflows": _optional(each(Partial(workflow), name("workflow"))),
         "modules": _optional(each(Section(_MODULE, "module"), name("module")), required=True),
     }

@@ -6,7 +6,7 @@ from typing import Any
 
 from marshmallow import ValidationError
 
-from trigger.config import hints
+from trigger.config import callbacks, hints
 from trigger.config.forms import Named, accepts, form_of
 from trigger.config.names import REFERENCE_FORM, queue, reference
 from trigger.config.parts import Partial, Scalar, Strict, Value, checked, loaded, many
@@ -58,6 +58,7 @@ _WORKFLOW: Strict = Strict.from_dict(
         "queue": Scalar(queue),
         "retry": Value(retry),
         "parallel": Scalar(integer(1, MAX_PARALLEL), metadata={"default": 4}),
+        "callback": callbacks.NAMES,
         "env": ENVIRONMENT,
         "steps": Partial(_steps),
         "on_failure": Partial(many(Partial(read_last_step), f"a list of steps, each {FORM}")),

@@ -59,6 +59,7 @@ CHANGES = {
     "/executions/<uid>/cancel": "cancel",
     "/executions/<uid>/rerun": "rerun",
     "/executions/<uid>/resume": "resume",
+    "/executions/<uid>/callbacks/<name>/again": "call_back_again",
 }
 # For everybody.
 OPEN = {
@@ -122,6 +123,7 @@ def _views(service: Service, pages: Pages, gate: Gate, assets: Assets) -> Mappin
         "cancel": acts.cancel,
         "rerun": acts.rerun,
         "resume": acts.resume,
+        "call_back_again": acts.call_back_again,
         "refused": RefusedPage(service, pages),
         "system": SystemPage(service, pages),
         "first": _first,

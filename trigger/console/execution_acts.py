@@ -16,7 +16,7 @@ from trigger.console.page import see_other
 from trigger.errors import BodyTooLarge, ExecutionNotFound, RequestError
 from trigger.fields.model import MISSING
 from trigger.inputs import parse_json
-from trigger.store import Record, Status, acts
+from trigger.store import Record, Status, acts, callbacks
 from trigger.store.queueing import Accepted
 from trigger.web.call import ReceivedCall
 from trigger.web.service import Service
@@ -57,6 +57,15 @@ class ExecutionActs:
             parts, key = self._parts(call), _key(call)
             new = acts.resume(parts, uid, operator=call.operator, key=key, request=call.request_id)
             return _new(call, new, "resumed")
+
+        return self._done(call, uid, act)
+
+    def call_back_again(self, call: ReceivedCall, uid: str, name: str) -> Response:
+        """POST /console/executions/<uid>/callbacks/<name>/again"""
+
+        def act() -> str:
+            callbacks.again(self.service.redis, uid, name)
+            return f"{PATH}/{uid}?said=again#callbacks"
 
         return self._done(call, uid, act)
 

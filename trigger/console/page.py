@@ -59,6 +59,7 @@ SAID = {
     "told": "Cancelling…",
     "rerun": "This is the new execution.",
     "repeated": "This form was sent before: this is the execution that it started.",
+    "again": "The callback is sent again.",
     "resumed": "This is the new execution: it continues after the steps that are done.",
 }
 

@@ -159,6 +159,14 @@ def api_totals(redis: Redis) -> Iterator[ApiTotals]:
         )
 
 
+def callback_totals(redis: Redis) -> Iterator[tuple[str, Mapping[str, int]]]:
+    """The totals of each callback that was sent lately, by name: how many have ended by final status, and attempts that
+    were "retried" or "interrupted"."""
+    outcomes = (*ENDS, "retried", "interrupted")
+    for name, figures in _all(redis, "callback"):
+        yield name, {outcome: int(figures.get(outcome, 0)) for outcome in outcomes}
+
+
 def calls_of(redis: Redis, module: str, method: str) -> Mapping[str, int]:
     """Return how often calls of an API had each outcome, see ApiTotals."""
     (figures,) = _read(redis, "api", [f"{module}/{method}"])

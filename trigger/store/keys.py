@@ -16,6 +16,8 @@ import secrets
 import time
 from typing import Any
 
+from trigger.config.model import CALLBACK
+
 INDEX = "trigger:executions"  # sorted set: uid by the millisecond it was accepted
 STATS = "trigger:stats"  # hash: counters of the reaper
 POISON = "trigger:poison"  # list: entries that no worker could read, newest first
@@ -42,6 +44,7 @@ QUIET = "trigger:quiet:"  # and what is merged together: hash, the execution tha
 SLOTS = "trigger:slots:"  # and a slot's name: hash, how many there are under "", and the uids that have one
 HELD = "trigger:held:"  # likewise: sorted set, the uids that wait for one, in their order
 SLOTTED = "trigger:slotted"  # set: the names of slots that somebody has or waits for
+CALLBACKS = "trigger:callbacks"  # as INDEX, of executions that call back: these are in no other index
 
 STEPS = "trigger:steps:"  # and a uid: hash, the plan under "" and the state of each step that has begun
 TOLD = "trigger:told:"  # and a uid: no key, but the channel on which it is told what has changed; see telling
@@ -61,6 +64,12 @@ SAID = "trigger:figures:said:"  # and a short name: there while a process has wa
 
 SPENT = "trigger:spent:"  # and a number that may be used once, and was
 SIGNING = "trigger:signing"  # string: the key that the console's sessions and sign-in links are signed with
+
+# The function every job of ours names. No worker imports it: it runs the workflow of the config instead.
+RUNNER = "trigger.worker.run"
+# The executions that call back: their queue and workflow, the module that their API seems to have (none can be named
+# so), and how many seconds an attempt may take.
+CALLBACK_QUEUE, CALLBACK_WORKFLOW, CALLBACK_MODULE, CALLBACK_TIMEOUT = CALLBACK.queue, CALLBACK.name, "@callbacks", 30
 
 _UID = re.compile(r"[0-9]{25}")
 

@@ -8,7 +8,7 @@ import zlib
 from base64 import b64encode
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from trigger.config.model import Retry
 from trigger.inputs.masking import hidden
@@ -28,6 +28,10 @@ UNKNOWN = "unknown"
 # How long a worker that knows the workflow is waited for, and the first and the longest pause meanwhile, in seconds.
 PATIENCE = 600.0
 PAUSES = 1.0, 30.0
+_INSTEAD = {
+    "workflow": "rerun the execution by what replaces it",
+    "callback": "have its execution call another one back when it runs again",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,17 +50,19 @@ class Outcome:
     pause: float = 0.0
 
 
-def unknown(workflow: str, version: str, accepted_by: str, waited: float) -> Outcome:
-    """The outcome of a run that can't begin, as the worker's config, which has this version, lacks the workflow: the
-    process that has accepted the execution may be ahead of the worker. So it waits, and fails when it has waited for
-    `waited` seconds in vain; `accepted_by` is the version that has accepted it."""
+def unknown(
+    name: str, version: str, accepted_by: str, waited: float, *, kind: Literal["workflow", "callback"] = "workflow"
+) -> Outcome:
+    """The outcome of a run that can't begin, as the worker's config, which has this version, lacks the workflow, or the
+    callback: the process that has accepted the execution may be ahead of the worker. So it waits, and fails when it has
+    waited for `waited` seconds in vain; `accepted_by` is the version that has accepted it."""
     if waited < PATIENCE:
         return Outcome(UNKNOWN, pause=min(max(PAUSES[0], waited / 10), PAUSES[1]))
     return failed(
         "WorkflowError",
-        f"no worker knows the workflow {workflow!r}: version {accepted_by or '(not known)'} of the config, which has "
+        f"no worker knows the {kind} {name!r}: version {accepted_by or '(not known)'} of the config, which has "
         f"accepted the execution, names it; version {version}, which the workers have, does not, and for "
-        f"{PATIENCE / 60:.0f} minutes no other came. Put the workflow back, or rerun the execution by what replaces it",
+        f"{PATIENCE / 60:.0f} minutes no other came. Put the {kind} back, or {_INSTEAD[kind]}",
     )
 
 

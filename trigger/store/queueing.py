@@ -28,9 +28,9 @@ from trigger.config.model import Api, Config, Rate, SignatureAuth
 from trigger.errors import ExecutionNotFound, IdempotencyMismatch, QueueUnavailable, RequestError, TooManyRequests
 from trigger.store import Breaker, Resumed
 from trigger.store.conditions import Limits
+from trigger.store.keys import RUNNER
 from trigger.store.lua import load
 from trigger.store.script import Script, pack
-from trigger.store.stored import RUNNER
 
 # A caller has its answer within 2 seconds, also when Redis hangs: one reply is waited for at most REPLY_TIMEOUT, and a
 # lost one is asked for again until ACCEPT_DEADLINE, both in seconds.
@@ -318,6 +318,8 @@ def _meta(call: Call, version: str) -> dict[str, Any]:
         meta["request"] = call.request
     if call.headers:
         meta["headers"] = call.headers
+    if call.api.callbacks:
+        meta["callbacks"] = call.api.callbacks
     return meta
 
 

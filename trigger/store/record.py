@@ -10,13 +10,14 @@ import json
 import zlib
 from base64 import b64decode
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from redis import Redis
 
 from trigger.inputs import mask, secret_values
 from trigger.inputs.masking import hidden
+from trigger.store import callbacks
 from trigger.store.keys import JOB, RESULTS, STATS, STEPS
 from trigger.store.status import FINAL, Status
 from trigger.store.steps import StepRecord
@@ -37,7 +38,7 @@ UNREADABLE: Mapping[str, Any] = {"unreadable": True}
 CUT = " "
 
 # What the JSON of a record has only where there is something to tell.
-_IF_SO = ("headers", "truncated", "debug", "rerun_of", "resumed_from", "waits_for", "merged")
+_IF_SO = ("headers", "truncated", "debug", "rerun_of", "resumed_from", "waits_for", "merged", "tells_of")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,8 @@ class Record(Facts):
     timeline: tuple[Span, ...]
     headers: Mapping[str, str | None] = field(default_factory=dict)  # of the request, those that its API declares
     truncated: bool = False  # the output was too large: `output` has its size and its beginning
+    callbacks: tuple[callbacks.CallbackState, ...] = ()  # those that its end has begun
+    tells_of: str | None = None  # the uid of the execution that this one tells somebody of
 
     @property
     def headers_shown(self) -> list[str]:
@@ -80,12 +83,13 @@ class Record(Facts):
             "steps": [step.as_json(operator=operator) for step in self.steps],
             "timeline": [span.as_json() for span in self.timeline],
             **{name: value for name in _IF_SO if (value := getattr(self, name))},
+            **({"callbacks": [one.as_json(operator=operator) for one in self.callbacks]} if self.callbacks else {}),
             **({"operator": self.operator} if operator and self.operator else {}),
         }
 
 
 def read(redis: Redis, uid: str, masked: Collection[str] = ()) -> Record | None:
-    """The record of one execution, in one round trip; None when there is none (any more).
+    """The record of one execution, in one round trip, or two if it calls back; None when there is none (any more).
 
     `masked` are texts that its steps must not show, beside the input's own secrets.
     """
@@ -94,7 +98,11 @@ def read(redis: Redis, uid: str, masked: Collection[str] = ()) -> Record | None:
     pipeline.xrevrange(RESULTS + uid, count=1)
     pipeline.hgetall(STEPS + uid)
     values, results, steps = pipeline.execute()
-    return _record(Stored.from_hash(uid, RECORDED, values), results, steps, masked)
+    found = Stored.from_hash(uid, RECORDED, values)
+    record = _record(found, results, steps, masked)
+    if record is None or not found.callbacks:
+        return record
+    return replace(record, callbacks=callbacks.states(redis, found.callbacks))
 
 
 def origin(redis: Redis, uid: str) -> Stored | None:
@@ -142,6 +150,7 @@ def _record(
         headers={name: value and hidden(value, secrets) for name, value in execution.headers.items()},
         output=output,
         truncated=truncated,
+        tells_of=execution.calls_back[1] if execution.calls_back else None,
         traceback=None if is_success else _readable(_traceback, result.get(b"exc_string")),
         operator=execution.operator,
         steps=done,

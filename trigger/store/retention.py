@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from redis import Redis
 
-from trigger.store.keys import API_INDEX, APIS, FAILED_INDEX, INDEX
+from trigger.store.keys import API_INDEX, APIS, CALLBACKS, FAILED_INDEX, INDEX
 from trigger.store.lua import load
 
 SLICE = 1_000  # index entries looked at in one call
@@ -24,10 +24,14 @@ _TRIM = load("trim")
 
 
 class Retention:
-    """Keeps indexes and records within bounds, a part of the work at each pass; one for each process that does it."""
+    """Keeps indexes and records within bounds, a part of the work at each pass; one for each process that does it.
 
-    def __init__(self, redis: Redis) -> None:
+    `callbacks`: whether the index of callbacks is its work, too.
+    """
+
+    def __init__(self, redis: Redis, *, callbacks: bool = False) -> None:
         self._redis = redis
+        self._indexes = (INDEX, FAILED_INDEX, CALLBACKS) if callbacks else (INDEX, FAILED_INDEX)
         self._forget = _FORGET.on(redis)
         self._trim = _TRIM.on(redis)
         self._api = ""  # the last API that was looked at
@@ -41,7 +45,7 @@ class Retention:
         As many more as executions wait or run may be kept for a while.
         """
         age = int(retention * 1000)
-        for index in (INDEX, FAILED_INDEX):
+        for index in self._indexes:
             self._all(self._forget, index, "age", SLICE, retention=age, api="")
         removed = 0
         for api in self._next_apis():

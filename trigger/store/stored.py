@@ -16,16 +16,13 @@ from typing import Any, Literal, cast, get_args
 from redis import Redis
 from redis.exceptions import RedisError
 
-from trigger.store.keys import JOB, known_uid
+from trigger.store.keys import CALLBACK_WORKFLOW, JOB, RUNNER, known_uid
 from trigger.store.status import FINAL, OF_RQ, Status
 from trigger.store.times import read_rq_time
 from trigger.store.tracing import is_request_id
 
 # What may keep an execution out of its queue: others have all slots of its API, or its burst is not over.
 WaitsFor = Literal["concurrency", "debounce"]
-
-# The function every job of ours names. No worker imports it: it runs the workflow of the config instead.
-RUNNER = "trigger.worker.run"
 
 # Which fields of the hash are read for what.
 STATUS = ("status",)
@@ -39,7 +36,8 @@ LISTED = (
     *("waits_for", "merged"),
 )
 ACCEPTED = ("status", "description", "meta", "data", "body")
-RECORDED = (*LISTED, "data", "runs")
+RECORDED = (*LISTED, "data", "runs", "callbacks")
+CALLED_BACK = ("status", "callbacks")
 TAKEN = (
     *("data", "body", "meta", "description", "timeout", "started_at", "attempt", "failures", "crashes"),
     "unknown_since",
@@ -73,6 +71,7 @@ class Stored:
     waits_for: WaitsFor | None = None  # what keeps it out of its queue
     merged: int = 0  # how many further calls have become part of it
     error: Mapping[str, Any] | None = None  # None after it has succeeded
+    callbacks: Mapping[str, str] = field(default_factory=dict)  # by name: the uid of what called back last
     cut: tuple[int, str] = 0, ""  # how many lines of its log are not kept, and the id of the last of them
 
     @classmethod
@@ -126,6 +125,12 @@ class Stored:
         """The id of the request that started it: the one that the proxy in front has given it, else the uid."""
         given = self._note("request")
         return given if isinstance(given, str) and is_request_id(given) else self.uid
+
+    @property
+    def calls_back(self) -> tuple[str, str] | None:
+        """The name of the callback that it is, and the uid of the execution that it tells of; None for any other."""
+        to, of = self._note("to"), known_uid(self._note("of"))
+        return (to, of) if self.workflow == CALLBACK_WORKFLOW and isinstance(to, str) and of is not None else None
 
     @property
     def secrets(self) -> tuple[tuple[str, ...], ...]:
@@ -223,7 +228,11 @@ def _api(value: bytes) -> tuple[str, str]:
 
 def _call(value: bytes) -> tuple[str, Any, bool]:
     # What RQ's JSONSerializer writes of a call.
-    function, instance, (workflow, input_), options = json.loads(zlib.decompress(value).decode())
+    try:
+        value = zlib.decompress(value)
+    except zlib.error:
+        pass  # RQ, too, takes it as it is then: scripts can't compress
+    function, instance, (workflow, input_), options = json.loads(value.decode())
     is_all = function == RUNNER and instance is None and not options and isinstance(workflow, str)
     return str(workflow), input_, is_all
 
@@ -233,6 +242,10 @@ def _object(value: bytes) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise TypeError
     return found
+
+
+def _callbacks(value: bytes) -> dict[str, str]:
+    return {name: uid for name, found in _object(value).items() if (uid := known_uid(found))}
 
 
 def _text(value: Any) -> str | None:
@@ -266,6 +279,7 @@ _READERS: Mapping[str, tuple[str, Callable[[bytes], Any]]] = {
     "meta": ("meta", _object),
     "error": ("error", _object),
     "runs": ("runs", _runs),
+    "callbacks": ("callbacks", _callbacks),
     "log": ("cut", _cut),
     "waits_for": ("waits_for", lambda value: _WAITS_FOR[value]),
     "unknown_since": ("unknown_since", lambda value: _whole(value) / 1000),

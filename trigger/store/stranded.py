@@ -8,7 +8,7 @@ from typing import cast
 
 from redis import Redis
 
-from trigger.store.keys import QUEUES, leased_key, waiting_key
+from trigger.store.keys import CALLBACK_WORKFLOW, QUEUES, leased_key, waiting_key
 from trigger.store.queues import names_of
 from trigger.store.status import Status
 from trigger.store.stored import AWAITED, all_stored
@@ -37,5 +37,5 @@ def _workflows(redis: Redis, queue: str) -> Iterator[str]:
     uids = [uid.decode("utf-8", "replace") for uid in entries]
     for start in range(0, len(uids), BATCH):
         for found in all_stored(redis, uids[start : start + BATCH], AWAITED):
-            if found.workflow and found.status is not Status.RUNNING:
+            if found.workflow not in ("", CALLBACK_WORKFLOW) and found.status is not Status.RUNNING:
                 yield found.workflow

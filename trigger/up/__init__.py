@@ -15,7 +15,7 @@ from functools import partial
 from redis import Redis
 from redis.exceptions import RedisError
 
-from trigger.config.model import Config
+from trigger.config.model import CALLBACK, Config
 from trigger.config.secret import Secret
 from trigger.config.settings import Settings
 from trigger.data_folder import DataFolder
@@ -159,7 +159,7 @@ class Crew:
         patience = _patience(config)
         new = {}
         for queue in config.queues:
-            for number in range(1, _workers(self._settings, config) + 1):
+            for number in range(1, _workers(self._settings, config, queue) + 1):
                 name, arguments = f"worker-{queue}-{number}", ["worker", "--queue", queue]
                 if name not in self._known:
                     entry = partial(self._command, arguments)
@@ -191,8 +191,10 @@ def _patience(config: Config) -> int:
     return math.ceil(config.stop_grace) + WORKER_STOP_MARGIN_SECONDS
 
 
-def _workers(settings: Settings, config: Config) -> int:
-    """How many workers each queue has."""
+def _workers(settings: Settings, config: Config, queue: str) -> int:
+    """How many workers a queue has; that of callbacks has one, as they mostly wait."""
+    if queue == CALLBACK.queue:
+        return 1
     return config.workers if settings.workers is None else settings.workers
 
 
@@ -289,8 +291,7 @@ class _Herald:
         if response.status != 200:
             return f"/readyz answers {response.status}: {body.strip()}"
         workers = json.loads(body)["response"]["workers"]
-        wanted = _workers(self._settings, self._config)
-        idle = [queue for queue, living in workers.items() if living < wanted]
+        idle = [queue for queue, living in workers.items() if living < _workers(self._settings, self._config, queue)]
         return f"the workers of {', '.join(idle)} have not started" if idle else None
 
 

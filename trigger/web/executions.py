@@ -15,7 +15,7 @@ from trigger.config.model import TokenAuth
 from trigger.errors import ExecutionNotFound, InvalidParams
 from trigger.fields.model import MISSING
 from trigger.inputs import Form, parse_query
-from trigger.store import acts, log_reading
+from trigger.store import acts, callbacks, log_reading
 from trigger.web import sender, waiting
 from trigger.web.admission import operator
 from trigger.web.answers import accepted, answer
@@ -100,6 +100,14 @@ def resume(call: ReceivedCall, uid: str) -> Response:
         parts, key = call.service.parts(call.config), call.idempotency_key()
         new = acts.resume(parts, uid, operator=name, key=key, request=call.request_id)
     return accepted(call, new)
+
+
+def call_back_again(call: ReceivedCall, uid: str, name: str) -> Response:
+    """POST /v1/executions/<uid>/callbacks/<name>/again: it is sent once more, or now if it is retrying"""
+    _operator_of(call, uid)
+    with call.service.breaker.reading():
+        sender_uid = callbacks.again(call.service.redis, uid, name)
+    return answer({"uid": sender_uid}, 202)
 
 
 def _operator_of(call: ReceivedCall, uid: str) -> str:

@@ -87,6 +87,9 @@ class Figures:
             "workflow",
             [(of.workflow, of.up_to, of.seconds) for of in counters.workflow_totals(redis)],
         )
+        told = "Callbacks by how they ended, and attempts that failed (retried) or were interrupted."
+        sent = [([name, how], n) for name, of in counters.callback_totals(redis) for how, n in of.items()]
+        yield _counter("trigger_callbacks", told, sent, ["callback", "outcome"])
         called = calls.totals(redis)
         yield _histogram(
             "trigger_call_seconds",

@@ -145,6 +145,7 @@ ROUTES = (
     Route("/v1/executions/<uid>/cancel", executions.cancel, ["POST"]),
     Route("/v1/executions/<uid>/rerun", executions.rerun, ["POST"]),
     Route("/v1/executions/<uid>/resume", executions.resume, ["POST"]),
+    Route("/v1/executions/<uid>/callbacks/<name>/again", executions.call_back_again, ["POST"]),
     # The description of the APIs: for programs, for people who can try them out, and what their page is made of
     Route("/openapi.json", docs.openapi),
     Route("/docs", docs.docs),

@@ -19,7 +19,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from redis import Redis
 from redis.client import PubSub
@@ -31,6 +31,9 @@ from rq.worker import Worker as RqWorker
 
 from trigger import store
 from trigger.config import Config, Watcher
+from trigger.config.callbacks import guarded
+from trigger.config.model import CALLBACK, MIN_MASKED
+from trigger.config.secret import written_forms
 from trigger.errors import StartError, Unfinished
 from trigger.inputs import secret_values
 from trigger.kept_files import KeptFiles
@@ -44,6 +47,7 @@ from trigger.store.stored import Stored, abouts
 from trigger.worker.bell import Bell
 from trigger.workflows import events, processes
 from trigger.workflows.attempts import Run, Tools, Wanted
+from trigger.workflows.calling_back import run_callback
 from trigger.workflows.loop import Loop
 from trigger.workflows.plain import run_function
 from trigger.workflows.pool import Pool
@@ -112,12 +116,13 @@ class QueueWorker(RqWorker):
         self._beat = load("beat").on(self.connection)
         self._release = load("release").on(self.connection)
         self._take_back = load("reap").on(self.connection)
-        self._kept = Retention(self.connection)
+        self._kept = Retention(self.connection, callbacks=queue == CALLBACK.queue)
         self._files = files
         self._exchange = Exchange(connect(PATIENCE), queue, self.name, lease=self._timing.lease)
         self._loop = Loop()
         self._bell = Bell(self.connection, self.queues[0].key, self._loop)
-        self._pool = Pool(self._loop, environ or {}, watcher.current)
+        # What calls back is sent by processes that no foreign code has run in.
+        self._pool = Pool(self._loop, environ or {}, watcher.current, imports=queue != CALLBACK.queue)
         watcher.meanwhile = self._while_checking
         self._commands: PubSub | None = None
         self._commands_at = -1  # their descriptor
@@ -379,6 +384,8 @@ class QueueWorker(RqWorker):
         if job.config_version != self._pool.config.version:
             self._catch_up(job.config_version)
         config = self._config_of(job)  # in force for the whole run
+        if job.workflow == CALLBACK.name:
+            return self._call_back(job, config, wanted, about)
         workflow = config.workflows.get(job.workflow)
         if workflow is None:
             return self._unknown_workflow(job, wanted, about)
@@ -401,6 +408,19 @@ class QueueWorker(RqWorker):
                     return Outcome(RELEASED)
                 self._wait(PAUSE)
 
+    def _call_back(self, job: Stored, config: Config, wanted: Wanted, about: events.About) -> Outcome:
+        """The outcome of an execution that calls back. All that the config says of the callback is in `config`, but it
+        is sent by any process."""
+        if job.calls_back is None:
+            return outcome.failed("UnreadableJob", "the job in Redis does not say whom to call back")
+        to, of = job.calls_back
+        callback = config.callbacks.get(to)
+        if callback is None:
+            return self._unknown_workflow(job, wanted, about)
+        secrets = {form for text in guarded(callback) if len(text) >= MIN_MASKED for form in written_forms(text)}
+        tools = Tools(self.connection, self._pool.config, self._pool, wanted, self._wait, self._stops)
+        return run_callback(tools, callback, of, Run(wanted.run, job, frozenset(secrets), _redis_clock(job), about))
+
     def _catch_up(self, version: str) -> None:
         """Takes up the version of the config that has accepted an execution, if it is in the files already. Web
         processes may see an edit before we do, and what they accept by it is to run by it."""
@@ -408,10 +428,11 @@ class QueueWorker(RqWorker):
             self._renew()
 
     def _config_of(self, job: Stored) -> Config:
-        """The config that an execution runs by: the one in force, or where that lacks its workflow (any more), the one
-        that has accepted the execution, if that can be had."""
+        """The config that an execution runs by: the one in force, or where that lacks its workflow, or callback, (any
+        more), the one that has accepted the execution, if that can be had."""
         config = self._pool.config
-        if job.workflow in config.workflows or not job.config_version:
+        known = job.workflow in config.workflows or bool(job.calls_back and job.calls_back[0] in config.callbacks)
+        if known or not job.config_version:
             return config
         found = next((one for one in self._earlier if one.version == job.config_version), None)
         if found is None and (found := self._watcher.earlier(job.config_version)) is not None:
@@ -419,16 +440,19 @@ class QueueWorker(RqWorker):
         return found or config
 
     def _unknown_workflow(self, job: Stored, wanted: Wanted, about: events.About) -> Outcome:
-        """The outcome of an execution whose workflow the config in force lacks. The log says it once for each."""
+        """The outcome of an execution whose workflow, or callback, the config in force lacks. The log says it once for
+        each."""
+        kind: Literal["workflow", "callback"] = "callback" if job.calls_back else "workflow"
+        name = job.calls_back[0] if job.calls_back else job.workflow
         version, now = self._pool.config.version, job.began
         waited = now - job.unknown_since if job.unknown_since is not None else 0.0
-        result = outcome.unknown(job.workflow, version, job.config_version, waited)
+        result = outcome.unknown(name, version, job.config_version, waited, kind=kind)
         if result.status == UNKNOWN:
             wanted.is_said = True
             self._next_reap = min(self._next_reap, time.monotonic() + result.pause)
-            if job.workflow not in self._unknown:
-                self._unknown.add(job.workflow)
-                events.unknown(about, job.workflow, version, job.config_version)
+            if name not in self._unknown:
+                self._unknown.add(name)
+                events.unknown(about, kind, name, version, job.config_version)
         return result
 
     def _stops(self) -> bool:

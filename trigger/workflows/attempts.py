@@ -216,8 +216,10 @@ class Attempts:
         seconds: float,
         done: Mapping[str, Any] | None = None,
         error: Mapping[str, Any] | None = None,
+        letter: Mapping[str, Any] | None = None,
     ) -> None:
-        """Starts an attempt, which may take so many seconds. Raises OSError when no process can be had for it."""
+        """Starts an attempt, which may take so many seconds; `letter` is what one that calls back is to send. Raises
+        OSError when no process can be had for it."""
         pool = self.tools.pool
         order = {
             "workflow": self.workflow.name,
@@ -228,6 +230,8 @@ class Attempts:
         }
         if isinstance(step.action, RunAction) and step.action.stdin == "body" and self.run.job.body is not None:
             order["body"] = base64.b64encode(self.run.job.body).decode()
+        if letter is not None:
+            order["letter"] = letter
         collected = Collected(lambda: self.journal.log, step.name, number, keep=isinstance(step.action, RunAction))
         for _ in range(_TRIES):
             process = pool.take(step.action, self.tools.config)

@@ -76,16 +76,18 @@ def interrupted(about: About, why: str, became: str) -> None:
     logger.warning("%s was interrupted, as %s: %s", _api(about), what, then, extra={"fields": fields})
 
 
-def unknown(about: About, workflow: str, version: str, accepted_by: str) -> None:
-    """The first execution of a workflow that the worker's config, which has this version, lacks."""
+def unknown(about: About, kind: str, name: str, version: str, accepted_by: str) -> None:
+    """The first execution of a workflow, or for a callback, that the worker's config, which has this version, lacks."""
     logger.warning(
-        "version %s of the config, which this worker has, lacks the workflow %r; %s, which version %s has accepted, "
-        "waits up to %.0f minutes for a worker that knows it, and so does all else for that workflow",
+        "version %s of the config, which this worker has, lacks the %s %r; %s, which version %s has accepted, "
+        "waits up to %.0f minutes for a worker that knows it, and so does all else for that %s",
         version,
-        workflow,
+        kind,
+        name,
         _api(about),
         accepted_by or "(not known)",
         PATIENCE / 60,
+        kind,
         extra={"fields": {**about, "state": "retrying"}},
     )
 

@@ -14,12 +14,11 @@ import threading
 import time
 from concurrent.futures import Future
 from contextlib import closing, suppress
-from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from trigger.config.model import HttpAction
 from trigger.errors import AnswerTimeout, AnswerTooLarge, ConnectionFailed, HttpError, UnexpectedStatus
-from trigger.workflows.http_answer import excerpt, output_of
+from trigger.workflows.http_answer import excerpt, named, output_of
 from trigger.workflows.http_message import Message, message_of, redirected
 
 if TYPE_CHECKING:  # a process that sends nothing does without urllib3
@@ -37,14 +36,29 @@ def send(action: HttpAction, seconds: float) -> dict[str, Any]:
     says that it is JSON and is, "text" otherwise. Raises UnexpectedStatus for a status outside of `action.expect`,
     ConnectionFailed, AnswerTimeout, AnswerTooLarge, and HttpError for a request that can't be made.
     """
-    exchange = _Exchange(message_of(action), action, seconds)
+    return in_time(HttpExchange(message_of(action), action, seconds), seconds)
+
+
+class Bounded(Protocol):
+    """What is done within a time: `run` does it, `abandon` ends it from another thread, `late` is the error for when
+    the time is over."""
+
+    def run(self) -> dict[str, Any]: ...
+
+    def abandon(self) -> None: ...
+
+    def late(self) -> AnswerTimeout: ...
+
+
+def in_time(work: Bounded, seconds: float) -> dict[str, Any]:
+    """Do a work, and return what it does; raises its `late` after so many seconds."""
     # In a thread of its own, for nothing else bounds all of it: each address may be tried, and each byte waited for,
     # as long as the whole may take, and the look-up of a name has no limit at all.
     future: Future[dict[str, Any]] = Future()
 
     def run() -> None:
         try:
-            future.set_result(exchange.run())
+            future.set_result(work.run())
         except BaseException as error:  # noqa: BLE001  it goes on where the result is waited for
             future.set_exception(error)
 
@@ -53,14 +67,14 @@ def send(action: HttpAction, seconds: float) -> dict[str, Any]:
     try:
         result = future.result(seconds)
     except TimeoutError as error:
-        raise error if isinstance(error, HttpError) else exchange.late() from None
+        raise error if isinstance(error, HttpError) else work.late() from None
     finally:
-        exchange.abandon()
+        work.abandon()
     thread.join()  # it has done all: what looks for threads now finds none
     return result
 
 
-class _Exchange:
+class HttpExchange:
     """A request and its answer, redirects followed."""
 
     def __init__(self, message: Message, action: HttpAction, seconds: float) -> None:
@@ -90,7 +104,7 @@ class _Exchange:
                 output = self._once()
             except HttpError:
                 raise
-            except _failures() as error:
+            except failures() as error:
                 raise self.late() if _is_late(error) else ConnectionFailed(f"{self._message}: {_why(error)}") from None
             if output is not None:
                 return output
@@ -98,8 +112,7 @@ class _Exchange:
 
     def _once(self) -> dict[str, Any] | None:
         """The output of one answer; None when it redirects, to what is the message then."""
-        with closing(self._new_connection()) as connection:
-            connection.connect()
+        with closing(self._connected()) as connection:
             if self._abandoned:
                 raise self.late()
             message = self._message
@@ -115,13 +128,23 @@ class _Exchange:
                     return None
                 return self._output(response)
 
-    def _new_connection(self) -> HTTPConnection:
+    def _connected(self) -> HTTPConnection:
+        """A connection to who is spoken to."""
+        return self._connect(str(self._message.origin[1]))
+
+    def _connect(self, host: str, **options: Any) -> HTTPConnection:
         from urllib3.connection import HTTPConnection, HTTPSConnection
 
         logging.getLogger("urllib3").setLevel(logging.ERROR)  # its warnings show URLs with all they hold
-        scheme, host, port = self._message.origin
+        scheme, _, port = self._message.origin
         kind = HTTPSConnection if scheme == "https" else HTTPConnection
-        connection = self._connection = kind(str(host), port, timeout=max(0.001, self._until - time.monotonic()))
+        connection = kind(host, port, timeout=max(0.001, self._until - time.monotonic()), **options)
+        self._connection = connection
+        try:
+            connection.connect()
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     def _output(self, response: HTTPResponse) -> dict[str, Any]:
@@ -131,7 +154,7 @@ class _Exchange:
         output = output_of(response.status, response.headers, body)
         if expected:
             return output
-        message = f"{self._message}: the answer is {_named(response.status)}, not from {low} to {high}"
+        message = f"{self._message}: the answer is {named(response.status)}, not from {low} to {high}"
         if response.status in _REDIRECTS and not self._action.redirects:
             message += "; it is a redirect, which `redirects: 5` would follow"
         said = excerpt(output, body, self._message.secrets)
@@ -155,7 +178,8 @@ class _Exchange:
         return b"".join(pieces)
 
 
-def _failures() -> tuple[type[Exception], ...]:
+def failures() -> tuple[type[Exception], ...]:
+    """What a connection and an answer may raise."""
     from urllib3.exceptions import HTTPError
 
     return HTTPError, http.client.HTTPException, OSError
@@ -188,10 +212,3 @@ def _why(error: Exception) -> str:
     if isinstance(cause, OSError) and cause.strerror:
         return cause.strerror.lower()
     return "the connection broke before all of the answer was there"
-
-
-def _named(status: int) -> str:
-    try:
-        return f"{status} {HTTPStatus(status).phrase}"
-    except ValueError:
-        return str(status)

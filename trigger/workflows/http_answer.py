@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import re
 from collections.abc import Iterable, Mapping
+from http import HTTPStatus
 from typing import Any
 
 from trigger.errors import InvalidParams
@@ -40,6 +41,14 @@ def excerpt(output: Mapping[str, Any], body: bytes, secrets: Iterable[str]) -> s
         text = text.replace(secret, "…")
     text = escaped(" ".join(text[:2000].split()))
     return text if len(text) <= MAX_EXCERPT else f"{text[: MAX_EXCERPT - 1]}…"
+
+
+def named(status: int) -> str:
+    """A status with what it stands for."""
+    try:
+        return f"{status} {HTTPStatus(status).phrase}"
+    except ValueError:
+        return str(status)
 
 
 def _text(body: bytes, kind: str) -> str:

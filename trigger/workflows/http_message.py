@@ -32,6 +32,7 @@ class Message:
     headers: Mapping[str, str] = field(repr=False)
     body: bytes | None = field(default=None, repr=False)
     secrets: tuple[str, ...] = field(default=(), repr=False)
+    shows_path: bool = True  # in errors: False where the path may be a credential, too
 
     @property
     def origin(self) -> tuple[str | None, str | None, int]:
@@ -40,7 +41,8 @@ class Message:
 
     def __str__(self) -> str:
         """The message as errors show it: without what may be a credential in its URL."""
-        return f"{self.method} {self.url._replace(auth=None, query=None, fragment=None)}"
+        path = self.url.path if self.shows_path else None
+        return f"{self.method} {self.url._replace(auth=None, path=path, query=None, fragment=None)}"
 
 
 def message_of(action: HttpAction) -> Message:

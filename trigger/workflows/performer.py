@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from trigger import templates
-from trigger.config.model import Config, HttpAction, PythonAction, RunAction, Step
+from trigger.config.model import CALLBACK, CallbackAction, Config, HttpAction, PythonAction, RunAction, Step
 from trigger.config.programs import broken_script, on_path
 from trigger.errors import ArgumentError, UnexpectedStatus, WorkflowError
 from trigger.fields.model import MISSING
@@ -79,6 +79,7 @@ class _Attempt:
     seconds: float
     subject: Subject = field(repr=False)
     body: str | None = field(default=None, repr=False)  # in base64, of a program that is to get it
+    letter: Mapping[str, Any] | None = field(default=None, repr=False)  # of one that calls back
 
 
 class Performer:
@@ -191,7 +192,8 @@ class Performer:
         if order["run"] != self._run:
             self._run = order["run"]
             self._subject = Subject(**order["subject"], done={})
-            workflow = self._config.workflows[order["workflow"]]
+            is_callback = order["workflow"] == CALLBACK.name
+            workflow = CALLBACK if is_callback else self._config.workflows[order["workflow"]]
             self._steps = workflow.by_name
             if workflow.name not in self._prepared:
                 self._prepared.add(workflow.name)
@@ -200,7 +202,8 @@ class Performer:
         known = self._subject
         if order["done"] or order["error"]:
             self._subject = dataclasses.replace(known, done={**known.done, **order["done"]}, error=order["error"])
-        return _Attempt(self._steps[order["step"]], order["number"], order["seconds"], self._subject, order.get("body"))
+        given = order.get("body"), order.get("letter")
+        return _Attempt(self._steps[order["step"]], order["number"], order["seconds"], self._subject, *given)
 
     def _perform(self, attempt: _Attempt) -> bool:
         """Runs an attempt and says how it ended; whether it has not failed."""
@@ -230,6 +233,8 @@ class Performer:
                     return report.done(self._call(attempt, step.action, names))
                 case HttpAction():
                     return report.done(self._request(attempt, step.action, names))
+                case CallbackAction():
+                    return report.done(self._deliver(attempt))
                 case RunAction():
                     self._become(attempt, step.action, names)
         except (TemplateError, ArgumentError) as error:
@@ -299,6 +304,11 @@ class Performer:
         )
         # It ends by itself a moment before it would be told to: then it can say what it has waited for.
         return send(rendered, max(0.05, attempt.seconds - 0.1))
+
+    def _deliver(self, attempt: _Attempt) -> Any:
+        from trigger.workflows.delivery import deliver
+
+        return deliver(attempt.letter or {}, max(0.05, attempt.seconds - 0.1))
 
     def _become(self, attempt: _Attempt, action: RunAction, names: Mapping[str, Any]) -> NoReturn:
         """Turns this process into the program. It gets the input, or the request's body, on stdin, whole, as a file

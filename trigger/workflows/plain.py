@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
+from typing import Any
 
-from trigger.config.model import Workflow
+from trigger.config.model import Step, Workflow
 from trigger.store import outcome
 from trigger.store.outcome import CRASHED, RELEASED, Outcome
 from trigger.workflows import events, report
-from trigger.workflows.attempts import CANCELLED, TIMEOUT, Attempts, Run, Tools
+from trigger.workflows.attempts import CANCELLED, TIMEOUT, Attempt, Attempts, Run, Tools
 from trigger.workflows.report import Failure, Report
 
 logger = logging.getLogger("trigger.worker")
@@ -20,11 +22,27 @@ _PAUSE = 1.0
 
 def run_function(tools: Tools, workflow: Workflow, run: Run) -> Outcome:
     """Runs the function to its outcome. The log is written when this returns."""
+    ended = run_alone(tools, workflow, workflow.function, run)
+    if isinstance(ended, Outcome):
+        return ended
+    attempt, told = ended
+    if attempt.cause is not None:
+        return _timed_out(told.failure, workflow, run, killed=attempt.was_killed)
+    return _outcome(told, workflow, run)
+
+
+def run_alone(
+    tools: Tools, workflow: Workflow, step: Step, run: Run, *, letter: Mapping[str, Any] | None = None
+) -> tuple[Attempt, Report] | Outcome:
+    """Runs the only attempt of a run to its end, in the run's timeout; `letter` is what it is to send.
+
+    Returns it and what it has said; or the outcome where there was no process for it, or somebody has ended it.
+    """
     attempts = Attempts(tools, workflow, run)
     deadline = time.monotonic() + run.job.timeout
     wanted = tools.wanted
     try:
-        attempts.start(workflow.function, run.job.attempt, run.job.timeout)
+        attempts.start(step, run.job.attempt, run.job.timeout, letter=letter)
     except OSError as error:  # no more processes, memory or descriptors; there may be some in a while
         return _without_process(f"{error.strerror}", run)
     (attempt,) = attempts.under_way
@@ -52,9 +70,9 @@ def run_function(tools: Tools, workflow: Workflow, run: Run) -> Outcome:
         if attempt.was_killed:
             events.killed(run.about, "does not end although it was cancelled", "cancelled")
         return outcome.cancelled()
-    if attempt.cause is not None:
-        return _timed_out(told.failure, workflow, run, killed=attempt.was_killed)
-    return _outcome(told, workflow, run)
+    if attempt.cause is None and told.failure is not None and told.failure.kind == "StartError":
+        return _without_process(told.failure.message, run)
+    return attempt, told
 
 
 def _timed_out(failure: Failure | None, workflow: Workflow, run: Run, *, killed: bool) -> Outcome:
@@ -71,8 +89,6 @@ def _outcome(told: Report, workflow: Workflow, run: Run) -> Outcome:
     failure = told.failure
     if failure is None:
         return outcome.succeeded_with(report.kept(told, run.secrets), run.secrets)
-    if failure.kind == "StartError":
-        return _without_process(failure.message, run)
     return Outcome(CRASHED) if failure.crashed else _failed(failure, workflow, run)
 
 

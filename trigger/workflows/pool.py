@@ -30,9 +30,10 @@ LET_GO = 16
 
 
 class Pool:
-    """Arguments: `loop`, which tells when processes write; `environ`, the service's; `config`, for all of them."""
+    """Arguments: `loop`, which tells when processes write; `environ`, the service's; `config`, for all of them;
+    `imports`, whether they are to run what the config names."""
 
-    def __init__(self, loop: Loop, environ: Mapping[str, str], config: Config) -> None:
+    def __init__(self, loop: Loop, environ: Mapping[str, str], config: Config, *, imports: bool = True) -> None:
         self._loop = loop
         self._environ = environ
         self.config = config
@@ -42,13 +43,14 @@ class Pool:
         self._ending: set[Process] = set()
         self._let_go: deque[Process] = deque()
         self._left: set[int] = set()  # ids of processes and sessions that plain functions have left behind
-        self._can_import = True  # False when importing all that the config names has ended a process
+        self._imports = imports
+        self._can_import = imports  # False when importing all that the config names has ended a process
         self._child_ended = False
 
     def renew(self, config: Config) -> None:
         """Has a process with this config take the place of each that stands ready."""
         self.config = config
-        self._can_import = True
+        self._can_import = self._imports
         self.discard_idle()
 
     def is_ready(self) -> bool:

@@ -1,20 +1,24 @@
 -- What becomes of the rest of an execution that has ended, and how long that is kept.
--- USES: slots, count
+-- USES: slots, count, calling_back
 
--- The API and the workflow of an execution, nil for what is not ours; and the present hour.
+-- The API and the workflow of an execution, nil for what is not ours and for one that calls back; the present hour; and
+-- its meta.
 local function counted_as(uid)
   local api, meta = unpack(redis.call('HMGET', JOB .. uid, 'description', 'meta'))
   api = api and #api < 200 and string.match(api, '^[%w_.-]+/[%w_.-]+$')
   local ok, about = pcall(cjson.decode, meta or '')
-  local workflow = ok and type(about) == 'table' and about.workflow
+  about = ok and type(about) == 'table' and about or {}
+  local workflow = not about.to and about.workflow
   workflow = type(workflow) == 'string' and #workflow < 500 and workflow
-  return api, workflow, math.floor(seconds / 3600)
+  return api, workflow, math.floor(seconds / 3600), about
 end
 
 -- Counts the end of an execution: 'succeeded' with the seconds its last run took, or 'failed' or 'cancelled', which it
--- may have done before a run began (`early`).
-local function count_end(uid, status, took, early)
-  local api, workflow, hour = counted_as(uid)
+-- may have done before a run began (`early`); the others are what counted_as returns.
+local function count_end(api, workflow, hour, about, status, took, early)
+  if type(about.to) == 'string' then
+    count('callback', about.to, status, 1, hour)
+  end
   if api or workflow then
     count('service', 'all', status .. '@' .. hour, 1, hour)
   end
@@ -48,9 +52,11 @@ end
 
 -- Counts an attempt that another one follows: 'retried' after it failed, 'interrupted' when its worker died or stopped.
 local function count_attempt(uid, how)
-  local api, _, hour = counted_as(uid)
+  local api, _, hour, about = counted_as(uid)
   if api then
     count('api', api, how, 1, hour)
+  elseif type(about.to) == 'string' then
+    count('callback', about.to, how, 1, hour)
   end
 end
 
@@ -77,11 +83,15 @@ end
 -- The last of what every way to end an execution does, once: `status` is our word for it, `ttl` how long it is kept in
 -- s; see count_end for the others.
 local function conclude(uid, status, ttl, took, early)
-  leave_slot(uid)
+  pcall(leave_slot, uid) -- a broken key of a slot is to keep no end from being recorded
   announce(uid, 'end')
   if status ~= 'succeeded' then
     index_failed(uid)
   end
   expire(uid, ttl)
-  count_end(uid, status, took, early)
+  local api, workflow, hour, about = counted_as(uid)
+  count_end(api, workflow, hour, about, status, took, early)
+  if type(about.callbacks) == 'table' then
+    call_all_back(uid, status, about, api, ttl)
+  end
 end

@@ -77,18 +77,26 @@ local function schedule(queue, uid, due)
   redis.call('ZADD', LEASED .. queue, due, uid)
   redis.call('ZADD', 'rq:scheduled:' .. queue, math.floor(due / 1000), uid)
   announce(uid, 'status')
-  leave_slot(uid)
+  pcall(leave_slot, uid)
 end
 
--- Gives slots back whose executions are gone, as after a DEL by hand. A few slots are looked at each time.
-local function check_slots()
-  for _, slot in ipairs(redis.call('SRANDMEMBER', SLOTTED, 10)) do
-    for _, uid in ipairs(redis.call('HRANDFIELD', SLOTS .. slot, 20)) do
-      local status = uid ~= '' and redis.call('HGET', job_key(uid), 'status')
-      if uid ~= '' and status ~= 'queued' and status ~= 'started' then
-        redis.call('HDEL', SLOTS .. slot, uid)
-      end
+-- Gives back what of a slot is had by executions that are gone, as after a DEL by hand.
+local function check_slot(slot)
+  for _, uid in ipairs(redis.call('HRANDFIELD', SLOTS .. slot, 20)) do
+    local status = uid ~= '' and redis.call('HGET', job_key(uid), 'status')
+    if uid ~= '' and status ~= 'queued' and status ~= 'started' then
+      redis.call('HDEL', SLOTS .. slot, uid)
     end
-    promote(slot)
+  end
+  promote(slot)
+end
+
+-- Does that for a few of all slots. A key that is none of ours is looked at no more.
+local function check_slots()
+  local slots = redis.pcall('SRANDMEMBER', SLOTTED, 10)
+  for _, slot in ipairs(slots.err and {} or slots) do
+    if not pcall(check_slot, slot) then
+      redis.call('SREM', SLOTTED, slot)
+    end
   end
 end

@@ -153,14 +153,19 @@ COMPONENTS: Mapping[str, Mapping[str, Any]] = {
     ),
     "404": _refusal("There is no such API any more", (errors.ApiNotFound, "There is no such API")),
     "404-execution": _refusal(
-        "There is no such execution, or it is not yours to read",
+        "There is no such execution, or it is not yours to read, or has no such callback",
         (errors.ExecutionNotFound, "There is no such execution, or it is not yours to read"),
+        (errors.CallbackNotFound, "The execution has no callback of that name"),
         (errors.PathNotFound, "There is nothing at this path"),
     ),
     "405": _refusal(
         "The verb is not accepted", (errors.MethodNotAllowed, "The API accepts GET and POST"), headers=_ALLOW
     ),
     "408": _refusal("The body did not arrive in time", (errors.BadRequest, "The body did not arrive in time")),
+    "409-callback": _refusal(
+        "It has not ended",
+        (errors.ExecutionNotEnded, "The execution has not ended: there is nothing to tell yet"),
+    ),
     "409-cancel": _refusal(
         "It has ended",
         (errors.ExecutionEnded, "The execution has succeeded already: there is nothing to cancel"),

@@ -85,6 +85,15 @@ _SPAN = _object(
         "steps": {"type": "array", "items": _TEXT},
     }
 )
+_CALLBACK = _object(
+    {
+        "to": _TEXT,
+        "status": {"type": ["string", "null"], "enum": [*Status, None]},
+        "attempts": _WHOLE,
+        "next": _or_null(_MOMENT),
+    },
+    {"uid": UID, "error": _or_null(_ERROR)},
+)
 _RECORD = _object(
     {
         **_HEAD,
@@ -93,7 +102,15 @@ _RECORD = _object(
         "steps": {"type": "array", "items": _STEP},
         "timeline": {"type": "array", "items": _SPAN},
     },
-    {"truncated": _FLAG, "debug": _FLAG, **_ORIGINS, **_LIMITED, "operator": _TEXT},
+    {
+        "truncated": _FLAG,
+        "debug": _FLAG,
+        **_ORIGINS,
+        **_LIMITED,
+        "operator": _TEXT,
+        "callbacks": {"type": "array", "items": _CALLBACK},
+        "tells_of": UID,
+    },
 )
 _LINE = _object({**dict.fromkeys(("id", "time", "stream", "level", "step", "text"), _TEXT), "attempt": _WHOLE})
 _LINES: Schema = {"type": "array", "items": {"anyOf": [_LINE, _object({"cut": _WHOLE})]}}
@@ -340,6 +357,22 @@ PATHS: Mapping[str, Mapping[str, dict[str, Any]]] = {
             "what is done is taken over.",
             security=OPERATOR,
             parameters=[_UID_PARAMETER, "key"],
+        )
+    },
+    "/v1/executions/{uid}/callbacks/{name}/again": {
+        "post": _operation(
+            "callBackAgain",
+            "Send a callback again",
+            {
+                "202": _answered("The execution that sends it", _object({"uid": UID}), {"uid": UID_EXAMPLE[:-1] + "3"}),
+                **all_of([*_OF_OPERATORS, "409-callback"]),
+            },
+            description="For operators. Once more, with the same `webhook-id`; now, if it waits for its next attempt.",
+            security=OPERATOR,
+            parameters=[
+                _UID_PARAMETER,
+                {"name": "name", "in": "path", "required": True, "schema": _TEXT, "example": "ops"},
+            ],
         )
     },
     "/healthz": {
