@@ -17,6 +17,7 @@ import pytest
 import standardwebhooks
 from redis import Redis
 
+from bench.processes import descendants
 from tests.support import CONFIG, WORKFLOWS, OwnRedis, environment, eventually, process
 from trigger import store
 from trigger.config.model import Api, NoAuth, Workflow
@@ -149,6 +150,14 @@ def test_each_end_is_told_as_the_official_library_accepts_it(house: House) -> No
     assert told["text"] == f"shop/fails failed: ValueError: no stock of B2 (uid {bad})"
     assert {of for of, _ in house.receiver.got} >= {f"{good}.succeeded", f"{bad}.failed"}
     assert house.receiver.wrong == []
+
+
+def test_one_process_sends_one_after_the_other(house: House) -> None:
+    processes = set()
+    for _ in range(5):
+        house.reaches(house.submit(), Status.SUCCEEDED)
+        processes |= set(descendants(house.post.pid))
+    assert len(processes) <= 4, "the one that was used before, one more, and their guardians"
 
 
 def test_what_fails_is_tried_again_after_a_pause_and_as_one_wants_it(house: House) -> None:
