@@ -121,8 +121,8 @@ class Before:
 
 
 def _have_had_a_thread() -> None:
-    """Starts a thread, and waits for its end: with the first one of a process, the C library catches a signal of its own
-    for ever, which else would be taken for a trace of the work, as of each http step."""
+    """Starts a thread, and waits for its end: with the first one of a process, the C library begins to catch a signal
+    of its own, which else would be taken for a trace of the work, as of each http step."""
     thread = threading.Thread(target=int)
     thread.start()
     thread.join()
