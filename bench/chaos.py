@@ -10,6 +10,9 @@ one of its processes stands still for a second (SIGSTOP). The seed decides which
 One workflow in ten misbehaves: it forks, ignores SIGTERM, leaves its process in another state than it was, or leaves a
 child behind. A fifth caller cancels executions at about the time at which they end.
 
+With `--callbacks` each end calls back a receiver, which verifies each with the official library of Standard Webhooks,
+and answers one in fifty 503 at first.
+
 What has become of the executions is judged by a file that their workflow writes itself: `S uid time` when it begins,
 `D uid time` when it ends. Exits with 1 if an accepted execution neither ended nor failed with a reason, or failed
 without a cause: none of these workflows fails by itself.
@@ -20,6 +23,7 @@ from __future__ import annotations
 import argparse
 import base64
 import http.client
+import http.server
 import itertools
 import json
 import os
@@ -39,6 +43,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import standardwebhooks
 from redis import Redis
 from redis.exceptions import RedisError
 
@@ -58,6 +63,7 @@ MISCHIEF = ("forks", "ignores SIGTERM", "leaves state", "leaves a child")
 STOPPED_SECONDS = 1.0
 # A caller that cancels does so after a random time up to this long.
 CANCEL_WITHIN = 0.06
+REFUSED = 0.02  # the share of callbacks whose first attempt is refused
 OPERATOR = "chaos:not-a-secret-of-anybody"
 
 CONFIG = """\
@@ -102,8 +108,94 @@ def noted(value):
     note("D")
 """
 
+# The callback that every end has with `--callbacks`.
+KEY = "whsec_" + base64.b64encode(b"not-a-secret-of-anybody!").decode()
+CALLBACKS = """\
+callbacks: {chaos: {url: "URL", secrets: ["KEY"], addresses: any, on: [succeeded, failed, cancelled]}}
+server: {callback: chaos}
+"""
+
 KINDS = ("gunicorn master", "gunicorn worker", "worker", "process", "redis")
+QUEUES = ("default", "callbacks")
 STOPPED = ("worker stopped", "process stopped")
+
+
+@dataclass
+class Told:
+    """What came of callbacks: `ids` are the `webhook-id`s that came, how often each; `missing` the uids of executions
+    that have ended and nobody was told of; `ambiguous` those that came with several ids; `wrong` what the official
+    library has refused."""
+
+    ids: Counter[str] = field(default_factory=Counter)
+    wrong: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    ambiguous: list[str] = field(default_factory=list)
+
+    @property
+    def good(self) -> bool:
+        return not self.wrong and not self.missing and not self.ambiguous
+
+    def judge(self, ended: Iterable[str]) -> None:
+        """Compares what came with the executions that have ended."""
+        by_uid: dict[str, set[str]] = defaultdict(set)
+        for of in self.ids:
+            by_uid[of.partition(".")[0]].add(of)
+        self.missing = [uid for uid in ended if uid not in by_uid]
+        self.ambiguous = [uid for uid, ids in by_uid.items() if len(ids) > 1]
+
+    def __str__(self) -> str:
+        doubles = self.ids.total() - len(self.ids)
+        return (
+            f"called back {len(self.ids)}, doubles {doubles}, missing {len(self.missing)}, "
+            f"with several ids {len(self.ambiguous)}, refused by the official verifier {len(self.wrong)}"
+        )
+
+
+class Receiver(http.server.ThreadingHTTPServer):
+    """Takes callbacks, and keeps what they were."""
+
+    request_queue_size = 128
+    daemon_threads = True
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(("127.0.0.1", 0), _Taking)
+        self.told = Told()
+        self.random = random.Random(seed)
+        self.lock = threading.Lock()
+        self.delayed: set[str] = set()
+        self.verifier = standardwebhooks.Webhook(KEY)
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    @property
+    def config(self) -> str:
+        return CALLBACKS.replace("URL", f"http://127.0.0.1:{self.server_port}/hooks").replace("KEY", KEY)
+
+    def status(self, headers: dict[str, str], body: bytes) -> int:
+        """Note a callback, and return how it is answered."""
+        with self.lock:
+            try:
+                self.verifier.verify(body, headers)
+            except standardwebhooks.WebhookVerificationError as error:
+                self.told.wrong.append(f"{error}")
+                return 401
+            of = headers["webhook-id"]
+            if of not in self.told.ids and of not in self.delayed and self.random.random() < REFUSED:
+                self.delayed.add(of)
+                return 503
+            self.told.ids[of] += 1
+            return 204
+
+
+class _Taking(http.server.BaseHTTPRequestHandler):
+    server: Receiver
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(self.server.status({name.lower(): value for name, value in self.headers.items()}, body))
+        self.end_headers()
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Says nothing."""
 
 
 @dataclass
@@ -124,12 +216,13 @@ class Report:
     drain: float | None = None
     left_over: list[str] = field(default_factory=list)
     exit_status: int | None = None
+    told: Told | None = None  # with callbacks
 
     @property
     def good(self) -> bool:
         """Whether the promise was kept, and the service came to rest by itself."""
         at_rest = self.drain is not None and not self.left_over and self.exit_status == 0
-        return not self.lost and not self.failed and at_rest
+        return not self.lost and not self.failed and at_rest and (self.told is None or self.told.good)
 
     def __str__(self) -> str:
         share = 100 * self.duplicates / max(1, self.accepted)
@@ -148,6 +241,8 @@ class Report:
             "drained " + (f"in {self.drain:.1f} s" if self.drain is not None else f"not within {DRAIN_SECONDS:.0f} s"),
             f"stopped with exit status {self.exit_status}, processes left over: {self.left_over or 'none'}",
         ]
+        if self.told is not None:
+            lines.append(str(self.told))
         return "\n".join(lines)
 
 
@@ -234,7 +329,8 @@ class Service:
     def is_drained(self) -> bool:
         """Whether no execution waits or runs."""
         try:
-            return not self.redis.exists(store.waiting_key("default"), store.leased_key("default"))
+            ledger = (key(queue) for queue in QUEUES for key in (store.waiting_key, store.leased_key))
+            return not self.redis.exists(*ledger)
         except RedisError:
             return False
 
@@ -406,10 +502,11 @@ def _go_on(pid: int) -> None:
         pass
 
 
-def run(folder: Path, seconds: float, seed: int) -> Report:
+def run(folder: Path, seconds: float, seed: int, *, callbacks: bool = False) -> Report:
     """A run in a folder that exists and is empty; `log`, `evidence` and the callers' journals stay in it."""
     report = Report()
-    service = Service(folder)
+    receiver = Receiver(seed) if callbacks else None
+    service = Service(folder, config=CONFIG + (receiver.config if receiver else ""))
     try:
         service.wait_until_ready()
         over = threading.Event()
@@ -425,9 +522,15 @@ def run(folder: Path, seconds: float, seed: int) -> Report:
         while not service.is_drained() and time.monotonic() < began + DRAIN_SECONDS:
             time.sleep(0.1)
         report.drain = time.monotonic() - began if service.is_drained() else None
-        _judge(report, service, folder)
+        over_by_then = _judge(report, service, folder)
+        if receiver is not None:
+            report.told = receiver.told
+            receiver.told.judge(over_by_then)
     finally:
         report.exit_status, report.left_over = service.stop()
+        if receiver is not None:
+            receiver.shutdown()
+            receiver.server_close()
     report.kills = Counter(kind for _, kind in killed)
     accepted = sorted(pair for caller in callers for pair in caller.accepted)
     for moment, kind in killed:
@@ -454,8 +557,8 @@ def read_evidence(path: Path) -> tuple[dict[str, list[float]], Counter[str]]:
     return began, ended
 
 
-def _judge(report: Report, service: Service, folder: Path) -> None:
-    """Compares what the callers were promised with what the workflow has done."""
+def _judge(report: Report, service: Service, folder: Path) -> set[str]:
+    """Compares what the callers were promised with what the workflow has done; the executions that have ended."""
     uids = [uid for number in range(CALLERS + 1) for uid in (folder / f"journal-{number}").read_text().split()]
     began, ended = read_evidence(service.evidence)
     records = service.records(uids)
@@ -468,6 +571,7 @@ def _judge(report: Report, service: Service, folder: Path) -> None:
     report.duplicates = sum(ended[uid] > 1 for uid in uids)
     report.unasked = len(began.keys() - set(uids))
     report.started_again = [after - before for times in began.values() for before, after in _pairs(times)]
+    return over
 
 
 def _pairs(times: list[float]) -> Iterable[tuple[float, float]]:
@@ -479,14 +583,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=60, help="how long calls are sent and processes killed")
     parser.add_argument("--seed", type=int, default=1, help="of what is killed when")
+    parser.add_argument("--callbacks", action="store_true", help="have each end call back")
     parser.add_argument("--keep", type=Path, help="a folder to work in, which is made and stays")
     options = parser.parse_args()
     if options.keep:
         options.keep.mkdir(mode=0o700, parents=True)
-        report = run(options.keep, options.seconds, options.seed)
+        report = run(options.keep, options.seconds, options.seed, callbacks=options.callbacks)
     else:
         with tempfile.TemporaryDirectory(prefix="trigger-chaos-") as folder:
-            report = run(Path(folder), options.seconds, options.seed)
+            report = run(Path(folder), options.seconds, options.seed, callbacks=options.callbacks)
     sys.stdout.write(f"{options.seconds:.0f} s, seed {options.seed}\n{report}\n")
     return 0 if report.good else 1
 

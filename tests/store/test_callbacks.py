@@ -86,6 +86,9 @@ def test_its_uid_is_one_and_it_is_in_no_list_of_executions(bench: Bench) -> None
     assert len(set(others)) == 2
     assert all(store.is_uid(other) and other[:13] == uid[:13] for other in others)
     assert [one.uid for one in store.page(bench.redis, store.Query()).executions] == [uid]
+    for status in (Status.QUEUED, Status.FAILED):
+        found = store.page(bench.redis, store.Query(status=status)).executions
+        assert [one.uid for one in found] == ([uid] if status is Status.FAILED else [])
     assert {one.uid for one in callbacks.listed(bench.redis, limit=10)} == set(others)
 
 

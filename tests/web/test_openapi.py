@@ -86,6 +86,15 @@ def test_it_has_what_is_there_whatever_the_config_says(described: Site) -> None:
     }
 
 
+def test_what_callbacks_send_is_described_where_there_are_any(described: Site, make_site: MakeSite) -> None:
+    assert "webhooks" not in document(described)
+    site = make_site(f"callbacks: {{ops: {{url: 'https://ops.example/'}}}}\n{CONFIG}")
+    found = document(site)
+    validate(found)
+    sent = found["webhooks"]["execution"]["post"]
+    assert {one["name"] for one in sent["parameters"]} == {"webhook-id", "webhook-timestamp", "webhook-signature"}
+
+
 def test_an_edit_is_told_with_the_prefix_and_the_modules_of_the_config(make_site: MakeSite) -> None:
     site = make_site(CONFIG.replace("server: {", "server: {prefix: /hooks, "))
     assert "/hooks/all/types/async" in document(site)["paths"]

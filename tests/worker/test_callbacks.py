@@ -17,6 +17,7 @@ import pytest
 import standardwebhooks
 from redis import Redis
 
+from bench.processes import descendants
 from tests.support import CONFIG, WORKFLOWS, OwnRedis, environment, eventually, process
 from trigger import store
 from trigger.config.model import Api, NoAuth, Workflow
@@ -151,6 +152,14 @@ def test_each_end_is_told_as_the_official_library_accepts_it(house: House) -> No
     assert house.receiver.wrong == []
 
 
+def test_one_process_sends_one_after_the_other(house: House) -> None:
+    processes = set()
+    for _ in range(5):
+        house.reaches(house.submit(), Status.SUCCEEDED)
+        processes |= set(descendants(house.post.pid))
+    assert len(processes) <= 4, "the one that was used before, one more, and their guardians"
+
+
 def test_what_fails_is_tried_again_after_a_pause_and_as_one_wants_it(house: House) -> None:
     uid = house.submit()
     house.receiver.answers[uid] = [503, 302]
@@ -216,3 +225,18 @@ def test_no_secret_of_a_callback_is_in_a_log_or_a_record(house: House) -> None:
     lines = [json.loads(line) for line in (house.folder / "callbacks.log").read_text().splitlines()]
     mine = [line for line in lines if line.get("uid") == state.uid]
     assert any(line.get("request") == uid for line in mine), "the log of the one leads to the other"
+
+
+def test_a_receiver_that_hangs_does_not_hold_others_up(house: House) -> None:
+    house.receiver.held.clear()
+    os.kill(house.post.pid, signal.SIGSTOP)
+    try:
+        uids = [house.submit() for _ in range(3)]
+        states = [house.reaches(uid, Status.QUEUED, 0) for uid in uids]
+        house.redis.hset(store.JOB + states[0].uid, "timeout", 1)
+    finally:
+        os.kill(house.post.pid, signal.SIGCONT)
+    first, *rest = [house.reaches(uid, Status.RETRYING, 0) for uid in uids]
+    assert (first.attempts, (first.error or {})["class"]) == (1, "AnswerTimeout")
+    assert [(one.attempts, one.error) for one in rest] == [(0, None)] * 2, "they were not tried"
+    house.receiver.held.set()

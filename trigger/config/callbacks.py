@@ -177,7 +177,9 @@ def guarded(callback: Callback) -> tuple[str, ...]:
         parts = urlsplit(address.reveal())
         found += [address.reveal(), parts.path, parts.query, f"{parts.path}?{parts.query}" if parts.query else ""]
         found += [one for value in (parts.password,) if value for one in (value, unquote(value))]
-        if parts.username and parts.password:
+        if parts.username and not parts.password:
+            found.append(unquote(parts.username))
+        elif parts.username and parts.password:
             pair = f"{unquote(parts.username)}:{unquote(parts.password)}"
             found.append(base64.b64encode(pair.encode()).decode())
     return tuple(found)

@@ -69,7 +69,7 @@ SIGNING = "trigger:signing"  # string: the key that the console's sessions and s
 RUNNER = "trigger.worker.run"
 # The executions that call back: their queue and workflow, the module that their API seems to have (none can be named
 # so), and how many seconds an attempt may take.
-CALLBACK_QUEUE, CALLBACK_WORKFLOW, CALLBACK_MODULE, CALLBACK_TIMEOUT = CALLBACK.queue, CALLBACK.name, "@callbacks", 30
+CALLBACK_QUEUE, CALLBACK_WORKFLOW, CALLBACK_MODULE, CALLBACK_TIMEOUT = CALLBACK.queue, CALLBACK.name, "@callbacks", 15
 
 _UID = re.compile(r"[0-9]{25}")
 

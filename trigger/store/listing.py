@@ -17,6 +17,7 @@ from redis import Redis
 from trigger.store.keys import (
     API_INDEX,
     APIS,
+    CALLBACK_QUEUE,
     FAILED_INDEX,
     INDEX,
     LEASED,
@@ -186,7 +187,7 @@ def _not_final(redis: Redis, query: Query) -> list[str] | None:
     """The uids in the half of the ledger where executions of that status stand, newest first; None if they are many."""
     half = WAITING if query.status is Status.QUEUED else LEASED
     left, uids = LEDGER, set[str]()
-    for queue in names_of(cast(set[bytes], redis.smembers(QUEUES))):
+    for queue in names_of(cast(set[bytes], redis.smembers(QUEUES))) - {CALLBACK_QUEUE}:
         members = cast(list[bytes], redis.zrange(half + queue, 0, left))
         left -= len(members)
         if left < 0:

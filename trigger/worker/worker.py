@@ -47,7 +47,7 @@ from trigger.store.stored import Stored, abouts
 from trigger.worker.bell import Bell
 from trigger.workflows import events, processes
 from trigger.workflows.attempts import Run, Tools, Wanted
-from trigger.workflows.calling_back import run_callback
+from trigger.workflows.calling_back import Receivers, run_callback
 from trigger.workflows.loop import Loop
 from trigger.workflows.plain import run_function
 from trigger.workflows.pool import Pool
@@ -116,6 +116,7 @@ class QueueWorker(RqWorker):
         self._beat = load("beat").on(self.connection)
         self._release = load("release").on(self.connection)
         self._take_back = load("reap").on(self.connection)
+        self._receivers = Receivers()
         self._kept = Retention(self.connection, callbacks=queue == CALLBACK.queue)
         self._files = files
         self._exchange = Exchange(connect(PATIENCE), queue, self.name, lease=self._timing.lease)
@@ -417,9 +418,15 @@ class QueueWorker(RqWorker):
         callback = config.callbacks.get(to)
         if callback is None:
             return self._unknown_workflow(job, wanted, about)
+        if put_off := self._receivers.put_off(to):
+            wanted.is_said = True
+            return put_off
         secrets = {form for text in guarded(callback) if len(text) >= MIN_MASKED for form in written_forms(text)}
         tools = Tools(self.connection, self._pool.config, self._pool, wanted, self._wait, self._stops)
-        return run_callback(tools, callback, of, Run(wanted.run, job, frozenset(secrets), _redis_clock(job), about))
+        run = Run(wanted.run, job, frozenset(secrets), _redis_clock(job), about)
+        result = run_callback(tools, callback, of, run)
+        self._receivers.note(to, result)
+        return result
 
     def _catch_up(self, version: str) -> None:
         """Takes up the version of the config that has accepted an execution, if it is in the files already. Web

@@ -32,7 +32,28 @@ JITTER = 0.2
 # The longest pause that a Retry-After may ask for, in seconds.
 LONGEST = 86_400.0
 
+# A receiver that has hung is left alone for so many seconds, so that it does not hold others up.
+LEFT_ALONE = 60.0
+
 _GONE = 410
+_HUNG = "AnswerTimeout"
+
+
+class Receivers:
+    """Which receivers have hung lately, as one worker knows them, by the names of their callbacks."""
+
+    def __init__(self) -> None:
+        self._until: dict[str, float] = {}
+
+    def put_off(self, to: str) -> Outcome | None:
+        """The outcome of a run that does not begin, as the receiver is left alone; it counts as no attempt."""
+        left = self._until.get(to, 0.0) - time.monotonic()
+        return Outcome("scheduled", pause=left) if left > 0 else None
+
+    def note(self, to: str, result: Outcome) -> None:
+        """Notes how an attempt has ended."""
+        if result.error and json.loads(result.error)["class"] == _HUNG:
+            self._until[to] = time.monotonic() + LEFT_ALONE
 
 
 def run_callback(tools: Tools, callback: Callback, of: str, run: Run) -> Outcome:
@@ -46,7 +67,7 @@ def run_callback(tools: Tools, callback: Callback, of: str, run: Run) -> Outcome
         return ended
     attempt, told = ended
     if attempt.cause is not None:
-        problem = Failure("AnswerTimeout", f"no whole answer within {run.job.timeout:g} s")
+        problem = Failure(_HUNG, f"no whole answer within {run.job.timeout:g} s")
         return _tried_again(problem, run)
     if told.failure is not None:
         return Outcome(CRASHED) if told.failure.crashed else _tried_again(told.failure, run)

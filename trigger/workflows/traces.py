@@ -44,6 +44,7 @@ class Before:
     """
 
     def __init__(self, descriptors: tuple[int, ...]) -> None:
+        _have_had_a_thread()
         self._descriptors = descriptors
         self._environ = os.environ
         self._variables = _variables().copy()
@@ -117,6 +118,18 @@ class Before:
             (root.handlers[:], root.level, root.disabled, root.manager.disable),
             (sys.getrecursionlimit(), locale.setlocale(locale.LC_ALL), socket.getdefaulttimeout()),
         )
+
+
+def _have_had_a_thread() -> None:
+    """Starts a thread, and waits for its end: with the first one of a process, the C library begins to catch a signal
+    of its own, which else would be taken for a trace of the work, as of each http step."""
+    thread = threading.Thread(target=int)
+    thread.start()
+    thread.join()
+    for _ in range(_LOOKS):
+        if b"Threads:\t1" in _status():
+            break
+        time.sleep(_MOMENT)
 
 
 def _status() -> list[bytes]:

@@ -63,6 +63,8 @@ def pieces(config: Config) -> Iterator[bytes]:
     for path, its_operations in operations.PATHS.items():
         spec.path(path, operations=deepcopy(dict(its_operations)))  # apispec writes into what it is given
     document = {"openapi": spec.openapi_version.public, **spec.to_dict()}  # in front, where one looks for it
+    if any(callback.url and callback.format == "standard" for callback in config.callbacks.values()):
+        document["webhooks"] = operations.WEBHOOKS
     paths = document.pop("paths")
     yield _json(document)[:-1] + b',"paths":' + _json(paths)[:-1]
     for api in enabled:

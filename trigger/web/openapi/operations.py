@@ -399,3 +399,36 @@ PATHS: Mapping[str, Mapping[str, dict[str, Any]]] = {
         )
     },
 }
+
+# What a callback in the format of Standard Webhooks is sent.
+_EVENT = _object(
+    {
+        "type": {"type": "string", "pattern": "^execution\\."},
+        "timestamp": _MOMENT,
+        "data": _object({"uid": UID, "module": _TEXT, "method": _TEXT, "workflow": _TEXT, "status": _TEXT}),
+        "text": _TEXT,
+    }
+)
+WEBHOOKS: Mapping[str, Any] = {
+    "execution": {
+        "post": {
+            "summary": "How an execution has ended",
+            "description": "Signed as Standard Webhooks has it (https://www.standardwebhooks.com). It may come again, "
+            "with the same `webhook-id`.",
+            "parameters": [
+                {"name": name, "in": "header", "required": True, "description": about, "schema": _TEXT}
+                for name, about in (
+                    ("webhook-id", "The uid of the execution, a dot and its status"),
+                    ("webhook-timestamp", "When it was sent, in seconds since 1970"),
+                    ("webhook-signature", "`v1,` and a signature in base64, one for each secret"),
+                )
+            ],
+            "requestBody": {"content": {"application/json": {"schema": _EVENT}}},
+            "responses": {
+                "2XX": {"description": "Taken"},
+                "410": {"description": "Not to be sent again"},
+                "default": {"description": "To be sent again later"},
+            },
+        }
+    }
+}
