@@ -147,7 +147,7 @@ def test_call_accepts_as_over_http(shell: Shell, redis: Redis) -> None:
 def test_call_waits_for_the_end(shell: Shell, redis: Redis, tmp_path: Any) -> None:
     said = shell("call", "shop/test", "--wait", "0.1", "--json")
     assert (said.returncode, json.loads(said.stdout)["status"]) == (1, "queued")
-    assert said.stderr == "it is still queued after 0.1 s\n"
+    assert said.stderr == "it is still queued after 0.1 s; is a worker running?\n"
     redis.flushall()
     with (tmp_path / "said").open("w") as file:
         command = [sys.executable, "-m", "trigger", "call", "shop/test", "--json", "--wait"]

@@ -24,6 +24,10 @@ from tests.support import ROOT, environment, eventually
 APP = """
 import json, os
 
+def pieces(those):
+    yield from those
+    raise ValueError("no more")
+
 def app(environ, start_response):
     try:
         length = environ.get("CONTENT_LENGTH")
@@ -34,6 +38,15 @@ def app(environ, start_response):
     if environ["PATH_INFO"] == "/large":
         start_response("200 OK", [("Content-Length", "20000000")])
         return [b"x" * 20_000_000]
+    if environ["PATH_INFO"] == "/breaks":
+        start_response("200 OK", [])
+        return pieces([b"one"])
+    if environ["PATH_INFO"] == "/endless":
+        start_response("200 OK", [])
+        return (b"x" * 65536 for _ in iter(int, 1))
+    if environ["PATH_INFO"] == "/pieces":
+        start_response("200 OK", [])
+        return iter([b"one", b"", b"two"])
     seen = {k: v for k, v in environ.items() if isinstance(v, str)} | {"size": len(body), "pid": os.getpid()}
     answer = json.dumps(seen).encode()
     start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(answer)))])
@@ -330,14 +343,15 @@ def test_one_byte_at_a_time_does_not_extend_the_deadline(hasty: Web) -> None:
     eventually(dripped)
 
 
-def test_a_client_that_does_not_read_its_answer_is_cut_off(hasty: Web) -> None:
+@pytest.mark.parametrize("path", ["/large", "/endless"])
+def test_a_client_that_does_not_read_its_answer_is_cut_off(hasty: Web, path: str) -> None:
     connection = hasty.connect()
-    connection.sendall(b"GET /large HTTP/1.1\r\nHost: h\r\n\r\n")
+    connection.sendall(get(path))
     assert connection.recv(1) == b"H"
     time.sleep(2)  # four times as long as it may take
     came = 1
     with suppress(ConnectionResetError):
-        while piece := connection.recv(1_000_000):
+        while came < 20_000_000 and (piece := connection.recv(1_000_000)):
             came += len(piece)
     assert came < 20_000_000
 
@@ -492,6 +506,37 @@ def test_a_process_that_is_killed_is_replaced(make_web: Callable[..., Web]) -> N
     first, second = web.workers()
     os.kill(first, signal.SIGKILL)
     eventually(lambda: second in web.workers() and len(web.workers()) == 2 and first not in web.workers())
+
+
+def get(path: str, version: str = "1.1") -> bytes:
+    return f"GET {path} HTTP/{version}\r\nHost: x\r\n\r\n".encode()
+
+
+def rest(connection: socket.socket, size: int = 1000) -> bytes:
+    """What comes until so much has come, or the end."""
+    came = b""
+    while len(came) < size and (piece := connection.recv(size - len(came))):
+        came += piece
+    return came
+
+
+def test_an_answer_of_no_known_length_is_sent_piece_by_piece(make_web: Callable[..., Web]) -> None:
+    web = make_web()
+    connection = web.connect()
+    connection.sendall(get("/pieces"))
+    answer = Answer(connection)
+    assert answer.headers["transfer-encoding"] == "chunked"
+    whole = b"3\r\none\r\n3\r\ntwo\r\n0\r\n\r\n"
+    assert rest(connection, len(whole)) == whole
+    connection.sendall(get("/pieces", "1.0"))
+    assert "transfer-encoding" not in Answer(connection).headers
+    assert rest(connection) == b"onetwo"
+    # one that fails is left incomplete
+    connection = web.connect()
+    connection.sendall(get("/breaks"))
+    assert Answer(connection).status == 200
+    assert rest(connection) == b"3\r\none\r\n"
+    eventually(lambda: "an answer broke off" in web.log())
 
 
 def test_a_stop_lets_a_request_end_and_does_not_wait_for_silent_clients(make_web: Callable[..., Web]) -> None:

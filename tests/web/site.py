@@ -251,7 +251,7 @@ class Connection:
 
     def line(self) -> str:
         """The next line of a head whose other lines do not matter."""
-        return self._until(b"\r\n\r\n").decode("latin-1").partition("\r\n")[0]
+        return self.until(b"\r\n\r\n").decode("latin-1").partition("\r\n")[0]
 
     def answer_or_end(self) -> Answer | None:
         """The next answer; None when the connection is closed without one."""
@@ -261,7 +261,7 @@ class Connection:
     def answer(self, *, head: bool = False) -> Answer:
         """The next answer, which has no body when it is one to HEAD; interim answers (1xx) are skipped."""
         while True:
-            lines = self._until(b"\r\n\r\n").decode("latin-1").split("\r\n")
+            lines = self.until(b"\r\n\r\n").decode("latin-1").split("\r\n")
             status = int(lines[0].split(" ")[1])
             if status >= 200:
                 break
@@ -287,7 +287,8 @@ class Connection:
         """Whether the other side closes without another word; waits for it."""
         return self.rest() == b""
 
-    def _until(self, end: bytes) -> bytes:
+    def until(self, end: bytes) -> bytes:
+        """What comes up to these bytes, and they."""
         while end not in self._came:
             piece = self._receive()
             assert piece, f"closed after {self._came!r}"

@@ -19,7 +19,7 @@ from redis import Redis
 
 from bench.nginx import SHIPPED, configure
 from tests.programs import free_port, needs_program
-from tests.support import ROOT, OwnRedis, eventually
+from tests.support import ROOT, OwnRedis, awaited, eventually
 from tests.web.site import (
     CONFIG,
     FAILURES,
@@ -696,3 +696,14 @@ def test_nothing_above_was_our_fault(nginx: Nginx, web: Gunicorn) -> None:
     assert "[emerg]" not in errors
     assert "[alert]" not in errors
     assert "[crit]" not in errors
+
+
+def test_events_pass_as_they_come_and_who_hangs_up_is_let_go(nginx: Nginx, redis: Redis) -> None:
+    uid = accepted(nginx.call("open/any"))
+    with nginx.connect() as connection:
+        connection.send(request("GET", f"/v1/executions/{uid}/events", {"Host": "localhost"}))
+        assert connection.line() == "HTTP/1.1 200 OK"
+        assert connection.until(b"\n\n").endswith(b"retry: 1000\n\n")
+        assert b'event: status\ndata: {"uid":"%b","status":"queued"' % uid.encode() in connection.until(b"\n\n")
+        assert awaited(redis) == {uid}  # it goes on
+    eventually(lambda: not awaited(redis))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -34,7 +33,7 @@ from trigger.cli.instance import Instance
 from trigger.cli.refused import refused
 from trigger.cli.reload import reload
 from trigger.cli.signing import sign, verify
-from trigger.cli.terminal import show_record, table
+from trigger.cli.terminal import show_end, table
 from trigger.config import Config, hash_secret, json_schema, set_enabled
 from trigger.config.model import Workflow
 from trigger.errors import ConfigError, RequestError, StartError, UsageError
@@ -300,18 +299,7 @@ def debug(api: str, data: str | None, machine: bool) -> None:
     else:
         raise UsageError(f"{api} declares no debug data; give the input with --data JSON")
     uid = acts.debug(parts, found, value, {}).uid
-    deadline = time.monotonic() + DEBUG_PATIENCE
-    while True:
-        record = store.read(parts.redis, uid, parts.config.masked)
-        if record is None:
-            raise StartError(f"the record of execution {uid} is gone")
-        if record.status in store.FINAL or time.monotonic() > deadline:
-            break
-        time.sleep(0.05)
-    show_record(record, machine)
-    if record.status not in store.FINAL:
-        complain(f"it is still {record.status} after {DEBUG_PATIENCE:.0f} s; is a worker running?")
-    sys.exit(0 if record.status is store.Status.SUCCEEDED else 1)
+    sys.exit(0 if show_end(parts, uid, DEBUG_PATIENCE, machine) else 1)
 
 
 for _command in (*reading.COMMANDS, *acting.COMMANDS, callbacks, sign, verify, connect, refused, reload, backup):

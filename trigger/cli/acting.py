@@ -11,7 +11,7 @@ import click
 
 from trigger.cli.choosing import BatchResult, batches, choose, several
 from trigger.cli.common import api_of, as_json, complain, parts_of, to_look_at
-from trigger.cli.terminal import show_record
+from trigger.cli.terminal import show_end
 from trigger.config.scalars import DAY
 from trigger.errors import (
     ExecutionEnded,
@@ -19,14 +19,13 @@ from trigger.errors import (
     ExecutionNotFound,
     QueueUnavailable,
     RequestError,
-    StartError,
     TooManyRequests,
     UsageError,
     WorkflowChanged,
 )
 from trigger.fields.model import MISSING
 from trigger.inputs import parse_json
-from trigger.store import FINAL, Status, is_key, is_uid, read
+from trigger.store import Status, is_key, is_uid
 
 if TYPE_CHECKING:
     from trigger.store import acts
@@ -91,7 +90,7 @@ def call_(api: str, data: str | None, seconds: float | None, key: str | None, ma
 
     Exit status 0 when it is accepted, or with --wait, when it has succeeded.
     """
-    from trigger.store import acts, telling
+    from trigger.store import acts
 
     parts = parts_of(to_look_at())
     found = api_of(parts.config, api)
@@ -105,15 +104,7 @@ def call_(api: str, data: str | None, seconds: float | None, key: str | None, ma
     if seconds is None:
         click.echo(json.dumps({"uid": new.uid, "replayed": new.replayed}) if machine else new.uid)
         return
-    with telling.alone(parts.redis, new.uid, only_end=True) as watch:
-        watch.wait(seconds)
-    record = read(parts.redis, new.uid, parts.config.masked)
-    if record is None:
-        raise StartError(f"the record of execution {new.uid} is gone")
-    show_record(record, machine)
-    if record.status not in FINAL:
-        complain(f"it is still {record.status} after {seconds:g} s")
-    sys.exit(0 if record.status is Status.SUCCEEDED else 1)
+    sys.exit(0 if show_end(parts, new.uid, seconds, machine) else 1)
 
 
 @click.command()

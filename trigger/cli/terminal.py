@@ -5,16 +5,22 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from tabulate import tabulate
 
+from trigger.cli.common import complain
+from trigger.errors import StartError
 from trigger.invocation import ours
 from trigger.logs import escaped
-from trigger.store import FINAL, Record, Status
+from trigger.store import FINAL, Record, Status, read
 from trigger.store.log_reading import Line
 from trigger.store.steps import StepRecord
+from trigger.store.telling import alone
+
+if TYPE_CHECKING:
+    from trigger.store.acts import Parts
 
 # How many characters of a value are shown in a table of steps, how many of an input or output, and how many spans of a
 # timeline.
@@ -41,6 +47,22 @@ def show_record(record: Record, machine: bool, last_lines: Callable[[str], Seque
         return
     for part in _parts(record, last_lines):
         click.echo(part)
+
+
+def show_end(parts: Parts, uid: str, seconds: float, machine: bool) -> bool:
+    """Wait until an execution has ended, at most so long, and show its record; whether it has succeeded.
+
+    Raises StartError when there is none any more.
+    """
+    with alone(parts.redis, uid, only_end=True) as watch:
+        watch.wait(seconds)
+    record = read(parts.redis, uid, parts.config.masked)
+    if record is None:
+        raise StartError(f"the record of execution {uid} is gone")
+    show_record(record, machine)
+    if record.status not in FINAL:
+        complain(f"it is still {record.status} after {seconds:g} s; is a worker running?")
+    return record.status is Status.SUCCEEDED
 
 
 def _parts(record: Record, last_lines: Callable[[str], Sequence[Line]] | None) -> Iterator[str]:
