@@ -115,6 +115,7 @@ WRONG = [
         "alone",
         False,
     ),
+    ("{mail: {to: [a@b, a..b@c], from: a@b, smtp: 'smtp://m.example'}}", "callbacks.ops.mail.to.1", "alone", False),
     ("{mail: {to: [a@b], from: a@b, smtp: 'https://m.example'}}", "callbacks.ops.mail.smtp", "smtp://user", False),
     ("{mail: {to: [a@b], from: a@b, smtp: 'smtp://me@m.example'}}", "callbacks.ops.mail.smtp", "password", False),
     ("https://x.example/", "callbacks.ops", "must be a mapping", True),

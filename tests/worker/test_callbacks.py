@@ -194,6 +194,23 @@ def test_a_callback_that_the_config_lacks_waits_for_one_that_has_it(house: House
         house.write("ops")
 
 
+@pytest.mark.parametrize("how", ["gone", "broken"])
+def test_where_there_is_no_record_its_end_is_told_all_the_same(house: House, how: str) -> None:
+    house.receiver.held.clear()
+    before = house.receiver.asked
+    held, uid = house.submit(), house.submit("fails", {"sku": "C3"})
+    eventually(lambda: house.receiver.asked > before)
+    house.reaches(uid, Status.QUEUED, 0)
+    if how == "gone":
+        house.redis.delete(store.JOB + uid)
+    else:
+        house.redis.set(store.STEPS + uid, "no hash")
+    house.receiver.held.set()
+    (told,) = eventually(lambda: house.receiver.of(uid), within=30)
+    assert (told["type"], told["text"]) == ("execution.failed", f"shop/fails failed (uid {uid})")
+    house.reaches(held, Status.SUCCEEDED)
+
+
 def test_kills_lose_no_callback_and_doubles_have_the_same_id(house: House) -> None:
     """The worker of callbacks is killed while it sends, and so is that of the workflows."""
     house.receiver.held.clear()

@@ -6,6 +6,8 @@ import base64
 import ipaddress
 import re
 from collections.abc import Mapping
+from email.errors import MessageError
+from email.headerregistry import Address
 from typing import Any, get_args
 from urllib.parse import unquote, urlsplit
 
@@ -25,6 +27,7 @@ from trigger.signatures import SCHEMES
 
 MAX_NAMES = 10
 MAX_URL = 2000
+MAX_ADDRESS = 254
 SCHEMES_OF_MAIL = ("smtp", "smtps")
 LOCAL = ("localhost", "localhost.localdomain")
 
@@ -72,7 +75,11 @@ def secret(text: str) -> Secret | None:
 @accepts({"type": "string", "pattern": "@|\\$\\{"})
 def mail_address(text: str) -> str:
     """An address of mail, alone."""
-    if len(text) > 254 or not _ADDRESS.fullmatch(text):
+    try:
+        valid = len(text) <= MAX_ADDRESS and bool(_ADDRESS.fullmatch(text) and Address(addr_spec=text))
+    except (ValueError, MessageError):
+        valid = False
+    if not valid:
         raise ValueError("must be an address such as ops@example.org, alone")
     return str(text)
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from trigger import store
 from trigger.config.model import CALLBACK, Callback
@@ -59,9 +59,14 @@ class Receivers:
 def run_callback(tools: Tools, callback: Callback, of: str, run: Run) -> Outcome:
     """Tell `callback` how the execution `of` has ended. The log is written when this returns."""
     try:
-        facts = _facts(tools, callback, of, run.job.input)
+        facts = _facts(tools, callback, of)
+    except ResponseError:  # a key of it is not what it should be, and will not become so
+        facts = None
     except RedisError:
         return Outcome(RELEASED)
+    if facts is None:
+        noted = run.job.input
+        facts = facts_left({**(noted if isinstance(noted, dict) else {}), "uid": of})
     ended = run_alone(tools, CALLBACK, CALLBACK.steps[0], run, letter=letter(callback, facts, time.time()))
     if isinstance(ended, Outcome):
         return ended
@@ -74,10 +79,10 @@ def run_callback(tools: Tools, callback: Callback, of: str, run: Run) -> Outcome
     return _outcome(json.loads(told.output), callback, run)
 
 
-def _facts(tools: Tools, callback: Callback, of: str, input_: Any) -> Mapping[str, Any]:
+def _facts(tools: Tools, callback: Callback, of: str) -> Mapping[str, Any] | None:
     record = store.read(tools.redis, of, tools.config.masked)
     if record is None:
-        return facts_left({**(input_ if isinstance(input_, dict) else {}), "uid": of})
+        return None
     lines = log_reading.last(tools.redis, of, LINES) if "logs" in callback.include else ()
     return facts_of(record, callback.include, [line.as_json() for line in lines])
 
