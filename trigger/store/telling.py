@@ -43,8 +43,8 @@ END, LOG_GREW = b"end", b"log"
 class Watch:
     """One who waits for news of executions. Close it, or use it in a `with`.
 
-    `left`: nothing is to be waited for any more, whatever comes. `only_log`: all that the
-    last wait was told is that the log has grown.
+    `left`: nothing is to be waited for any more, whatever comes. `only_log`: all that the last wait was told is that the
+    log has grown.
     """
 
     def __init__(self, news: News, uids: Collection[str], *, only_end: bool) -> None:
@@ -61,7 +61,7 @@ class Watch:
 
         It returns at once when the watch was left.
         """
-        came = self._came.wait(max(0.0, seconds))
+        came = self.left or self._came.wait(max(0.0, seconds))
         self._came.clear()
         more = self._more
         self.only_log, self._known = came and more == self._known, more
@@ -269,7 +269,7 @@ class _Listener:
             pool = self._redis.connection_pool
             self._connection = pool.connection_class(**pool.connection_kwargs)
             self._connection.connect()
-            new, gone = list(awaited), []
+            new, gone = self._news.awaited(), []
             self._seen.clear()
         self._send("SUBSCRIBE", [uid for uid in new if uid not in self._asked])
         self._send("UNSUBSCRIBE", [uid for uid in gone if uid in self._asked])
