@@ -43,8 +43,8 @@ END, LOG_GREW = b"end", b"log"
 class Watch:
     """One who waits for news of executions. Close it, or use it in a `with`.
 
-    `left`: nothing is to be waited for any more, whatever comes. `only_log`: all that the last wait was told is that the
-    log has grown.
+    `left`: nothing is to be waited for any more, whatever comes. `only_log`: all that the last wait was told is that
+    the log has grown.
     """
 
     def __init__(self, news: News, uids: Collection[str], *, only_end: bool) -> None:
