@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import re
 import threading
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -15,42 +12,15 @@ from redis import Redis
 
 from tests.store.conftest import STEPPED, SUCCEEDED, Bench
 from tests.store.conftest import api as api_of
-from tests.support import OwnRedis, awaited, environment, eventually, process
+from tests.support import awaited, eventually
 from tests.web.conftest import MakeSite
-from tests.web.site import OPERATOR, OTHER_TOKEN, TOKEN, Gunicorn, Site, accepted, basic, refusal
+from tests.web.site import OPERATOR, OTHER_TOKEN, TOKEN, Site, accepted, basic, refusal
 from trigger import store
 from trigger.store.log import Log
 from trigger.store.lua import load
 from trigger.web import events, waiting
 
 ADMIN = basic("admin", OPERATOR)
-
-CONFIG = f"""\
-operators: {{admin: {OPERATOR}}}
-workflows:
-  talk:
-    steps:
-      - {{name: say, python: "work:say", with: {{}}}}
-      - {{name: fail, python: "work:fail", with: {{}}}}
-modules:
-  shop:
-    methods:
-      talk: {{enabled: true, auth: {{mode: token, token: {TOKEN}}}, workflow: talk}}
-"""
-
-WORK = """
-import time
-
-
-def say():
-    for number in range(30):
-        print(number)
-        time.sleep(0.01)
-
-
-def fail():
-    raise ValueError("no stock")
-"""
 
 
 class Event(NamedTuple):
@@ -199,45 +169,3 @@ def test_who_finds_no_place_is_told_to_come_later(
     answer = site.call(f"/v1/executions/{uid}/events", "GET", headers=ADMIN)
     assert refusal(answer).code == "requestError.tooManyRequests"
     assert answer.headers["Retry-After"] == "1"
-
-
-@pytest.fixture(scope="module")
-def web(redis_server: OwnRedis, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gunicorn]:
-    folder: Path = tmp_path_factory.mktemp("events")
-    (folder / "config.yaml").write_text(CONFIG)
-    (folder / "work.py").write_text(WORK)
-    with (
-        Gunicorn(folder, redis_server.url) as gunicorn,
-        process(["worker"], environment(folder, redis_server.url), folder / "worker.log"),
-    ):
-        yield gunicorn
-
-
-def test_a_real_execution_is_followed_over_http_to_its_end(web: Gunicorn, redis: Redis) -> None:
-    uid = accepted(web.call("shop/talk", headers={"token": TOKEN}))
-    client = http.client.HTTPConnection("127.0.0.1", web.port, timeout=30)
-    client.request("GET", f"/v1/executions/{uid}/events", headers={"token": TOKEN})
-    response = client.getresponse()
-    assert response.headers["Transfer-Encoding"] == "chunked"
-    pieces = []
-    while piece := response.read1():
-        pieces.append(piece)
-    assert len(pieces) > 3, "it came as it was told"
-    found = parsed(b"".join(pieces).decode())
-    assert [event.data["text"] for event in found if event.kind == "log"] == [f"{number}" for number in range(30)]
-    assert [event.data["status"] for event in found if event.kind == "status"][-2:] == ["running", "failed"]
-    assert found[-1].kind == "end"
-    assert "traceback" not in found[-1].data["error"], "that is for operators"
-    client.request("GET", "/healthz")  # the connection can be used again
-    assert client.getresponse().status == 200
-    client.close()
-
-
-def test_who_hangs_up_gives_the_place_back_and_http_1_0_gets_no_chunks(web: Gunicorn, redis: Redis) -> None:
-    uid = Bench(redis).accept(api_of("shop", "talk", STEPPED), caller=None)
-    redis.delete("rq:queue:default")
-    with web.connect() as connection:
-        connection.send(f"GET /v1/executions/{uid}/events HTTP/1.0\r\ntoken: {TOKEN}\r\n\r\n".encode())
-        assert "200 OK" in connection.line()
-        eventually(lambda: awaited(redis) == {uid})
-    eventually(lambda: not awaited(redis))

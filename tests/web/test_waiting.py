@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import re
@@ -16,6 +17,7 @@ import pytest
 from redis import Redis
 
 from tests.support import ROOT, OwnRedis, awaited, environment, eventually, process
+from tests.web import test_events
 from tests.web.site import (
     OPERATOR,
     TOKEN,
@@ -43,6 +45,10 @@ workflows:
       - {{name: quote, python: "work:echo", with: {{value: 1}}}}
       - {{name: order, python: "work:fails", with: {{value: "{{{{ input.card }}}}"}}}}
   later: {{python: "work:echo", queue: later}}
+  talk:
+    steps:
+      - {{name: say, python: "work:say", with: {{}}}}
+      - {{name: fail, python: "work:fails", with: {{value: beans}}}}
 modules:
   shop:
     methods:
@@ -60,6 +66,7 @@ modules:
       picky: {{enabled: true, sync: 30s, when: "{{{{ input.go }}}}", auth: {{mode: none}}, workflow: "work:echo"}}
       keyed: {{enabled: true, sync: 30s, auth: {{mode: token, token: {TOKEN}}}, workflow: "work:echo"}}
       path: {{enabled: true, sync: 30s, auth: {{mode: token, in: path, token: {TOKEN}}}, workflow: "work:echo"}}
+      talk: {{enabled: true, auth: {{mode: token, token: {TOKEN}}}, workflow: talk}}
       never: {{enabled: true, auth: {{mode: none}}, workflow: "work:echo"}}
       off: {{sync: 30s, auth: {{mode: none}}, workflow: "work:echo"}}
 """
@@ -79,6 +86,12 @@ import time
 
 def echo(value):
     return value
+
+
+def say():
+    for number in range(30):
+        print(number)
+        time.sleep(0.01)
 
 
 def fails(value):
@@ -323,6 +336,40 @@ def test_a_record_is_answered_when_it_is_final_or_as_it_is_then(serving: Gunicor
     for wrong in ("-1", "61", "x", "", "1&wait=2", "1e1"):
         found = refusal(serving.call(f"{path}?wait={wrong}", "GET", headers=ADMIN))
         assert found.details == {"fields": {"wait": ["must be a number of seconds from 0 to 60"]}}
+
+
+# --- Events, of which tests/web/test_events.py has more ---
+
+
+def test_a_real_execution_is_followed_over_http_to_its_end(serving: Gunicorn, redis: Redis) -> None:
+    uid = accepted(serving.call("shop/talk", headers={"token": TOKEN}))
+    client = http.client.HTTPConnection("127.0.0.1", serving.port, timeout=30)
+    client.request("GET", f"/v1/executions/{uid}/events", headers={"token": TOKEN})
+    response = client.getresponse()
+    assert response.headers["Transfer-Encoding"] == "chunked"
+    pieces = []
+    while piece := response.read1():
+        pieces.append(piece)
+    assert len(pieces) > 3, "it came as it was told"
+    found = test_events.parsed(b"".join(pieces).decode())
+    assert [event.data["text"] for event in found if event.kind == "log"] == [f"{number}" for number in range(30)]
+    assert [event.data["status"] for event in found if event.kind == "status"][-2:] == ["running", "failed"]
+    assert found[-1].kind == "end"
+    assert "traceback" not in found[-1].data["error"], "that is for operators"
+    client.request("GET", "/healthz")  # the connection can be used again
+    assert client.getresponse().status == 200
+    client.close()
+
+
+def test_a_stream_is_let_go_when_its_client_hangs_up_and_has_no_chunks_in_http_1_0(
+    serving: Gunicorn, redis: Redis
+) -> None:
+    uid = accepted(serving.call("shop/long"))
+    with serving.connect() as connection:
+        connection.send(f"GET /v1/executions/{uid}/events HTTP/1.0\r\n\r\n".encode())
+        assert "200 OK" in connection.line()
+        eventually(lambda: awaited(redis) == {uid})
+    eventually(lambda: not awaited(redis))
 
 
 # --- Clients and processes that go away ---

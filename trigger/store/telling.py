@@ -13,7 +13,7 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from math import inf
 from types import TracebackType
@@ -22,16 +22,20 @@ from typing import Any, cast
 from redis import Redis
 from redis.exceptions import RedisError, ResponseError
 
-from trigger.store.keys import JOB, TOLD
-from trigger.store.status import FINAL
-from trigger.store.stored import CHANGING, STATUS, Stored
+from trigger.store.keys import TOLD
+from trigger.store.lua import load
+from trigger.store.status import FINAL_OF_RQ
+from trigger.store.stored import CHANGING
 
 logger = logging.getLogger("trigger.store")
 
 # Seconds between two looks, and before the connection is made anew.
 LOOK_SECONDS = 1.0
 # As many are looked at in one round trip.
-LOOKED_AT = 100
+LOOKED_AT = 50
+
+_FINAL = frozenset(map(str.encode, FINAL_OF_RQ))
+_LOOK = load("look", FIELDS=CHANGING)
 
 END, LOG_GREW = b"end", b"log"
 
@@ -39,8 +43,8 @@ END, LOG_GREW = b"end", b"log"
 class Watch:
     """One who waits for news of executions. Close it, or use it in a `with`.
 
-    `left`: nothing is to be waited for any more, whatever comes. `only_log`: all that the
-    last wait was told is that the log has grown.
+    `left`: nothing is to be waited for any more, whatever comes. `only_log`: all that the last wait was told is that
+    the log has grown.
     """
 
     def __init__(self, news: News, uids: Collection[str], *, only_end: bool) -> None:
@@ -57,7 +61,7 @@ class Watch:
 
         It returns at once when the watch was left.
         """
-        came = self._came.wait(max(0.0, seconds))
+        came = self.left or self._came.wait(max(0.0, seconds))
         self._came.clear()
         more = self._more
         self.only_log, self._known = came and more == self._known, more
@@ -203,12 +207,13 @@ class _Listener:
     def __init__(self, news: News, redis: Redis) -> None:
         self._news = news
         self._redis = redis
+        self._script = _LOOK.on(redis)
         self._connection: Any = None
         self._connect_at = 0.0
         self._look_at = 0.0
         self._asked: set[str] = set()  # the uids that Redis was asked to tell of
         self._doubtful: set[str] = set()  # those to look at: a message may have been missed
-        self._seen: dict[str, Sequence[bytes | None]] = {}  # what the last look has found
+        self._seen: dict[str, bytes] = {}  # what the last look has found
         self._in_touch = True
         self._woken, self._waker = socket.socketpair()
         for end in (self._woken, self._waker):
@@ -264,7 +269,7 @@ class _Listener:
             pool = self._redis.connection_pool
             self._connection = pool.connection_class(**pool.connection_kwargs)
             self._connection.connect()
-            new, gone = list(awaited), []
+            new, gone = self._news.awaited(), []
             self._seen.clear()
         self._send("SUBSCRIBE", [uid for uid in new if uid not in self._asked])
         self._send("UNSUBSCRIBE", [uid for uid in gone if uid in self._asked])
@@ -299,22 +304,18 @@ class _Listener:
         self._doubtful.clear()
         for start in range(0, len(doubtful), LOOKED_AT):
             uids = doubtful[start : start + LOOKED_AT]
-            pipeline = self._redis.pipeline(transaction=False)
-            for uid in uids:
-                pipeline.hmget(JOB + uid, CHANGING)
             try:
-                answers = pipeline.execute(raise_on_error=False)
+                found = self._script(more=uids)
             except RedisError:
                 return
-            for uid, answer in zip(uids, answers, strict=True):
-                self._compare(uid, answer if isinstance(answer, list) else [None] * len(CHANGING))
+            for uid, text in zip(uids, found, strict=True):
+                self._compare(uid, text)
             time.sleep(0)  # others have their turn
 
-    def _compare(self, uid: str, values: Sequence[bytes | None]) -> None:
-        status = Stored.from_hash(uid, STATUS, values[:1]).status
-        ended = status is None or status in FINAL  # None: the record is gone
-        if ended or self._seen.get(uid) != values:
-            self._seen[uid] = values
+    def _compare(self, uid: str, text: bytes) -> None:
+        ended = not text or text.partition(b" ")[0] in _FINAL  # or its record is gone
+        if ended or self._seen.get(uid) != text:
+            self._seen[uid] = text
             self._news.tell(uid, END if ended else b"")
 
     def _disconnect(self) -> None:
