@@ -16,12 +16,13 @@ from typing import Any, TypeVar
 from redis import Redis
 from redis.exceptions import RedisError
 
+from tests import forks
 from trigger.config.model import Config, ServerConfig
 from trigger.redis_server import Fsync, RedisServer
 
 T = TypeVar("T")
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = forks.ROOT
 
 # What a test's workflows are made of; `work.py` beside its config.
 WORKFLOWS = '''
@@ -152,17 +153,23 @@ def environment(folder: Path, redis_url: str, **more: str) -> dict[str, str]:
 
 
 @contextmanager
-def process(arguments: list[str], environ: Mapping[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A process of ours (`python -m trigger …`), its output in `log`; told to stop, then killed, at the end."""
+def process(
+    arguments: list[str], environ: Mapping[str, str], log: Path, *, anew: bool = False
+) -> Iterator[forks.Process]:
+    """A process of ours (`python -m trigger …`), its output in `log`; told to stop, then killed, at the end.
+
+    It is a fork of one that has loaded the code, see tests/forks.py; `anew`, it is a Python of its own.
+    """
+    child: forks.Process
     with log.open("ab") as output:
-        child = subprocess.Popen(
-            [sys.executable, "-m", "trigger", *arguments],
-            env=dict(environ),
-            cwd=ROOT,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
+        if anew or arguments[0] in ("up", "web"):
+            command = [sys.executable, "-m", "trigger", *arguments]
+            child = subprocess.Popen(
+                command, env=dict(environ), cwd=ROOT, stdout=output, stderr=output, start_new_session=True
+            )
+        else:
+            preload = "trigger.worker" if arguments[0] == "worker" else "trigger.cli"
+            child = forks.start(arguments, environ, preload=preload, stdout=output, stderr=output, new_session=True)
     try:
         yield child
     finally:
