@@ -38,6 +38,11 @@ class Rig:
             + workflows
         )
 
+    def set(self, line: str) -> None:
+        """Adds a line to the top of the config."""
+        config = self.folder / "config.yaml"
+        config.write_text(f"{line}\n{config.read_text()}")
+
     def start(self, **environ: str) -> Process:
         """Starts one more worker, and waits until Redis knows it."""
         before = self.redis.scard("rq:workers:default")
