@@ -45,10 +45,16 @@ class Running:
         }
         self.environ = kept | ours | environ
         self.root = self.environ["PYTHONPATH"]  # whose code it runs
+        self.process: forks.Process
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                COMMAND, cwd=self.root, env=self.environ, stdout=log, stderr=log, start_new_session=True
-            )
+            if self.root == str(ROOT):
+                self.process = forks.start(
+                    ["up"], self.environ, preload="trigger.worker", stdout=log, stderr=log, new_session=True
+                )
+            else:
+                self.process = subprocess.Popen(
+                    COMMAND, cwd=self.root, env=self.environ, stdout=log, stderr=log, start_new_session=True
+                )
 
         def ready() -> bool:
             assert self.process.poll() is None, self.log.read_text()

@@ -153,22 +153,17 @@ def environment(folder: Path, redis_url: str, **more: str) -> dict[str, str]:
 
 
 @contextmanager
-def process(
-    arguments: list[str], environ: Mapping[str, str], log: Path, *, anew: bool = False
-) -> Iterator[forks.Process]:
-    """A process of ours (`python -m trigger …`), its output in `log`; told to stop, then killed, at the end.
-
-    It is a fork of one that has loaded the code, see tests/forks.py; `anew`, it is a Python of its own.
-    """
+def process(arguments: list[str], environ: Mapping[str, str], log: Path) -> Iterator[forks.Process]:
+    """A process of ours (`python -m trigger …`), its output in `log`; told to stop, then killed, at the end."""
     child: forks.Process
     with log.open("ab") as output:
-        if anew or arguments[0] in ("up", "web"):
+        if arguments[0] == "web":  # see tests/forks.py
             command = [sys.executable, "-m", "trigger", *arguments]
             child = subprocess.Popen(
                 command, env=dict(environ), cwd=ROOT, stdout=output, stderr=output, start_new_session=True
             )
         else:
-            preload = "trigger.worker" if arguments[0] == "worker" else "trigger.cli"
+            preload = "trigger.worker" if arguments[0] in ("up", "worker") else "trigger.cli"
             child = forks.start(arguments, environ, preload=preload, stdout=output, stderr=output, new_session=True)
     try:
         yield child
