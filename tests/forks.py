@@ -2,8 +2,8 @@
 
 They are as real as those that are started anew, and `up` starts its workers so, too: each has its own environment,
 folder, session and descriptors, runs what `python -m` would run, and ends as an interpreter does. What is loaded before
-the fork is what every command loads before it knows which one it is; only that second of the processor is saved. `web`
-can't be forked: gevent patches what it loads.
+the fork is what every command loads before it knows which one it is, and for workers their code; only that second of
+the processor is saved. `web` can't be forked: gevent patches what it loads.
 """
 
 from __future__ import annotations
