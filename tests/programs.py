@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import socket
+from contextlib import suppress
 
 import pytest
 
@@ -23,8 +25,15 @@ def needs_program(name: str) -> str:
     return path
 
 
+# Below those that the system gives to clients: one that tries a port until somebody listens there may get that port
+# itself, and is then connected to itself.
+_PORTS = range(15_000, 32_000)
+
+
 def free_port() -> int:
     """A TCP port on loopback that nothing listens on at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    while True:
+        port = random.SystemRandom().choice(_PORTS)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests import forks
 from tests.programs import free_port, needs_program
 from tests.support import ROOT, eventually
 
@@ -44,10 +45,16 @@ class Running:
         }
         self.environ = kept | ours | environ
         self.root = self.environ["PYTHONPATH"]  # whose code it runs
+        self.process: forks.Process
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                COMMAND, cwd=self.root, env=self.environ, stdout=log, stderr=log, start_new_session=True
-            )
+            if self.root == str(ROOT):
+                self.process = forks.start(
+                    ["up"], self.environ, preload="trigger.worker", stdout=log, stderr=log, new_session=True
+                )
+            else:
+                self.process = subprocess.Popen(
+                    COMMAND, cwd=self.root, env=self.environ, stdout=log, stderr=log, start_new_session=True
+                )
 
         def ready() -> bool:
             assert self.process.poll() is None, self.log.read_text()
@@ -89,6 +96,8 @@ class Running:
 
     def command(self, *words: str) -> subprocess.CompletedProcess[str]:
         """`python -m trigger` and these words, where the service is."""
+        if self.root == str(ROOT):
+            return forks.run(words, self.environ)
         return subprocess.run(
             [sys.executable, "-m", "trigger", *words],
             cwd=self.root,

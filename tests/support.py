@@ -16,13 +16,14 @@ from typing import Any, TypeVar
 from redis import Redis
 from redis.exceptions import RedisError
 
+from tests import forks
 from trigger.config.model import Config, ServerConfig
 from trigger.redis_server import Fsync, RedisServer
 from trigger.store.keys import TOLD
 
 T = TypeVar("T")
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = forks.ROOT
 
 # What a test's workflows are made of; `work.py` beside its config.
 WORKFLOWS = '''
@@ -158,17 +159,18 @@ def awaited(redis: Redis) -> set[str]:
 
 
 @contextmanager
-def process(arguments: list[str], environ: Mapping[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+def process(arguments: list[str], environ: Mapping[str, str], log: Path) -> Iterator[forks.Process]:
     """A process of ours (`python -m trigger …`), its output in `log`; told to stop, then killed, at the end."""
+    child: forks.Process
     with log.open("ab") as output:
-        child = subprocess.Popen(
-            [sys.executable, "-m", "trigger", *arguments],
-            env=dict(environ),
-            cwd=ROOT,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
+        if arguments[0] == "web":  # see tests/forks.py
+            command = [sys.executable, "-m", "trigger", *arguments]
+            child = subprocess.Popen(
+                command, env=dict(environ), cwd=ROOT, stdout=output, stderr=output, start_new_session=True
+            )
+        else:
+            preload = "trigger.worker" if arguments[0] in ("up", "worker") else "trigger.cli"
+            child = forks.start(arguments, environ, preload=preload, stdout=output, stderr=output, new_session=True)
     try:
         yield child
     finally:

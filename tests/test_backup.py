@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import subprocess
-import sys
 import tarfile
 import threading
 from pathlib import Path
@@ -12,7 +11,8 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from tests.support import ROOT, OwnRedis, environment
+from tests import forks
+from tests.support import OwnRedis, environment
 from trigger.errors import StartError
 from trigger.up.backup import write_backup
 
@@ -62,13 +62,7 @@ def test_what_is_written_and_rewritten_meanwhile_does_no_harm(tmp_path: Path) ->
 
 def test_the_file_is_for_its_owner_and_complete_or_not_there(tmp_path: Path) -> None:
     def run() -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "trigger", "backup", str(tmp_path / "b.tar.gz")],
-            env=environment(tmp_path, ""),
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-        )
+        return forks.run(["backup", str(tmp_path / "b.tar.gz")], environment(tmp_path, ""))
 
     none = run()
     assert none.returncode == 1

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,8 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from tests.support import ROOT, OwnRedis, environment, eventually, process
+from tests import forks
+from tests.support import OwnRedis, environment, eventually, process
 from trigger.config import load
 from trigger.store.queueing import Call, Submitter
 
@@ -59,15 +59,7 @@ class Shell:
         (folder / "greetings.py").write_text(GREETINGS)
 
     def __call__(self, *arguments: str, stdin: str = "", **environ: str) -> subprocess.CompletedProcess[str]:
-        said = subprocess.run(
-            [sys.executable, "-m", "trigger", *arguments],
-            env=self.environ | environ,
-            cwd=ROOT,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        said = forks.run(arguments, self.environ | environ, stdin=stdin)
         # Where it comes from the environment, each command says first which instance it is about: tests/cli has that.
         said.stderr = re.sub(r"\Athe instance of .*\n", "", said.stderr)
         return said

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from redis import Redis
 
+from tests import forks
 from tests.store.conftest import Bench, api
 from tests.support import ROOT, OwnRedis, eventually, process
 from tests.test_cli import CONFIG, GREETINGS
@@ -19,19 +19,6 @@ from trigger.inforce.versions import Keeper
 
 BROKEN = CONFIG.replace("auth: {mode: none}", "auth: {mode: nobody}")
 WITH_SECRET = CONFIG.replace("aaaabbbbccccdddd", '"${SHOP_TOKEN}"')
-
-# The commands, with /etc/trigger and /var/lib/trigger somewhere else.
-MOVED = """\
-import os, sys
-from pathlib import Path
-from trigger.store import acts, queueing
-from trigger.cli import instance, main
-instance.SYSTEM, instance.SYSTEM_DATA = map(Path, sys.argv[1:3])
-if "NOBODY" in os.environ:
-    os.setgroups([])
-    os.setresuid(65534, 65534, 65534)
-main(sys.argv[3:])
-"""
 
 
 def keep_last_good(folder: Path) -> None:
@@ -51,14 +38,11 @@ class Operator:
 
     def __call__(self, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-        return subprocess.run(
-            [sys.executable, "-c", MOVED, str(self.system), str(self.system_data), *arguments],
+        return forks.run(
+            [str(self.system), str(self.system_data), *arguments],
+            {**kept, "PYTHONPATH": str(ROOT), **environ},
+            module="tests.moved",
             cwd=self.folder,
-            env={**kept, "PYTHONPATH": str(ROOT), **environ},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
         )
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from redis import Redis
 
-from tests.support import ROOT, OwnRedis, environment, eventually, process
+from tests import forks
+from tests.support import OwnRedis, environment, eventually, process
 from trigger.store import JOB
 from trigger.store.log import Log
 
@@ -41,19 +41,12 @@ class Shell:
 
     def __init__(self, folder: Path, url: str) -> None:
         self.folder = folder
-        self.environ = environment(folder, url, PYTHONIOENCODING="utf-8")
+        self.environ = environment(folder, url)
         (folder / "config.yaml").write_text(CONFIG)
         (folder / "talking.py").write_text(TALKING)
 
     def __call__(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "trigger", *arguments],
-            env=self.environ,
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        return forks.run(arguments, self.environ)
 
 
 @pytest.fixture

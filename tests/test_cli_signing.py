@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shlex
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests import forks
 from tests.config.writing import write
 from tests.programs import free_port, needs_program
 from tests.support import ROOT, OwnRedis, eventually, process
@@ -251,13 +251,8 @@ def test_connect_waits_for_the_first_call(shell: Shell) -> None:
 
     with process(["web"], shell.environ, shell.folder / "web.log"), output.open("w") as file:
         eventually(lambda: subprocess.run(["curl", "-sf", f"http://127.0.0.1:{port}/healthz"]).returncode == 0)
-        waiting = subprocess.Popen(
-            [sys.executable, "-m", "trigger", "connect", "github", "shop/push", "--wait", "--timeout", "50s"],
-            env=shell.environ | {"PYTHONUNBUFFERED": "1"},
-            cwd=ROOT,
-            stdout=file,
-            stderr=file,
-        )
+        words = ["connect", "github", "shop/push", "--wait", "--timeout", "50s"]
+        waiting = forks.start(words, shell.environ, stdout=file, stderr=file)
         try:
             eventually(lambda: "waiting for the first call" in output.read_text())
             good = shell("sign", "shop/push").stdout.strip()

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext
+from playwright.sync_api import Browser
 
 from tests.browser.running import Service, Watched, sign_in
 
@@ -27,13 +27,14 @@ def uids(site: Service) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module", params=zip(WIDTHS, ("light", "dark", "light", "dark"), strict=True), ids="-".join)
-def context(request: Any, browser: Browser, site: Service) -> Iterator[BrowserContext]:
+def watched(request: Any, browser: Browser, site: Service) -> Iterator[Watched]:
+    """A window that goes from page to page: what a new one would load and compile anew takes longer than the look."""
     width, theme = request.param
     size = dict(zip(("width", "height"), WIDTHS[width], strict=True))
-    made = browser.new_context(viewport=size, color_scheme=theme)  # type: ignore[arg-type]
-    sign_in(made, site)
-    yield made
-    made.close()
+    context = browser.new_context(viewport=size, color_scheme=theme)  # type: ignore[arg-type]
+    sign_in(context, site)
+    yield Watched(context.new_page())
+    context.close()
 
 
 PAGES = {
@@ -57,15 +58,13 @@ PAGES = {
 
 
 @pytest.mark.parametrize("path", PAGES.values(), ids=list(PAGES))
-def test_a_page_is_well(context: BrowserContext, site: Service, uids: dict[str, str], path: str) -> None:
-    page = context.new_page()
-    watched = Watched(page)
-    answer = page.goto(site.address + path.format(**uids))
+def test_a_page_is_well(watched: Watched, site: Service, uids: dict[str, str], path: str) -> None:
+    watched.complaints.clear()
+    answer = watched.page.goto(site.address + path.format(**uids))
     assert answer is not None
     assert answer.status == 200
-    assert page.locator("h1").count() == 1
+    assert watched.page.locator("h1").count() == 1
     watched.is_well()
-    page.close()
 
 
 def test_nothing_that_one_looks_for_is_off_the_screen(browser: Browser, site: Service, uids: dict[str, str]) -> None:

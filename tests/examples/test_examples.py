@@ -16,6 +16,7 @@ import pytest
 import requests
 
 from examples.warehouse import Warehouse
+from tests import forks
 from tests.programs import free_port, needs_program
 from tests.support import ROOT, OwnRedis, environment, eventually, process
 
@@ -55,8 +56,8 @@ class Site:
         return record
 
     def log(self, uid: str) -> str:
-        command = [sys.executable, "-m", "trigger", "logs", uid]
-        shown = subprocess.run(command, env=self.environ, cwd=ROOT, capture_output=True, text=True, check=True)
+        shown = forks.run(["logs", uid], self.environ)
+        shown.check_returncode()
         return shown.stdout
 
 

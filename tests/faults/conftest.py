@@ -10,12 +10,14 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from subprocess import Popen
+from typing import IO
 
 import pytest
 from redis import Redis
 
 from bench.processes import children, descendants, is_alive
+from tests import forks
+from tests.forks import Process
 from tests.programs import needs_program
 from tests.support import ROOT, OwnRedis, environment, eventually
 from tests.worker.conftest import Rig
@@ -59,7 +61,7 @@ class FaultRig(Rig):
 
     def start_with(
         self, timing: Mapping[str, float] = SHORT, *, url: str | None = None, queue: str = "default", **fault: str
-    ) -> Popen[bytes]:
+    ) -> Process:
         """Starts a worker with these clocks, and waits until Redis knows it.
 
         `fault`: `point` and `scope` of tests.faults.faulty_worker, to be lit by `light`, and variables of its
@@ -70,8 +72,16 @@ class FaultRig(Rig):
         names = {"point": "FAULT_POINT", "scope": "FAULT_SCOPE"}
         environ |= {names.get(name, name): value for name, value in fault.items()}
         before = self.workers(queue)
-        script = [sys.executable, str(Path(__file__).with_name("faulty_worker.py"))]
-        worker = self._stack.enter_context(running(script, environ, self.folder / "log"))
+        module = "tests.faults.faulty_worker"
+        worker: Process
+        with (self.folder / "log").open("ab") as log:
+            if "LD_PRELOAD" in environ:  # only a program that starts heeds it
+                worker = started([sys.executable, "-m", module], environ, log)
+            else:
+                worker = forks.start(
+                    [], environ, module=module, preload="trigger.worker", stdout=log, stderr=log, new_session=True
+                )
+        self._stack.enter_context(stopping(worker))
         eventually(lambda: self.workers(queue) - before)
         return worker
 
@@ -114,35 +124,36 @@ class FaultRig(Rig):
         eventually(lambda: not self.redis.exists(*keys))
 
 
+def started(command: list[str], environ: Mapping[str, str], log: IO[bytes]) -> Process:
+    """A process in a session of its own."""
+    return subprocess.Popen(command, env=dict(environ), cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
+
+
 @contextmanager
-def running(command: list[str], environ: Mapping[str, str], log: Path) -> Iterator[Popen[bytes]]:
-    """A process in a session of its own; told to stop, then killed with all it has started, at the end."""
-    with log.open("ab") as output:
-        started = subprocess.Popen(
-            command, env=dict(environ), cwd=ROOT, stdout=output, stderr=output, start_new_session=True
-        )
+def stopping(process: Process) -> Iterator[None]:
+    """The process is told to stop at the end, then killed with all that it has started."""
     try:
-        yield started
+        yield
     finally:
-        below = descendants(started.pid)
-        if started.poll() is None:
-            started.send_signal(signal.SIGCONT)
-            started.send_signal(signal.SIGTERM)
+        below = descendants(process.pid)
+        if process.poll() is None:
+            process.send_signal(signal.SIGCONT)
+            process.send_signal(signal.SIGTERM)
             try:
-                started.wait(15)
+                process.wait(15)
             except subprocess.TimeoutExpired:
-                started.kill()
-                started.wait()
+                process.kill()
+                process.wait()
         for pid in below:
             eventually(lambda pid=pid: not is_alive(pid))  # type: ignore[misc]
 
 
-def child_of(worker: Popen[bytes]) -> int:
+def child_of(worker: Process) -> int:
     """The process id of a worker's oldest child: the guardian of the process that runs a plain function."""
     return eventually(lambda: children(worker.pid))[0]
 
 
-def send_all(worker: Popen[bytes], signum: signal.Signals) -> None:
+def send_all(worker: Process, signum: signal.Signals) -> None:
     """Sends a signal to a worker and all below it, as the end of their machine or container would."""
     for pid in (worker.pid, *descendants(worker.pid)):
         try:
@@ -151,7 +162,7 @@ def send_all(worker: Popen[bytes], signum: signal.Signals) -> None:
             pass
 
 
-def kill_both(worker: Popen[bytes]) -> None:
+def kill_both(worker: Process) -> None:
     """SIGKILLs a worker and all of its processes."""
     send_all(worker, signal.SIGKILL)
     worker.wait()

@@ -1,4 +1,4 @@
-"""A worker that kills itself at one point of its work: `python faulty_worker.py` for `python -m trigger worker`.
+"""`python -m trigger worker` that kills itself at one point of its work: `python -m tests.faults.faulty_worker`.
 
 FAULT_POINT names the point, one of POINTS. It is reached when the file FAULT_FUSE exists, which is removed then: so it
 fires once, and when the test says so. FAULT_SCOPE is who dies, `self` or `both` (the worker and all of its processes).
@@ -14,17 +14,13 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
-
-from bench.processes import descendants  # noqa: E402
-from trigger import cli, config, inforce  # noqa: E402
-from trigger.store import queueing  # noqa: E402
-from trigger.worker import worker  # noqa: E402
-from trigger.workflows.journal import Journal  # noqa: E402
+from bench.processes import descendants
+from trigger import cli, config, inforce
+from trigger.store import queueing
+from trigger.worker import worker
+from trigger.workflows.journal import Journal
 
 Wrapped = Callable[..., Any]
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
-from subprocess import Popen
 
 from redis import Redis
 
 from tests.faults.conftest import FaultRig, child_of, kill_both, send_all
+from tests.forks import Process
 from tests.support import OwnRedis, eventually
 from tests.worker.stepping import Steps
 from trigger import store
@@ -29,7 +29,7 @@ def deaf(value):
 """
 
 
-def start(rig: FaultRig) -> Popen[bytes]:
+def start(rig: FaultRig) -> Process:
     return rig.start_with(TRIGGER_LOG="json")
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from tests.faults.conftest import FaultRig, running
+from tests.faults.conftest import FaultRig, started, stopping
 from tests.programs import free_port
 from tests.support import ROOT, OwnRedis, environment, eventually
 
@@ -58,7 +58,9 @@ class Web:
             PYTHONPATH=str(ROOT),
         )
         command = [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", "tests.faults.faulty_wsgi:app"]
-        self.master = self._rig._stack.enter_context(running(command, environ, self._rig.folder / "log"))
+        with (self._rig.folder / "log").open("ab") as log:
+            self.master = started(command, environ, log)
+        self._rig._stack.enter_context(stopping(self.master))
         eventually(self.is_up)
 
     def is_up(self) -> bool:

@@ -9,6 +9,7 @@ import zlib
 from binascii import Error as NotBase64
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from types import MappingProxyType
 
 # What every form of quoting changes: repr, JSON, URLs, HTML, shells.
@@ -28,16 +29,15 @@ class Canary:
 
     def is_in(self, data: bytes) -> bool:
         """Whether it, or half of it, is in there: as it is, in hex, or within something in base64."""
-        return any(form in data for form in self._forms())
+        return any(form in data for form in _forms(self.core.encode()))
 
-    def _forms(self) -> Iterator[bytes]:
-        core = self.core.encode()
-        yield core[:_HALF]
-        yield core[_HALF:]
-        yield core.hex().encode()
-        for before in range(3):  # where it begins within three bytes decides how it looks
-            encoded = base64.b64encode(b"\0" * before + core)
-            yield encoded[4 if before else 0 : -4]
+
+@cache
+def _forms(core: bytes) -> tuple[bytes, ...]:
+    """Return how a core may look."""
+    # Where it begins within three bytes decides how it looks in base64.
+    encoded = [base64.b64encode(b"\0" * before + core)[4 if before else 0 : -4] for before in range(3)]
+    return core[:_HALF], core[_HALF:], core.hex().encode(), *encoded
 
 
 class Canaries:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,10 +14,11 @@ from typing import Any
 
 import requests
 
+from tests import forks
 from tests.leaks.canaries import ODD, Canaries
 from tests.programs import free_port
 from tests.running import Running
-from tests.support import ROOT, environment, eventually
+from tests.support import environment, eventually
 
 # Steps of `run` that are given secrets as arguments have this as their name.
 PROGRAM = "a-step-that-is-given-secrets"
@@ -244,9 +243,8 @@ class House:
 
     def command(self, *arguments: str) -> int:
         """A command of ours, whose output is kept for being looked through."""
-        command = [sys.executable, "-m", "trigger", *arguments]
-        done = subprocess.run(command, env=self.environ, cwd=ROOT, capture_output=True, timeout=60)
-        self.seen.append((f"trigger {' '.join(arguments)}", done.stdout + done.stderr))
+        done = forks.run(arguments, self.environ, timeout=60)
+        self.seen.append((f"trigger {' '.join(arguments)}", (done.stdout + done.stderr).encode()))
         return done.returncode
 
     def sign_in(self) -> None:

@@ -153,20 +153,20 @@ def test_a_log_that_keeps_less_than_a_line_says_so_once(redis: Redis, uid: str) 
 def test_a_flood_takes_little_memory_while_it_waits(redis: Redis, uid: str) -> None:
     log = Log(redis, uid, "run1", limit=100_000)
     tracemalloc.start()
-    for number in range(100_000):
+    for number in range(50_000):  # of which each would take 100 bytes
         log.write("stdout", f"line {number}")
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 2_000_000
 
 
-def test_of_a_million_lines_the_newest_are_kept(redis: Redis, uid: str, log: Log) -> None:
-    for first in range(0, 1_000_000, 1000):
+def test_of_many_lines_the_newest_are_kept(redis: Redis, uid: str, log: Log) -> None:
+    for first in range(0, 200_000, 1000):
         log.write_lines("stdout", [b"line %d" % number for number in range(first, first + 1000)])
     assert log.flush()
     lines = all_of(redis, uid)
-    assert [line.text for line in lines] == [f"line {n}" for n in range(1_000_000 - len(lines), 1_000_000)]
-    assert read(redis, uid).cut == 1_000_000 - len(lines)
+    assert [line.text for line in lines] == [f"line {n}" for n in range(200_000 - len(lines), 200_000)]
+    assert read(redis, uid).cut == 200_000 - len(lines)
     assert len(lines) > 20_000
     assert (redis.memory_usage(LOG + uid) or 0) < 2 * LIMIT
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
+from tests import forks
 from tests.support import ROOT, OwnRedis, entries, environment, eventually, process
 from tests.web.site import OPERATOR, TOKEN, Answer, Gunicorn, accepted, basic, path, refusal, request
 from tests.web.test_nginx import Nginx
@@ -177,8 +176,7 @@ def test_from_nginx_to_the_last_step(place: Place) -> None:
     found = place.told(uid)
     check_told(found, uid, number)
     assert "no stock for *** by ***\n\x1b[2J uid=1" in found[2]["event"]
-    command = [sys.executable, "-m", "trigger", "show", uid]
-    shown = subprocess.run(command, env=place.environ, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    shown = forks.run(["show", uid], place.environ).stdout
     assert re.search(rf"^request +{number}$", shown, re.MULTILINE)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -13,7 +12,8 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from tests.support import ROOT, OwnRedis, environment, eventually, process
+from tests import forks
+from tests.support import OwnRedis, environment, eventually, process
 from tests.web.site import OPERATOR, TOKEN, Gunicorn, accepted, basic, refusal
 
 ADMIN = basic("admin", OPERATOR)
@@ -122,8 +122,7 @@ class Place:
         return eventually(record, within=40) or {}
 
     def shell(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "trigger", *arguments]
-        return subprocess.run(command, env=self.environ, cwd=ROOT, capture_output=True, text=True, check=False)
+        return forks.run(arguments, self.environ)
 
 
 @pytest.fixture(scope="module")

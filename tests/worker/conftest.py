@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from subprocess import Popen
 from typing import Any
 
 import pytest
 from redis import Redis
 
+from tests.forks import Process
 from tests.support import CONFIG, WORKFLOWS, entries, environment, eventually, process
 from trigger import store
 from trigger.config.model import Api, NoAuth, Workflow
@@ -38,7 +38,12 @@ class Rig:
             + workflows
         )
 
-    def start(self, **environ: str) -> Popen[bytes]:
+    def set(self, line: str) -> None:
+        """Adds a line to the top of the config."""
+        config = self.folder / "config.yaml"
+        config.write_text(f"{line}\n{config.read_text()}")
+
+    def start(self, **environ: str) -> Process:
         """Starts one more worker, and waits until Redis knows it."""
         before = self.redis.scard("rq:workers:default")
         child = self._stack.enter_context(

@@ -6,10 +6,10 @@ import os
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from subprocess import Popen
 from typing import Any
 
 from bench.processes import children
+from tests.forks import Process
 from tests.support import CONFIG
 from tests.worker.conftest import Rig
 from trigger import store
@@ -324,7 +324,7 @@ class Steps(Rig):
             found += [line] if words in line else []
         return found
 
-    def is_at_rest(self, worker: Popen[bytes]) -> bool:
+    def is_at_rest(self, worker: Process) -> bool:
         """Whether a worker has no processes but those that stand ready, each with its guardian and nothing below it."""
         guardians = children(worker.pid)
         performers = [pid for guardian in guardians for pid in children(guardian)]

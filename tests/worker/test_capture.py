@@ -276,15 +276,15 @@ def test_the_log_can_be_read_while_the_workflow_runs(talkers: Talkers) -> None:
 
 
 @pytest.mark.parametrize("workflow", ["flood", "flood_by_program"])
-def test_of_a_million_lines_the_newest_are_kept(talkers: Talkers, workflow: str) -> None:
-    uid = talkers.run(workflow, 1_000_000, timeout=100)
+def test_of_many_lines_the_newest_are_kept(talkers: Talkers, workflow: str) -> None:
+    uid = talkers.run(workflow, 200_000, timeout=100)
     lines = talkers.said(uid)
     first = read(talkers.redis, uid)
     if workflow == "flood":
-        assert lines == [f"line {n}" for n in range(1_000_000 - len(lines), 1_000_000)]
+        assert lines == [f"line {n}" for n in range(200_000 - len(lines), 200_000)]
     else:
-        assert lines == [f"{n}" for n in range(1_000_001 - len(lines), 1_000_001)]
-    assert first.cut == 1_000_000 - len(lines)
+        assert lines == [f"{n}" for n in range(200_001 - len(lines), 200_001)]
+    assert first.cut == 200_000 - len(lines)
     assert len(lines) > 10_000
     assert (talkers.redis.memory_usage(store.LOG + uid) or 0) < 2 * 1024 * 1024
 

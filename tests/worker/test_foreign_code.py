@@ -286,8 +286,7 @@ OWN_END = {
 
 @pytest.mark.parametrize("workflow", OWN_END)
 def test_it_ends_clearly_and_the_worker_lives(rig: FaultRig, workflow: str) -> None:
-    config = rig.folder / "config.yaml"
-    config.write_text("crashes: 2\n" + config.read_text())
+    rig.set("crashes: 2")
     worker = rig.start()
     before = [rig.submit("noted", {}) for _ in range(3)]
     uid = rig.submit(workflow, timeout=2 if workflow == "stops_itself" else 60)
@@ -424,6 +423,7 @@ def test_what_a_worker_that_died_held_is_not_kept(rig: FaultRig, redis: Redis) -
 
 
 def test_what_was_left_behind_goes_on_and_the_processes_of_others_do_not_touch_it(rig: FaultRig) -> None:
+    rig.set("crashes: 2")
     worker = rig.start()
     uid = rig.submit("litters", "a child")
     rig.ended(uid)

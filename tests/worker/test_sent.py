@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -71,12 +72,7 @@ class Sent(Rig):
     def configure(self, workflows: str = "", retention: str = "1h") -> None:
         (self.folder / "config.yaml").write_text(CONFIG)
 
-    def serve_web(self) -> None:
-        self.web = self._stack.enter_context(Gunicorn(self.folder, self.url))
-
-    def serve(self) -> None:
-        self.serve_web()
-        self.start()
+    web: Gunicorn
 
     def call(self, api: str, body: bytes, method: str = "POST", **headers: str) -> str:
         return accepted(
@@ -95,9 +91,22 @@ class Sent(Rig):
         return acts.Parts(self.redis, Submitter(self.redis), self.config(), lambda api: Shape(api.input))
 
 
+@pytest.fixture(scope="module")
+def web(redis_server: OwnRedis, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gunicorn]:
+    folder = tmp_path_factory.mktemp("sent")
+    (folder / "config.yaml").write_text(CONFIG)
+    with Gunicorn(folder, redis_server.url) as web:
+        yield web
+
+
 @pytest.fixture
-def rig(tmp_path: Path, redis: Redis, redis_server: OwnRedis) -> Iterator[Sent]:
-    rig = Sent(tmp_path, redis, redis_server.url)
+def rig(web: Gunicorn, redis: Redis, redis_server: OwnRedis) -> Iterator[Sent]:
+    """A rig whose workers are the test's own, without files of the test before."""
+    for name in ("go", "wait"):
+        (web.folder / name).unlink(missing_ok=True)
+    shutil.rmtree(web.folder / "data" / "files", ignore_errors=True)
+    rig = Sent(web.folder, redis, redis_server.url)
+    rig.web = web
     yield rig
     rig.close()
 
@@ -107,7 +116,7 @@ def body_of(redis: Redis, uid: str) -> Any:
 
 
 def test_a_program_gets_the_body_as_it_came(rig: Sent, redis: Redis) -> None:
-    rig.serve()
+    rig.start()
     body = b'{ "a":\t1.50,  "\\u00e9": "\xc3\xa9" }\r\n'
     uid = rig.call("shop/program", body, Content_Type="application/json")
     assert bytes.fromhex(rig.output(uid)) == body
@@ -128,7 +137,7 @@ def test_a_program_gets_the_body_as_it_came(rig: Sent, redis: Redis) -> None:
 
 
 def test_the_body_is_kept_only_where_a_program_gets_it(rig: Sent, redis: Redis) -> None:
-    rig.serve()
+    rig.start()
     uid = rig.call("shop/input", b'{"a":  1}', Content_Type="application/json")
     assert bytes.fromhex(rig.output(uid)) == b'{"a": 1}'
     assert body_of(redis, uid) is None
@@ -136,7 +145,7 @@ def test_the_body_is_kept_only_where_a_program_gets_it(rig: Sent, redis: Redis) 
 
 
 def test_rerun_and_resume_keep_the_body(rig: Sent, redis: Redis) -> None:
-    rig.serve()
+    rig.start()
     body = b'{"a":  1}'
     uid = rig.call("shop/program", body, Content_Type="application/json")
     parts = rig.parts()
@@ -239,7 +248,7 @@ def folders(rig: Sent) -> list[str]:
 
 def test_a_file_of_a_form_is_there_until_its_execution_is_over(rig: Sent) -> None:
     (rig.folder / "wait").touch()
-    rig.serve()
+    rig.start()
     uid = accepted(answered(rig, "shop/upload", DOC, ("note", None, b"hello")))
     eventually(lambda: rig.record(uid).status is store.Status.RUNNING)
     sent = rig.record(uid).input
@@ -256,7 +265,7 @@ def test_a_file_of_a_form_is_there_until_its_execution_is_over(rig: Sent) -> Non
 
 
 def test_names_of_files_are_data_only(rig: Sent) -> None:
-    rig.serve()
+    rig.start()
     (rig.folder / "wait").touch()
     names = ["../../../../evil", "/etc/passwd", "a\0b", "..", "", "x" * 5000, "caf\u00e9 \u2603"]
     for name in names:
@@ -270,7 +279,7 @@ def test_names_of_files_are_data_only(rig: Sent) -> None:
 
 
 def test_declared_fields_take_files(rig: Sent) -> None:
-    rig.serve()
+    rig.start()
     uid = accepted(answered(rig, "shop/declared", DOC, ("all", "b", b"12"), ("none", "", b"")))
     found = json.loads(bytes.fromhex(rig.output(uid)))
     assert found["doc"]["size"] == 13
@@ -286,23 +295,24 @@ def test_declared_fields_take_files(rig: Sent) -> None:
     eventually(lambda: not folders(rig))
 
 
-def test_what_is_refused_leaves_no_file(rig: Sent, redis: Redis) -> None:
+def test_what_is_refused_leaves_no_file(tmp_path: Path, redis: Redis, redis_server: OwnRedis) -> None:
+    rig = Sent(tmp_path, redis, redis_server.url)
     (rig.folder / "config.yaml").write_text("server: {backlog: 1}\n" + CONFIG)
-    rig.serve_web()
-    many = [(f"f{number}", "a", b"") for number in range(3)]
-    assert refusal(answered(rig, "shop/upload", *many)).status == 413
-    assert refusal(answered(rig, "shop/upload", ("doc", "a", b"x" * 1025))).status == 413
-    assert refusal(answered(rig, "shop/refused", DOC)).status == 415
-    # Whoever could name a path in JSON could have any file of the machine read.
-    for body in (b'{"doc": {"path": "/etc/passwd"}}', b'[{"path": "/etc/passwd"}]'):
-        for kind in ("application/json", "text/plain", "application/x-www-form-urlencoded"):
-            said = refusal(rig.web.call("shop/upload", body=body, headers={"Content-Type": kind}))
-            assert said.status == 415
-    assert not store_keys(redis)
-    assert folders(rig) == []
-    uid = accepted(answered(rig, "shop/upload", DOC))
-    assert refusal(answered(rig, "shop/upload", DOC)).status == 429
-    assert folders(rig) == [uid]
+    with Gunicorn(tmp_path, redis_server.url) as rig.web:
+        many = [(f"f{number}", "a", b"") for number in range(3)]
+        assert refusal(answered(rig, "shop/upload", *many)).status == 413
+        assert refusal(answered(rig, "shop/upload", ("doc", "a", b"x" * 1025))).status == 413
+        assert refusal(answered(rig, "shop/refused", DOC)).status == 415
+        # Whoever could name a path in JSON could have any file of the machine read.
+        for body in (b'{"doc": {"path": "/etc/passwd"}}', b'[{"path": "/etc/passwd"}]'):
+            for kind in ("application/json", "text/plain", "application/x-www-form-urlencoded"):
+                said = refusal(rig.web.call("shop/upload", body=body, headers={"Content-Type": kind}))
+                assert said.status == 415
+        assert not store_keys(redis)
+        assert folders(rig) == []
+        uid = accepted(answered(rig, "shop/upload", DOC))
+        assert refusal(answered(rig, "shop/upload", DOC)).status == 429
+        assert folders(rig) == [uid]
 
 
 def store_keys(redis: Redis) -> list[bytes]:
@@ -310,7 +320,7 @@ def store_keys(redis: Redis) -> list[bytes]:
 
 
 def test_files_are_passed_over_where_they_are_ignored(rig: Sent) -> None:
-    rig.serve()
+    rig.start()
     uid = accepted(
         answered(rig, "shop/ignored", DOC, ("note", None, b"hello"), *[("f", "x", b"")] * 200, ("none", "", b""))
     )
@@ -319,7 +329,6 @@ def test_files_are_passed_over_where_they_are_ignored(rig: Sent) -> None:
 
 
 def test_the_same_files_are_the_same_call(rig: Sent) -> None:
-    rig.serve_web()
     uid = accepted(answered(rig, "shop/upload", DOC, Idempotency_Key="k"))
     again = answered(rig, "shop/upload", DOC, Idempotency_Key="k")
     assert accepted(again) == uid
@@ -331,7 +340,6 @@ def test_the_same_files_are_the_same_call(rig: Sent) -> None:
 
 def test_files_outlive_a_worker_that_is_killed(rig: Sent) -> None:
     (rig.folder / "wait").touch()
-    rig.serve_web()
     worker = rig.start()
     uid = accepted(answered(rig, "shop/upload", DOC))
     eventually(lambda: rig.record(uid).status is store.Status.RUNNING)
