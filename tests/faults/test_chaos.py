@@ -13,7 +13,7 @@ SECONDS, SEED = 60, 20
 
 @pytest.mark.timeout(400)
 def test_a_minute_of_chaos_loses_nothing(tmp_path: Path) -> None:  # F46
-    report = chaos.run(tmp_path, SECONDS, SEED, callbacks=True)
+    report = chaos.run(tmp_path, SECONDS, SEED)
     print(report)  # pytest shows it when the test fails
     assert not report.lost
     assert not report.failed
@@ -26,9 +26,6 @@ def test_a_minute_of_chaos_loses_nothing(tmp_path: Path) -> None:  # F46
     # A run that was interrupted may have come to its end: of all, no more than one in a thousand.
     assert report.duplicates <= 1 + report.accepted / 1000
     assert report.unasked == 0
-    assert report.told is not None
-    assert len(report.told.ids) >= report.accepted
-    assert (report.told.missing, report.told.ambiguous, report.told.wrong) == ([], [], [])
 
 
 def test_workers_told_to_stop_at_any_moment_lose_and_double_nothing(tmp_path: Path) -> None:  # F14
