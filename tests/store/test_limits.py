@@ -8,7 +8,6 @@ from typing import Any, cast
 
 import pytest
 from redis import Redis
-from redis.exceptions import TimeoutError as RedisTimeoutError
 from rq.registry import DeferredJobRegistry
 from rq.serializers import JSONSerializer
 
@@ -19,7 +18,7 @@ from trigger.config.model import Api, Concurrency, Debounce, Rate
 from trigger.errors import InvalidParams, TooManyRequests
 from trigger.store import Status, acts
 from trigger.store.conditions import Limits, limits_of
-from trigger.store.keys import HELD, QUIET, RATE, SLOTS, SLOTTED
+from trigger.store.keys import HELD, MERGED, QUIET, RATE, SLOTS, SLOTTED
 from trigger.store.queueing import Accepted, Call
 from trigger.store.script import Script
 
@@ -370,26 +369,35 @@ def test_a_cancelled_burst_is_followed_by_a_new_one(bench: Bench, redis: Redis) 
     assert not send(bench, QUIETLY).merged
 
 
-def test_a_call_that_is_repeated_as_its_reply_was_lost_counts_once(
+def test_calls_that_are_repeated_as_their_replies_were_lost_count_once_and_change_nothing(
     bench: Bench, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     of = api(debounce=Debounce(5, 50), rate=Rate(10, 3600, 10))
-    uid = send(bench, of).uid
     real = Script.__call__
-    lost: list[Any] = []
+    sent: list[tuple[Script, list[bytes]]] = []
 
-    def lose(self: Script, arguments: Any) -> Any:
-        arguments = list(arguments)
-        reply = real(self, arguments)
-        if not lost:
-            lost.append(reply)
-            raise RedisTimeoutError
-        return reply
+    def keep(self: Script, arguments: Any) -> Any:
+        sent.append((self, list(arguments)))
+        return real(self, sent[-1][1])
 
-    monkeypatch.setattr(Script, "__call__", lose)
-    assert send(bench, of).uid == uid
-    assert lost
-    assert bench.record(uid).merged == 1
+    monkeypatch.setattr(Script, "__call__", keep)
+    uid = send(bench, of, {"n": 1}).uid
+    for n in (2, 3, 4):
+        assert send(bench, of, {"n": n}).uid == uid
+    paid = redis.get(keys(redis, RATE)[0])
+    answers = [real(script, arguments)[:2] for script, arguments in sent]
+    assert answers == [[b"accepted", uid.encode()], *[[b"merged", uid.encode()]] * 3]
+    record = bench.record(uid)
+    assert (record.input, record.merged) == ({"n": 4}, 3)
+    assert redis.get(keys(redis, RATE)[0]) == paid
+    assert all(0 < redis.ttl(key) <= 10 for key in keys(redis, MERGED))
+
+
+def test_a_cancelled_burst_leaves_no_slot_behind(bench: Bench, redis: Redis) -> None:
+    of = api(debounce=Debounce(5, 50), concurrency=Concurrency(1))
+    uid = send(bench, of).uid
+    acts.cancel(redis, uid, "ada")
+    assert keys(redis, SLOTS, HELD, SLOTTED) == []
 
 
 def test_a_burst_that_is_over_waits_for_a_slot(bench: Bench, redis: Redis) -> None:

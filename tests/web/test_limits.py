@@ -35,6 +35,12 @@ modules:
         from: [0.0.0.0/0]
         workflow: examples.hello:greet
         debounce: 5s
+      each:
+        enabled: true
+        auth: {mode: none}
+        from: [0.0.0.0/0, "::/0"]
+        workflow: examples.hello:greet
+        rate: {limit: 1/1h, per: address}
       inside: {enabled: true, auth: {mode: none}, workflow: examples.hello:greet}
       office:
         enabled: true
@@ -70,6 +76,15 @@ def test_a_rate_tells_what_it_leaves_and_when_to_come_again(site: Site) -> None:
     assert third.headers["RateLimit"] == f'"order";r=0;t={third.headers["Retry-After"]}'
     assert {answer.headers["RateLimit-Policy"] for answer in (first, third)} == {'"order";q=2;w=3600'}
     assert call(site, "shop/order", {"host": "b"}).status_code == 202
+
+
+@pytest.mark.parametrize("others", [("2001:db8::2", "2001:DB8:0::1", "2001:db8:0:0:ffff::"), ("::ffff:192.0.2.9",)])
+def test_an_address_counts_however_it_is_written_and_of_ipv6_its_network(site: Site, others: tuple[str, ...]) -> None:
+    first = "2001:db8::1" if len(others) > 1 else "192.0.2.9"
+    assert call(site, "shop/each", client=first).status_code == 202
+    for client in others:
+        assert call(site, "shop/each", client=client).status_code == 429
+    assert call(site, "shop/each", client="2001:db8:0:1::1").status_code == 202
 
 
 def test_a_call_for_which_it_can_not_be_told_is_refused_and_operators_see_why(site: Site, log: list[str]) -> None:

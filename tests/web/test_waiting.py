@@ -9,6 +9,7 @@ import re
 import resource
 import signal
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ from tests.web.site import (
     request,
 )
 from tests.web.test_http_page import check
-from trigger.store import JOB
+from trigger.store import JOB, Status, acts
 from trigger.web.waiting import Preferred
 
 ADMIN = basic("admin", OPERATOR)
@@ -287,6 +288,7 @@ def test_a_token_in_the_path_is_in_no_log(serving: Gunicorn) -> None:
         ("respond-async", 0, "respond-async"),
         ("respond-async=no", 10, ""),
         ("respond-async, wait=3", 3, "respond-async, wait=3"),
+        ("respond-async, wait=99", 0, "respond-async"),
         (',,;=,"', 10, ""),
     ],
 )
@@ -399,6 +401,22 @@ def many_files() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
     yield
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.usefixtures("many_files")
+def test_all_who_wait_for_one_execution_are_told_its_end(serving: Gunicorn, redis: Redis) -> None:
+    uid = accepted(serving.call("shop/later"))
+    asking = request("GET", f"/v1/executions/{uid}?wait=60", {"Host": "localhost", **ADMIN})
+    with many(serving, 600, asking) as clients:
+        eventually(lambda: awaited(redis) == {uid})
+        eventually(lambda: all(client.is_waiting() for client in clients))
+        assert acts.cancel(redis, uid, "ada") is Status.CANCELLED
+        answers = Counter((answer.status, answer.json["response"].get("status")) for answer in map(_answer, clients))
+    assert answers == {(200, "cancelled"): 600}
+
+
+def _answer(client: Connection) -> Answer:
+    return client.answer()
 
 
 @pytest.mark.usefixtures("many_files")

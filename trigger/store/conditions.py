@@ -40,9 +40,9 @@ def limits_of(
 ) -> Limits | None:
     """Return what a call of an API with the input `value` counts against, None where the API has no limits.
 
-    `address` is where it comes from; None for what is not a caller's but an operator's: that needs a slot all the same,
-    but counts against no rate, and is part of no burst. `secrets` are the paths of the input's secrets. Raises
-    InvalidParams where an expression of the config can't be told for this input.
+    `address` is where it comes from, of IPv6 the network; None for what is not a caller's but an operator's: that needs
+    a slot all the same, but counts against no rate, and is part of no burst. `secrets` are the paths of the input's
+    secrets. Raises InvalidParams where an expression of the config can't be told for this input.
     """
     if not api.is_limited:
         return None

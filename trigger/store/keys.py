@@ -41,6 +41,7 @@ WORKER = "rq:worker:"  # and a worker's name: hash; and that with ":executions":
 
 RATE = "trigger:rate:"  # and what is counted together: when all that was let through is paid for, in us since 1970
 QUIET = "trigger:quiet:"  # and what is merged together: hash, the execution that calls become part of, and since when
+MERGED = "trigger:merged:"  # and the uid of a call that was merged: the uid of the execution, for REPEATED_FOR seconds
 SLOTS = "trigger:slots:"  # and a slot's name: hash, how many there are under "", and the uids that have one
 HELD = "trigger:held:"  # likewise: sorted set, the uids that wait for one, in their order
 SLOTTED = "trigger:slotted"  # set: the names of slots that somebody has or waits for

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -106,7 +107,8 @@ def follow(redis: Redis, uid: str, after: str | None, limit: int, wait: float, w
     """
     deadline = time.monotonic() + wait
     while True:
-        page = read(redis, uid, after, limit)
+        with nullcontext() if watch is None else watch.turns:
+            page = read(redis, uid, after, limit)
         left = deadline - time.monotonic()
         if not page.is_empty or left <= 0:
             return page

@@ -40,7 +40,9 @@ PAUSE = 0.05
 # The most connections of a client. One more caller waits for one that is free, as long as for a reply.
 CONNECTIONS = 64
 
-_ACCEPT, _ACCEPT_LIMITED = load("accept"), load("accept_limited")
+# For how many seconds a call may be repeated as its reply was lost, and what that has waited for Redis.
+REPEATED_FOR = 10
+_ACCEPT, _ACCEPT_LIMITED = load("accept"), load("accept_limited", REPEATED_FOR=REPEATED_FOR)
 # In which order _Form and Submitter.submit pack its arguments.
 _PACKED = (
     *("queue", "api", "timeout", "life", "backlog", "remember_for"),

@@ -37,6 +37,9 @@ LOOKED_AT = 50
 _FINAL = frozenset(map(str.encode, FINAL_OF_RQ))
 _LOOK = load("look", FIELDS=CHANGING)
 
+# How many read at once what they were told of: all who wait for one execution are told at the same moment.
+READERS = 16
+
 END, LOG_GREW = b"end", b"log"
 
 
@@ -72,6 +75,11 @@ class Watch:
         self._more += said != LOG_GREW
         self._came.set()
 
+    @property
+    def turns(self) -> threading.BoundedSemaphore:
+        """What to hold while one reads what has changed; see News."""
+        return self._news.turns
+
     def leave(self) -> None:
         """Wake who waits: it is to be over."""
         self.left = True
@@ -94,12 +102,14 @@ class News:
     """News of executions for those who wait in this process, `places` of them at most.
 
     A thread listens and looks; it is started for the first who waits. `redis` makes its connection, and is asked when
-    it looks.
+    it looks. Whoever was told something holds one of the `turns` while it reads what: else all would want a connection
+    at once, and one that waits too long for one would take Redis for hung.
     """
 
     def __init__(self, redis: Redis, *, places: float = inf) -> None:
         self._redis = redis
         self._places = places
+        self.turns = threading.BoundedSemaphore(READERS)
         self._lock = threading.Lock()
         self._watches: set[Watch] = set()
         self._by_uid: dict[str, set[Watch]] = {}

@@ -121,11 +121,12 @@ def _events(
     yield b"retry: %d\n\n" % RETRY
     while not watch.left:
         try:
-            if record is None or not watch.only_log:
-                record = store.read(redis, uid, masked)
-            page = read(redis, uid, told.position, LINES)
-            if page.ended and record is not None and record.status not in FINAL:
-                record = store.read(redis, uid, masked)
+            with watch.turns:
+                if record is None or not watch.only_log:
+                    record = store.read(redis, uid, masked)
+                page = read(redis, uid, told.position, LINES)
+                if page.ended and record is not None and record.status not in FINAL:
+                    record = store.read(redis, uid, masked)
         except RedisError:
             return
         if record is None:

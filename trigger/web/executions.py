@@ -39,7 +39,8 @@ def record(call: ReceivedCall, uid: str) -> Response:
     if wait and record.status not in store.FINAL:
         if waiting.wait_for_end(call, uid, wait) == "full":
             time.sleep(min(wait, log_reading.PAUSE))
-        record = _read(call, uid)
+        with call.service.news.turns:
+            record = _read(call, uid)
     return answer(record.as_json(operator=reader == "operator"))
 
 

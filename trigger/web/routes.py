@@ -71,7 +71,7 @@ def trigger(call: ReceivedCall, api: Api) -> Response:
         request=request,
         headers=headers,
         body=call.body() if has_body else b"",
-        limits=limits_of(api, value, headers, call.caller, call.client, shape.secrets),
+        limits=limits_of(api, value, headers, call.caller, sender.network(call.client), shape.secrets),
     )
     service.watermark.check()
     if files is not None:

@@ -111,9 +111,9 @@ class Preferred:
         )
 
     def seconds(self, longest: float) -> float:
-        """Return how long the caller is to wait."""
-        if self.wait is not None:
-            return min(self.wait, longest)
+        """Return how long the caller is to wait: a longer wait than is allowed counts as not there."""
+        if self.wait is not None and self.wait <= longest:
+            return self.wait
         return 0.0 if self.respond_async else longest
 
     def applied(self, longest: float, *, is_late: bool) -> str:
@@ -148,7 +148,8 @@ def outcome(call: ReceivedCall, uid: str, accepted: Response, longest: float) ->
 
 def _record(call: ReceivedCall, uid: str) -> tuple[str, Record | None]:
     try:
-        record = store.read(call.service.redis, uid, call.config.masked)
+        with call.service.news.turns:
+            record = store.read(call.service.redis, uid, call.config.masked)
     except RedisError:
         return "unread", None
     if record is None or record.status not in FINAL:

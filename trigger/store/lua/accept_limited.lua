@@ -13,6 +13,12 @@
 limits = cjson.decode(limits)
 local rate, debounce, slots = limits.rate, limits.debounce, limits.concurrency
 
+-- A call that has become part of an execution leaves no job of its own: for a while its uid says so, as `known` does of
+-- others. Only who had no reply comes again with it.
+local merged_into = debounce and redis.call('GET', MERGED .. uid)
+if merged_into then
+  return {'merged', merged_into, -1, 0}
+end
 local answer = known()
 if answer then
   local word = string.match(answer, '^%d+$') and 'replayed' or answer
@@ -43,28 +49,26 @@ end
 
 if debounce then
   local key = QUIET .. debounce.key
-  local its, first, last = unpack(redis.call('HMGET', key, 'uid', 'first', 'last'))
+  local its, first = unpack(redis.call('HMGET', key, 'uid', 'first'))
   local status, why, its_queue
   if its then
     status, why, its_queue = unpack(redis.call('HMGET', job_key(its), 'status', 'waits_for', 'origin'))
   end
   if status == 'deferred' and why == 'debounce' then
-    if last ~= uid then -- else it is repeated after its reply was lost
-      local other = job_key(its)
-      redis.call('HSET', key, 'last', uid)
-      redis.call('HINCRBY', other, 'merged', 1)
-      redis.call('ZADD', LEASED .. its_queue, math.min(ms + debounce.quiet, first + debounce.at_most), its)
-      if debounce.run == 'last' then
-        redis.call('HSET', other, 'data', data, 'meta', meta, 'timeout', timeout, 'result_ttl', life,
-          'failure_ttl', life)
-        redis.call('HDEL', other, 'body')
-        if body ~= '' then
-          redis.call('HSET', other, 'body', body)
-        end
+    local other = job_key(its)
+    redis.call('SET', MERGED .. uid, its, 'EX', REPEATED_FOR)
+    redis.call('HINCRBY', other, 'merged', 1)
+    redis.call('ZADD', LEASED .. its_queue, math.min(ms + debounce.quiet, first + debounce.at_most), its)
+    if debounce.run == 'last' then
+      redis.call('HSET', other, 'data', data, 'meta', meta, 'timeout', timeout, 'result_ttl', life,
+        'failure_ttl', life)
+      redis.call('HDEL', other, 'body')
+      if body ~= '' then
+        redis.call('HSET', other, 'body', body)
       end
-      remember(its)
-      pay()
     end
+    remember(its)
+    pay()
     return {'merged', its, left, us}
   end
 end
@@ -88,11 +92,13 @@ end
 write('deferred')
 if slots then
   redis.call('HSET', job, 'slot', slots.key, 'slots', slots.limit)
-  redis.call('HSET', SLOTS .. slots.key, '', slots.limit)
+  if not debounce then
+    redis.call('HSET', SLOTS .. slots.key, '', slots.limit)
+  end
 end
 if debounce then
   local key = QUIET .. debounce.key
-  redis.call('HSET', key, 'uid', uid, 'first', ms, 'last', uid)
+  redis.call('HSET', key, 'uid', uid, 'first', ms)
   redis.call('PEXPIRE', key, debounce.at_most + 60000)
   defer(queue, uid, ms + math.min(debounce.quiet, debounce.at_most), 'debounce')
 elseif not slots or take_slot(slots.key, uid, slots.limit) then

@@ -7,9 +7,10 @@ local now = redis.call('TIME')
 -- or the uid of an earlier call with its Idempotency-Key. Nil for a call that is new.
 local function known()
   if redis.call('EXISTS', job) == 1 then
-    -- Our own call, repeated after its reply was lost, finds the very fields it wrote; anything else is a collision.
-    local theirs = redis.call('HMGET', job, 'created_at', 'data')
-    return theirs[1] == created_at and theirs[2] == data and 'accepted' or 'taken'
+    -- Our own call, repeated after its reply was lost, finds the very fields it wrote, or those of calls that have
+    -- become part of it since; anything else is a collision.
+    local theirs = redis.call('HMGET', job, 'created_at', 'data', 'merged')
+    return theirs[1] == created_at and (theirs[2] == data or theirs[3]) and 'accepted' or 'taken'
   end
   local first = remembered ~= '' and redis.call('GET', remembered)
   if first then
