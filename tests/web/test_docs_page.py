@@ -120,7 +120,7 @@ def test_of_many_one_module_is_shown_at_a_time(browser: Browser, serve: Serve) -
         expect(page.locator(".opblock-tag")).to_have_text(["allEvery kind of field"])
         page.get_by_label("Module").select_option("Executions and health")
         expect(page.locator(".opblock-tag")).to_contain_text("Executions and health")
-        expect(page.locator(".opblock")).to_have_count(8)
+        expect(page.locator(".opblock")).to_have_count(10)
         assert page.url.endswith("/docs?module=Executions%20and%20health")
         assert not is_too_wide(page)
         assert is_clean(visited, address)

@@ -346,9 +346,8 @@ def test_a_full_backlog_is_429_and_says_when_to_come_back(make_site: MakeSite, r
     accepted(site.call("open/any"))
     keys = stored(redis)
     response = site.call("open/any")
-    assert refusal(response) == Refusal(
-        429, "requestError.tooManyRequests", "Too many executions are waiting; try again later"
-    )
+    message = "Too many executions are waiting; try again later"
+    assert refusal(response) == Refusal(429, "requestError.tooManyRequests", message, {"policy": "backlog"})
     assert int(response.headers["Retry-After"]) > 0
     assert stored(redis) == keys
 
