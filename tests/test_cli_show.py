@@ -13,6 +13,8 @@ from redis import Redis
 from tests.store.conftest import FAILED, STEPPED, SUCCEEDED, Bench, api
 from tests.support import OwnRedis
 from tests.test_cli import Shell
+from trigger.config.model import Api, Concurrency, Debounce
+from trigger.store.conditions import limits_of
 from trigger.store.log import Log
 
 PLAN = {
@@ -123,6 +125,29 @@ def test_what_goes_on_can_be_followed_and_cancelled(shell: Shell, redis: Redis) 
     assert "resume" not in said
     assert "cancel" not in said
     assert said.splitlines()[-1].startswith(f"{sys.executable} -m trigger rerun {uid}")
+
+
+def test_one_that_a_limit_holds_back_says_so(shell: Shell, redis: Redis) -> None:
+    def send(of: Api) -> str:
+        return Bench(redis).accept(of, limits=limits_of(of, {}, {}, "ci", "192.0.2.1"))
+
+    def facts(uid: str) -> dict[str, str]:
+        lines = shell("show", uid).stdout.partition("\n\n")[0].splitlines()
+        return {line.split()[0]: line.split(maxsplit=1)[1] for line in lines}
+
+    alone, burst = api(method="deploy", concurrency=Concurrency(1)), api(debounce=Debounce(60, 600))
+    assert facts(send(alone))["status"] == "queued"
+    waiting = "queued: it waits until other executions of its API have ended (concurrency)"
+    assert facts(send(alone))["status"] == waiting
+    uid = send(burst)
+    assert "merged" not in facts(uid)
+    assert send(burst) == uid
+    assert (facts(uid)["status"], facts(uid)["merged"]) == (
+        "queued: it waits until no further call comes (debounce)",
+        "1 further call",
+    )
+    send(burst)
+    assert facts(uid)["merged"] == "2 further calls"
 
 
 def test_a_long_timeline_is_shortened_in_the_middle(shell: Shell, redis: Redis) -> None:

@@ -173,6 +173,60 @@ def test_it_says_which_refusals_there_can_be(signed_in: Browser) -> None:
     assert [status for status, _ in codes("shop/get")] == ["405", "403", "429", "503"]
 
 
+DECLARED = "enabled: true, verbs: [GET], workflow: 'examples.hello:greet'"
+OPEN = f"{DECLARED}, auth: {{mode: none}}"
+LIMITED = f"""\
+docs: public
+operators: {{admin: {OPERATOR}}}
+modules:
+  shop:
+    methods:
+      free: {{{OPEN}}}
+      rated: {{{OPEN}, rate: 1/1m}}
+      queued: {{{DECLARED}, concurrency: 1, auth: {{mode: token, token: {TOKEN}}}}}
+      both: {{{OPEN}, rate: 1/1m, concurrency: {{limit: 1, full: reject}}}}
+      newest: {{{OPEN}, sync: 5s, concurrency: {{limit: 1, full: newest}}}}
+      burst: {{{OPEN}, sync: 5s, debounce: 5s, concurrency: 1}}
+      inside: {{{OPEN}, from: [192.0.2.0/24]}}
+"""
+
+
+def test_it_says_which_limits_refuse_a_call_as_the_description_does(make_site: MakeSite, redis: Redis) -> None:
+    site = make_site(LIMITED)
+    browser = sign_in(site)
+    described = site.call("/openapi.json", "GET").get_json()["paths"]
+
+    def when(api: str, code: str) -> list[str]:
+        table = browser.get(f"/console/apis/shop/{api}").main.one("table", of="codes")
+        return [row["When"] for row in Element("", {}, [table]).rows() if row["Code"] == code]
+
+    def component(api: str, status: str) -> str:
+        responses = described[f"/v1/api/shop/{api}/async"]["get"]["responses"]
+        return str(responses[status]["$ref"].rpartition("/")[2])
+
+    later, queue = "Retry-After says when to call again", "too many executions are waiting in its queue"
+    slots, often = "too many of its executions are running or waiting", "It is called too often"
+    too_many = {
+        "free": f"{queue}; {later}",
+        "rated": f"{often}, or {queue}; {later}",
+        "queued": f"{slots}, or {queue}, or the credentials from this address were wrong too often; {later}",
+        "both": f"{often}, or {slots}, or {queue}; {later}",
+        "newest": f"{queue}; {later}",
+        "burst": f"{queue}; {later}",
+        "inside": f"{queue}; {later}",
+    }
+    for api, text in too_many.items():
+        assert when(api, "requestError.tooManyRequests") == [text[0].upper() + text[1:]]
+        assert component(api, "429") == ("429-limited" if api in ("rated", "queued", "both") else "429")
+        is_open = api != "inside"
+        assert bool(when(api, "requestError.forbidden")) is not is_open
+        assert component(api, "403") == ("403" if is_open else "403-address")
+    (cancelled,) = when("newest", "workflowError.cancelled")
+    assert cancelled.endswith("cancelled by an operator or by a newer call")
+    (cancelled,) = when("burst", "workflowError.cancelled")
+    assert cancelled.endswith("cancelled by an operator")
+
+
 def test_the_chart_names_each_hour(signed_in: Browser, redis: Redis) -> None:
     figures(redis, "shop/order", calls_0=4, failed_0=1)
     chart = signed_in.get(ORDER).main.one("svg", of="chart", role="img")

@@ -55,6 +55,8 @@ modules:
             sku: {{type: string, max_length: 20}}
             card: {{type: string, secret: true}}
           unknown: keep
+      push: {{enabled: true, auth: {{mode: none}}, workflow: plain, debounce: 1m}}
+      deploy: {{enabled: true, auth: {{mode: none}}, workflow: plain, concurrency: 1}}
 """
 
 
@@ -180,6 +182,20 @@ def test_one_that_waits_can_be_cancelled_and_is_looked_at_again(shop: Shop) -> N
     assert json.loads(page.main.one(id="input-text").raw) == {"sku": "A1", "card": "***"}
     assert CARD not in page.html
     assert page.main.one("ol", of="log")["data-after"] == "0-0"
+
+
+def test_one_that_a_limit_holds_back_says_so(shop: Shop) -> None:
+    assert "Waits for" not in shop.page(shop.call("deploy")).main.facts()
+    assert shop.page(shop.call("deploy")).main.facts()["Waits for"] == "other executions of its API to end"
+    uid = shop.call("push")
+    facts = shop.page(uid).main.facts()
+    assert (facts["Waits for"], facts.get("Merged")) == ("the end of its burst of calls", None)
+    shop.call("push")
+    page = shop.page(uid)
+    assert page.main.facts()["Merged"] == "1 further call"
+    assert "in the queue" not in page.text
+    shop.call("push")
+    assert shop.page(uid).main.facts()["Merged"] == "2 further calls"
 
 
 def test_one_that_has_succeeded_shows_what_it_put_out(shop: Shop) -> None:

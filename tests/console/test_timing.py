@@ -45,13 +45,13 @@ def test_the_bars_of_the_whole_adjoin_and_fill_it() -> None:
         ("waiting", 40, 20),
         ("running", 60, 40),
     ]
-    assert [bar.words for bar in found.bars][:2] == ["in the queue for 1 s", "running for 3 s"]
+    assert [bar.words for bar in found.bars][:2] == ["queued for 1 s", "running for 3 s"]
 
 
 def test_what_goes_on_reaches_to_now() -> None:
     found = timing(record(None, (1, None)), NOW + 4)
     assert [(bar.kind, bar.left, bar.width, bar.words) for bar in found.bars] == [
-        ("queued", 0, 25, "in the queue for 1 s"),
+        ("queued", 0, 25, "queued for 1 s"),
         ("running", 25, 75, "running for 3 s so far"),
     ]
 

@@ -122,6 +122,8 @@ def test_the_balance_outlives_an_edit_of_another_key_and_another_rule_begins_ane
 def test_an_operators_call_counts_against_no_rate(bench: Bench, redis: Redis) -> None:
     of = api(rate=Rate(1, 3600, 1), debounce=Debounce(5, 50), concurrency=Concurrency(1))
     assert limits(of, address=None) == {"concurrency": limits(of)["concurrency"]}  # type: ignore[index]
+    apart = api(concurrency=Concurrency(1, "address"))
+    assert limits(apart, address=None) != limits(apart)
 
 
 # --- concurrency ---

@@ -162,6 +162,25 @@ def test_an_api_that_may_be_waited_for_has_a_path_for_that(make_site: MakeSite) 
     assert example["value"]["response"].keys() == {"error", "uid"}
 
 
+def test_the_answers_of_a_limited_api_have_its_headers(make_site: MakeSite) -> None:
+    more = "enabled: true, sync: 10s, auth: {mode: none}, workflow: echo"
+    own = f"rated: {{{more}, rate: 9/1m}}\n      burst: {{{more}, debounce: 5s, answer: {{status: 200}}}}"
+    found = document(make_site(CONFIG.replace('"off":', f'{own}\n      "off":', 1)))
+    validate(found)
+
+    def headers(api: str, status: str) -> dict[str, bool]:
+        response = found["paths"][f"/v1/api/all/{api}/sync"]["post"]["responses"][status]
+        return {name: header["required"] for name, header in response["headers"].items()}
+
+    quota = {"RateLimit": False, "RateLimit-Policy": False}
+    for status in ("200", "424", "202"):
+        assert quota.items() <= headers("rated", status).items()
+        assert headers("rated", status)["Location"]
+    for status in ("200", "424"):
+        assert headers("burst", status)["Execution-Merged"] is False
+        assert not quota.keys() & headers("burst", status).keys()
+
+
 def test_each_kind_of_field_is_in_the_body_as_json_and_as_a_form(described: Site) -> None:
     schema = body(described, "all/types")
     assert schema["required"] == ["word"]

@@ -96,7 +96,7 @@ def _facts(record: Record) -> Iterator[tuple[str, str]]:
     if record.request_id != record.uid:
         yield "request", record.request_id
     if record.merged:
-        yield "merged", f"{record.merged} further calls"
+        yield "merged", f"{record.merged:,} further call{'' if record.merged == 1 else 's'}"
     for name, uid in (("rerun of", record.rerun_of), ("goes on with", record.resumed_from)):
         if uid:
             yield name, uid
@@ -125,9 +125,9 @@ def _held(record: Record) -> str:
     """Return what keeps a queued execution out of its queue."""
     match record.waits_for:
         case "concurrency":
-            return ", waits for others of its API to end (concurrency)"
+            return ": it waits until other executions of its API have ended (concurrency)"
         case "debounce":
-            return ", waits for the end of its burst (debounce)"
+            return ": it waits until no further call comes (debounce)"
         case _:
             return ""
 

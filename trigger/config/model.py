@@ -378,6 +378,21 @@ class Api:
         """Whether how often, how many at once, or in which bursts it is called makes a difference."""
         return not (self.rate is None and self.concurrency is None and self.debounce is None)
 
+    @property
+    def has_refusing_limit(self) -> bool:
+        """Whether its rate or its slots may refuse a call."""
+        return self.rate is not None or self.refuses_when_full
+
+    @property
+    def refuses_when_full(self) -> bool:
+        """Whether a call may be refused for want of a slot. A burst needs its slot only when it is over."""
+        return self.concurrency is not None and self.concurrency.full != "newest" and self.debounce is None
+
+    @property
+    def cancels_older(self) -> bool:
+        """Whether a call cancels executions that wait for a slot."""
+        return self.concurrency is not None and self.concurrency.full == "newest" and self.debounce is None
+
 
 @dataclass(frozen=True, slots=True)
 class Module:
@@ -409,6 +424,10 @@ class ServerConfig:
     def host(self) -> str | None:
         """One of the hosts that are answered; None when all are."""
         return self.hosts[0].removeprefix(".") if self.hosts else None
+
+    def networks_of(self, api: Api) -> tuple[Network, ...]:
+        """Return where an API may be called from; from anywhere if that is empty."""
+        return api.networks or self.networks
 
 
 @dataclass(frozen=True, slots=True)

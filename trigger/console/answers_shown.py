@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from trigger.config.model import Api, Config, NoAuth, SignatureAuth, TokenAuth
 from trigger.console.shown import size
 from trigger.errors import (
+    AddressNotAllowed,
     ApiNotEnabled,
     BodyTooLarge,
     CredentialMissing,
@@ -44,6 +45,8 @@ def _refusals(api: Api, config: Config) -> Iterator[tuple[type[RequestError], st
     if len(api.verbs) == 1:
         yield MethodNotAllowed, f"It was not called by {api.verbs[0]}"
     yield ApiNotEnabled, "The API is not enabled" + ("" if api.enabled else ": as now")
+    if config.server.networks_of(api):
+        yield AddressNotAllowed, "The API is not open to the caller's address"
     if not isinstance(api.auth, NoAuth):
         kinds = {TokenAuth: "token", SignatureAuth: "signature"}
         what = kinds.get(type(api.auth), "user or password")
@@ -56,9 +59,21 @@ def _refusals(api: Api, config: Config) -> Iterator[tuple[type[RequestError], st
         )
     if has_body:
         yield UnsupportedMediaType, "The Content-Type or the Content-Encoding is none that is read here"
-    wrong = "" if isinstance(api.auth, NoAuth) else ", or the credentials of this address were wrong too often"
-    yield TooManyRequests, f"Too many executions are waiting{wrong}; Retry-After says when to call again"
+    yield TooManyRequests, f"{_too_many(api)}; Retry-After says when to call again"
     if api.sync:
         yield ExecutionFailed, "At …/sync: it was accepted, and has failed; the uid is in the answer"
-        yield ExecutionCancelled, "At …/sync: it was accepted, and an operator has cancelled it"
+        newer = " or by a newer call" if api.cancels_older else ""
+        yield ExecutionCancelled, f"At …/sync: it was accepted, and was cancelled by an operator{newer}"
     yield QueueUnavailable, "Redis can't take the call; Retry-After says when to call again"
+
+
+def _too_many(api: Api) -> str:
+    """Return what a call may be too much for."""
+    reasons = ["it is called too often"] if api.rate else []
+    if api.refuses_when_full:
+        reasons.append("too many of its executions are running or waiting")
+    reasons.append("too many executions are waiting in its queue")
+    if not isinstance(api.auth, NoAuth):
+        reasons.append("the credentials from this address were wrong too often")
+    text = ", or ".join(reasons)
+    return f"{text[0].upper()}{text[1:]}"

@@ -27,7 +27,7 @@ def limits(api: Api, server: ServerConfig) -> Iterator[str]:
     if slots := api.concurrency:
         full = _FULL.get(slots.full) or f"up to {slots.waiting:,} more wait"
         yield f"{plural(slots.limit, 'execution')} at once, {full}{_per(slots.per)}"
-    if networks := api.networks or server.networks:
+    if networks := server.networks_of(api):
         more = f" and {len(networks) - _NETWORKS:,} more" if len(networks) > _NETWORKS else ""
         yield f"Only from {', '.join(map(str, networks[:_NETWORKS]))}{more}"
 

@@ -19,7 +19,7 @@ _TICKS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15,
 _LONG_TICKS = (3_600, 7_200, 10_800, 21_600, 43_200, 86_400, 172_800, 604_800, 2_592_000)
 _MOST_TICKS = 5
 
-_DOING = {"queued": "in the queue", "running": "running", "waiting": "waiting for its next run"}
+_DOING = {"queued": "queued", "running": "running", "waiting": "waiting for its next run"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,7 +62,7 @@ def resolved(view: ApiView) -> View:
             raise MethodNotAllowed(f"The API accepts {' and '.join(api.verbs)}", headers=allow)
         if not api.enabled:
             raise ApiNotEnabled("API is not enabled")
-        if not sender.is_among(call.client, api.networks or config.server.networks):
+        if not sender.is_among(call.client, config.server.networks_of(api)):
             raise AddressNotAllowed(
                 "This API is not open to your address", reason=f"{call.client} is not in its `from`"
             )

@@ -70,7 +70,7 @@ def check_reader(call: ReceivedCall, uid: str) -> Literal["caller", "operator"]:
         header = api.auth.header
         credentials = Credentials.of(call.environ, token=(header, call.header(header)))
     reader = service.guard.reads_as(api, config.operators, credentials, call.client)
-    allowed = config.server.networks if api is None else api.networks or config.server.networks
+    allowed = config.server.networks if api is None else config.server.networks_of(api)
     if reader is None or (reader == "caller" and not sender.is_among(call.client, allowed)):
         raise _hidden()
     return reader

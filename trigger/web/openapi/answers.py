@@ -194,7 +194,8 @@ COMPONENTS: Mapping[str, Mapping[str, Any]] = {
         (errors.IdempotencyMismatch, "The Idempotency-Key was used with another input"),
     ),
     "424": _refusal(
-        "The execution has ended, and has not succeeded",
+        "The execution has failed, or was cancelled: by an operator, or by a newer call where the API's `concurrency` "
+        "says `full: newest`",
         (errors.ExecutionFailed, "no stock"),
         (errors.ExecutionCancelled, "Cancelled by admin"),
         details={"class": "ValueError", "step": "quote"},
@@ -227,16 +228,22 @@ COMPONENTS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
+def _limits(api: Api) -> dict[str, Any]:
+    """The headers that an API's limits add to the answers to accepted calls; a replay's has none of them."""
+    return _optional({**(_RATE if api.rate else {}), **(_MERGED if api.debounce else {})})
+
+
 def accepted(api: Api) -> str | dict[str, Any]:
     """The answer to an accepted call: a component's name, or what is not that of every API."""
     usual = COMPONENTS["202"]
-    more = {**(_RATE if api.rate else {}), **(_MERGED if api.debounce else {})}
+    more = _limits(api)
+    headers = {**usual["headers"], **more}
+    if api.when is not None:
+        headers = _optional(headers)  # what is ignored has none
     if not api.answer.has_body:
-        headers = {"Location": usual["headers"]["Location"], **more}
-        return {"description": usual["description"], "headers": _optional(headers)}
+        return {"description": usual["description"], "headers": headers}
     if api.when is None and not more:
         return "202"
-    headers = _optional({**usual["headers"], **more})
     if api.when is None:
         return {**usual, "headers": headers}
     started = {"type": "object", "properties": {"uid": UID}, "required": ["uid"]}
@@ -250,9 +257,12 @@ def accepted(api: Api) -> str | dict[str, Any]:
     }
 
 
-def waited(own: str, accepted: str | dict[str, Any], *, has_body: bool) -> dict[str, str | dict[str, Any]]:
-    """Return the answers to a call that waits for the end, by status. `own` is the status of `accepted`, which is given
-    where it has not ended in time; `has_body`: that has one."""
+def waited(api: Api, accepted: str | dict[str, Any]) -> dict[str, str | dict[str, Any]]:
+    """Return the answers to a call that waits for the end, by status. `accepted` is given where it has not ended in
+    time."""
+    own, more = str(api.answer.status), _limits(api)
+    usual = COMPONENTS["424"]
+    failed: str | dict[str, Any] = {**usual, "headers": {**usual["headers"], **more}} if more else "424"
     schema: Schema = {
         "type": "object",
         "properties": {"code": {"const": 0}, "data": {}, "msg": {"const": ""}, "uid": UID},
@@ -262,19 +272,19 @@ def waited(own: str, accepted: str | dict[str, Any], *, has_body: bool) -> dict[
         "succeeded": {"code": 0, "data": {"greeting": "Hello, Ada"}, "msg": "", "uid": UID_EXAMPLE}
     }
     about = "The execution has succeeded: `data` is its output"
-    headers = {**_ACCEPTED, **_APPLIED}
+    headers = {**_ACCEPTED, **_APPLIED, **more}
     if own != "200":
         done = {"description": about, "headers": headers, "content": content(schema, examples)}
-        return {"200": done, own: accepted, "424": "424"}
+        return {"200": done, own: accepted, "424": failed}
     about += "; or it is accepted and has not ended in time"
     headers = _optional(headers)
-    if has_body:
+    if api.answer.has_body:
         started = {"type": "object", "properties": {"uid": UID, "ignored": {"const": True}}}
         schema = {"anyOf": [schema, started]}
         examples["accepted"] = {"uid": UID_EXAMPLE}
     return {
         "200": {"description": about, "headers": headers, "content": content(schema, examples)},
-        "424": "424",
+        "424": failed,
     }
 
 

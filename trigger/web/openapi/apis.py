@@ -60,8 +60,8 @@ _WITH_BODY = ["408", "415"]
 def paths(api: Api, config: Config) -> Iterator[tuple[str, dict[str, Any]]]:
     """Where the API is called, and at each path the operation of each of its verbs, in lower case."""
     example = _example(api, config)
-    refusals = ["429-limited"] if api.is_limited else []
-    if api.networks or config.server.networks:
+    refusals = ["429-limited"] if api.has_refusing_limit else []
+    if config.server.networks_of(api):
         refusals.append("403-address")
     end = "/{token}" if api.token_in_path else ""
     for waits in (False, True) if api.sync is not None else (False,):
@@ -122,7 +122,7 @@ def _operation(api: Api, verb: Verb, example: Any, refusals: Sequence[str], *, w
         "security": _security(api),
         "responses": {
             **all_of([*_ALWAYS, *refusals, *_UNAUTHORIZED[type(api.auth)], *(_WITH_BODY if verb != "GET" else ())]),
-            **(waited(own, answered, has_body=api.answer.has_body) if waits else {own: answered}),
+            **(waited(api, answered) if waits else {own: answered}),
         },
         "parameters": [
             *([_PATH_TOKEN] if api.token_in_path else ()),
