@@ -87,6 +87,11 @@ WRONG = [
     ("{url: 'https://10.1.2.3/'}", "callbacks.ops.url", "addresses: any", False),
     ("{url: 'https://[::1]:8080/'}", "callbacks.ops.url", "addresses: any", False),
     ("{url: 'https://LOCALHOST./'}", "callbacks.ops.url", "addresses: any", False),
+    *(
+        (f"{{url: 'http://{host}/'}}", "callbacks.ops.url", "addresses: any", False)
+        for host in ("0x7f000001", "2130706433", "0", "127.1", "017700000001", "127.0.0.1.", "10.1")
+    ),
+    ("{mail: {to: [a@b], from: a@b, smtp: 'smtp://0x7f.1'}}", "callbacks.ops.mail.smtp", "addresses: any", False),
     ("{url: 'http://169.254.169.254/latest'}", "callbacks.ops.url", "addresses: any", False),
     ("{url: 'https://x.example/', secrets: []}", "callbacks.ops.secrets", "must be a list", True),
     ("{url: 'https://x.example/', secrets: ['', '${OLD:-}']}", "callbacks.ops.secrets", "all empty", False),

@@ -64,6 +64,16 @@ def test_a_page_says_whether_a_call_may_wait_for_the_end(make_site: MakeSite, re
     assert "/sync" not in browser.get(ORDER).html
 
 
+def test_a_page_says_who_is_told_of_which_ends(make_site: MakeSite, redis: Redis) -> None:
+    declared = "callbacks:\n  ops: {url: 'https://ops.example/s3cret', format: slack}\n"
+    declared += "  night: {url: 'https://n.example/', format: ntfy, on: [failed, cancelled]}\n"
+    named = CONFIG.replace("verbs: [POST]", "callback: [ops, night]\n        verbs: [POST]")
+    page = sign_in(make_site(declared + named, KEY=KEY)).get("/console/apis/stock/count")
+    told = "ops: succeeded, failed, cancelled; night: failed, cancelled"
+    assert page.main.one("dl").facts()["Callbacks"] == told
+    assert "s3cret" not in page.html
+
+
 def test_fields_are_rows_with_those_inside_them(signed_in: Browser) -> None:
     fields = signed_in.get(ORDER).main.one("table", of="fields")
     rows = {row["Field"]: row for row in Element("", {}, [fields]).rows()}

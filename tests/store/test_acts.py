@@ -312,6 +312,18 @@ def test_an_api_that_is_gone_or_not_enabled_starts_nothing(bench: Bench, redis: 
 
 
 @pytest.mark.parametrize("act", [acts.rerun, acts.resume])
+@pytest.mark.parametrize("result", [SUCCEEDED, FAILED])
+def test_a_callback_is_sent_again_and_not_started_anew(bench: Bench, act: Any, result: Outcome) -> None:
+    of = api(callbacks={"ops": ("succeeded",)})
+    uid = bench.accept(of)
+    bench.run(SUCCEEDED)
+    with pytest.raises(ApiNotAvailable) as refused:
+        act(parts(bench, config(of)), bench.send(result))
+    assert f"the callback ops of the execution {uid}" in refused.value.message
+    assert f"`trigger callbacks again {uid} --to ops`" in refused.value.message
+
+
+@pytest.mark.parametrize("act", [acts.rerun, acts.resume])
 def test_what_debug_has_started_may_go_on_while_the_api_is_not_enabled(bench: Bench, act: Any) -> None:
     of = replace(api(workflow=STEPPED), enabled=False)
     uid = ordered(bench, of, debug=True)

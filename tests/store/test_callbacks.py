@@ -182,6 +182,7 @@ def test_one_that_has_ended_is_sent_again_by_another_execution(bench: Bench) -> 
     assert callbacks.again(bench.redis, uid, "ops") == second, "it waits already"
     assert queued(bench.redis) == [second]
     assert told(bench, uid) == {"ops": Status.QUEUED}
+    assert bench.redis.hget(store.JOB + second, "asked") == b"1", "an operator's is made though its host is left alone"
     data = RqJob.fetch(second, connection=bench.redis, serializer=JSONSerializer).args[1]
     assert (data["uid"], data["status"]) == (uid, "succeeded")
 
@@ -243,6 +244,33 @@ def test_its_record_goes_with_time_and_so_does_its_place_in_the_index(bench: Ben
     assert bench.redis.zcard(CALLBACKS) == 0
     (left,) = bench.record(uid).callbacks
     assert (left.to, left.status) == ("ops", None)
+
+
+def test_what_keep_removes_takes_its_ended_callbacks_with_it(bench: Bench) -> None:
+    told = [bench.accept(TOLD) for _ in range(3)]
+    for _ in told:
+        bench.run(SUCCEEDED)
+    ended = bench.send(FAILED)
+    bench.redis.xadd(store.LOG + ended, {"m": "line"})
+    waits = bench.send(LATER)
+    stranger = bench.accept(api("mail"))
+    bench.run(SUCCEEDED)
+    (state,) = bench.record(told[1]).callbacks
+    bench.redis.hset(store.JOB + told[1], "callbacks", json.dumps({"ops": state.uid, "night": stranger}))
+    assert store.Retention(bench.redis).enforce(3600, 1) == 2
+    assert list(bench.redis.scan_iter(f"*{ended}*")) == []
+    for key in (CALLBACKS, f"rq:failed:{CALLBACK_QUEUE}"):
+        assert ended.encode() not in cast(list[bytes], bench.redis.zrange(key, 0, -1))
+    assert bench.record(waits).status is Status.RETRYING, "it is still to be sent"
+    assert bench.record(stranger).status is Status.SUCCEEDED
+
+
+def test_callbacks_that_are_not_sent_yet_keep_no_records(bench: Bench) -> None:
+    for _ in range(6):
+        bench.accept(TOLD)
+        bench.run(SUCCEEDED)
+    bench.send(LATER)
+    assert store.Retention(bench.redis).enforce(3600, 2) == 4
 
 
 def test_it_can_be_cancelled_as_any_execution(bench: Bench) -> None:

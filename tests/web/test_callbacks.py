@@ -105,6 +105,10 @@ def test_the_page_of_an_execution_shows_them_with_a_button(shop: Site, redis: Re
     assert uid in own.text
     for found in (page, own):
         assert SECRET_PATH not in found.text
+    other = failed(shop, redis)
+    over = browser.get(f"/console/executions/{Bench(redis).send(FAILED)}").main.one("section", id="failure")
+    assert "A callback is sent again from the page of the execution that it tells of" in over.text
+    assert over.one("a", href=f"/console/executions/{other}")
 
 
 def test_the_command_line_lists_them_and_sends_them_again(

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 
+# Where a scheme is served if its URL does not say.
+PORTS = {"http": 80, "https": 443, "smtp": 587, "smtps": 465}
+
 # What an IPv6 address may have an IPv4 address in, and how many bits stand behind that (RFC 6052, RFC 3056).
 _HOLDERS = ((ipaddress.IPv6Network("64:ff9b::/96"), 0), (ipaddress.IPv6Network("2002::/16"), 80))
 # Of a cloud's own services: that of Azure's hosts, and where Oracle's are, which older Pythons take for anybody's.

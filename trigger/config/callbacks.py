@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import ipaddress
 import re
+import socket
 from collections.abc import Mapping
 from email.errors import MessageError
 from email.headerregistry import Address
@@ -14,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 from marshmallow import ValidationError
 
 from trigger.config import hints
-from trigger.config.addresses import is_public
+from trigger.config.addresses import PORTS, is_public
 from trigger.config.declarations import choice
 from trigger.config.forms import TEXT, accepts, form_of, items
 from trigger.config.model import Callback, CallbackFormat, End, Included, Mail
@@ -128,6 +129,9 @@ def callback(value: Any) -> dict[str, Any]:
     return {**valid, "secrets": secrets} if "secrets" in valid else valid
 
 
+_NOT_PUBLIC = "is not on the internet: say `addresses: any` of the callback if that is what you mean"
+
+
 def _check(value: Mapping[str, Any], given: Mapping[str, Any], wrong: dict[str, Any]) -> None:
     said = value.get("format", "mail" if "mail" in value else "standard")
     if ("url" in value) == ("mail" in value):
@@ -143,10 +147,12 @@ def _check(value: Mapping[str, Any], given: Mapping[str, Any], wrong: dict[str, 
             wrong["secrets"] = ["are all empty: one must have a value"]
         elif len(given["secrets"]) > MAX_SECRETS:
             wrong["secrets"] = [f"are more than {MAX_SECRETS}: each signs what is sent"]
-    if given.get("addresses", "public") == "public" and isinstance(given.get("url"), Secret) and "url" not in wrong:
-        host = host_of(given["url"])
-        if is_local(host):
-            wrong["url"] = ["is not on the internet: say `addresses: any` if that is what you mean"]
+    if given.get("addresses", "public") == "public":
+        url, its_mail = given.get("url"), given.get("mail")
+        if isinstance(url, Secret) and "url" not in wrong and is_local(host_of(url)):
+            wrong["url"] = [_NOT_PUBLIC]
+        if isinstance(its_mail, Mail) and "mail" not in wrong and is_local(host_of(its_mail.smtp)):
+            wrong["mail"] = {"smtp": [_NOT_PUBLIC]}
 
 
 def host_of(url: Secret) -> str:
@@ -154,12 +160,25 @@ def host_of(url: Secret) -> str:
     return "" if url.unset else (urlsplit(url.reveal()).hostname or "")
 
 
+def goes_to(callback: Callback) -> tuple[str, str, int]:
+    """Return the scheme, the host and the port that a callback connects to."""
+    url = callback.mail.smtp if callback.mail is not None else callback.url
+    parts = urlsplit(url.reveal() if url is not None else "")
+    return parts.scheme, (parts.hostname or "").rstrip("."), parts.port or PORTS.get(parts.scheme, 0)
+
+
 def is_local(host: str) -> bool:
     """Whether a host is known not to be on the internet without asking for its addresses."""
+    name = host.rstrip(".")
     try:
-        return not is_public(host) if host else False
+        # Also as it is written in other ways that mean an address when it is connected to: 127.1, 0x7f000001.
+        name = socket.inet_ntoa(socket.inet_aton(name))
+    except OSError:
+        pass
+    try:
+        return not is_public(name) if name else False
     except ValueError:
-        return host.rstrip(".") in LOCAL
+        return name in LOCAL
 
 
 def is_loopback(host: str) -> bool:

@@ -25,7 +25,9 @@ class Ways:
         """As trigger.store.acts checks it in the end."""
         api = config.apis.get((record.module, record.method))
         why_not = ""
-        if api is None:
+        if record.tells_of:
+            why_not = "A callback is sent again from the page of the execution that it tells of:"
+        elif api is None:
             why_not = "The config has no such API any more, so it can't be started again."
         elif not api.enabled and not record.debug:
             why_not = "The API is not enabled, so it can't be started again."

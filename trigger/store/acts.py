@@ -152,8 +152,8 @@ def rerun(
     still masked keeps its value; the body is then that input, as JSON. `key` is an Idempotency-Key; `request` the id
     from outside of the request that asks for it.
 
-    Raises ExecutionNotFound, ApiNotAvailable, InvalidParams for an input that the API does not accept, and what
-    Submitter.submit raises.
+    Raises ExecutionNotFound, ApiNotAvailable (also for one that calls back), InvalidParams for an input that the API
+    does not accept, and what Submitter.submit raises.
     """
     origin = _origin(parts.redis, uid)
     api = _api(parts.config, origin)
@@ -212,6 +212,12 @@ def _origin(redis: Redis, uid: str) -> Stored:
     origin = store.origin(redis, uid)
     if origin is None:
         raise unknown()
+    if origin.calls_back is not None:
+        to, of = origin.calls_back
+        raise ApiNotAvailable(
+            f"It is the callback {to} of the execution {of}, and can't be started anew: "
+            f"`trigger callbacks again {of} --to {to}` sends it once more"
+        )
     return origin
 
 

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from redis import Redis
 
+from trigger.config.callbacks import MAX_NAMES
 from trigger.store.keys import API_INDEX, APIS, CALLBACKS, FAILED_INDEX, INDEX
 from trigger.store.lua import load
 
@@ -20,7 +21,7 @@ SLICES = 8  # calls for one index in one pass
 APIS_PER_PASS = 20
 
 _FORGET = load("forget")
-_TRIM = load("trim")
+_TRIM = load("trim", MAX_NAMES=MAX_NAMES)
 
 
 class Retention:
@@ -39,7 +40,8 @@ class Retention:
 
     def enforce(self, retention: float, keep: int | None) -> int:
         """One pass: takes what is gone for longer than `retention` seconds out of the indexes, and removes the oldest
-        records of APIs that have more than `keep` of ended executions (None for no such limit).
+        records of APIs that have more than `keep` of ended executions (None for no such limit), with those of their
+        callbacks that have ended.
 
         Looks at the indexes of all executions and at those of APIS_PER_PASS APIs; returns how many records it removed.
         As many more as executions wait or run may be kept for a while.

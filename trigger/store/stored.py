@@ -40,7 +40,7 @@ RECORDED = (*LISTED, "data", "runs", "callbacks")
 CALLED_BACK = ("status", "callbacks")
 TAKEN = (
     *("data", "body", "meta", "description", "timeout", "started_at", "attempt", "failures", "crashes"),
-    "unknown_since",
+    *("unknown_since", "asked"),
 )
 
 
@@ -66,6 +66,7 @@ class Stored:
     attempt: int = 0  # counted from 1
     failures: int = 0  # how many attempts have failed
     crashes: int = 0  # how often its worker or its process has died
+    asked: int = 0  # which attempt an operator has asked for, of an execution that calls back
     timeout: int = 0  # seconds
     unknown_since: float | None = None  # when the first worker did not know its workflow, in seconds since 1970
     waits_for: WaitsFor | None = None  # what keeps it out of its queue
@@ -284,7 +285,7 @@ _READERS: Mapping[str, tuple[str, Callable[[bytes], Any]]] = {
     "waits_for": ("waits_for", lambda value: _WAITS_FOR[value]),
     "unknown_since": ("unknown_since", lambda value: _whole(value) / 1000),
     **{name: (name, read_rq_time) for name in ("created_at", "started_at", "ended_at")},
-    **{name: (name, _whole) for name in ("attempt", "failures", "crashes", "timeout", "merged")},
+    **{name: (name, _whole) for name in ("attempt", "failures", "crashes", "asked", "timeout", "merged")},
 }
 # What a reader of a field raises for what it can't read.
 _UNREADABLE = (ValueError, TypeError, KeyError, RecursionError, zlib.error)

@@ -418,15 +418,10 @@ class QueueWorker(RqWorker):
         callback = config.callbacks.get(to)
         if callback is None:
             return self._unknown_workflow(job, wanted, about)
-        if put_off := self._receivers.put_off(to):
-            wanted.is_said = True
-            return put_off
         secrets = {form for text in guarded(callback) if len(text) >= MIN_MASKED for form in written_forms(text)}
         tools = Tools(self.connection, self._pool.config, self._pool, wanted, self._wait, self._stops)
         run = Run(wanted.run, job, frozenset(secrets), _redis_clock(job), about)
-        result = run_callback(tools, callback, of, run)
-        self._receivers.note(to, result)
-        return result
+        return run_callback(tools, self._receivers, callback, of, run)
 
     def _catch_up(self, version: str) -> None:
         """Takes up the version of the config that has accepted an execution, if it is in the files already. Web

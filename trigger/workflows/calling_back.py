@@ -6,16 +6,18 @@ The pauses are those that the examples of Standard Webhooks have, so that a rece
 from __future__ import annotations
 
 import json
+import math
 import random
 import time
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from typing import Any
 
 from redis.exceptions import RedisError, ResponseError
 
 from trigger import store
+from trigger.config.callbacks import goes_to
 from trigger.config.model import CALLBACK, Callback
 from trigger.store import log_reading, outcome
 from trigger.store.outcome import CRASHED, RELEASED, Outcome
@@ -32,32 +34,68 @@ JITTER = 0.2
 # The longest pause that a Retry-After may ask for, in seconds.
 LONGEST = 86_400.0
 
-# A receiver that has hung is left alone for so many seconds, so that it does not hold others up.
-LEFT_ALONE = 60.0
+# A host that has hung is left alone for so many seconds, so that it holds nobody up; each further time for twice as
+# many, up to the longest.
+LEFT_ALONE, LEFT_ALONE_AT_MOST = 60.0, 900.0
+HOSTS = 1_000  # that are remembered
 
 _GONE = 410
-_HUNG = "AnswerTimeout"
+_HUNG, _ANSWERED = "AnswerTimeout", "UnexpectedStatus"
+
+
+@dataclass(slots=True)
+class _Hung:
+    """A host that has not answered: since when, how long it is left alone, and until when, by the monotonic clock."""
+
+    since: float
+    pause: float
+    until: float
 
 
 class Receivers:
-    """Which receivers have hung lately, as one worker knows them, by the names of their callbacks."""
+    """Which hosts have hung lately, as one worker knows them. Several callbacks may go to the same one."""
 
     def __init__(self) -> None:
-        self._until: dict[str, float] = {}
+        self._hung: dict[tuple[str, str, int], _Hung] = {}
 
-    def put_off(self, to: str) -> Outcome | None:
-        """The outcome of a run that does not begin, as the receiver is left alone; it counts as no attempt."""
-        left = self._until.get(to, 0.0) - time.monotonic()
-        return Outcome("scheduled", pause=left) if left > 0 else None
+    def why_not(self, callback: Callback) -> Failure | None:
+        """Return why nothing is sent to the host of `callback` now; None where it is not left alone."""
+        host, now = self._hung.get(goes_to(callback)), time.monotonic()
+        if host is None or host.until <= now:
+            return None
+        silent, left = (max(1, math.ceil(seconds)) for seconds in (now - host.since, host.until - now))
+        return Failure(_HUNG, f"not tried: its host has not answered for {silent} s, and is left alone for {left} s")
 
-    def note(self, to: str, result: Outcome) -> None:
-        """Notes how an attempt has ended."""
-        if result.error and json.loads(result.error)["class"] == _HUNG:
-            self._until[to] = time.monotonic() + LEFT_ALONE
+    def note(self, callback: Callback, result: Outcome, began: float) -> None:
+        """Notes how an attempt that began then has ended. The first answer of a host, whatever it says, ends what is
+        remembered of it."""
+        host = goes_to(callback)
+        kind = json.loads(result.error)["class"] if result.error else ""
+        if kind == _HUNG:
+            now, before = time.monotonic(), self._hung.pop(host, None)
+            since = before.since if before else began
+            pause = min(2 * before.pause, LEFT_ALONE_AT_MOST) if before else LEFT_ALONE
+            self._hung[host] = _Hung(since, pause, now + pause)
+            if len(self._hung) > HOSTS:
+                del self._hung[next(iter(self._hung))]
+        elif kind == _ANSWERED or result.status == "finished":
+            self._hung.pop(host, None)
 
 
-def run_callback(tools: Tools, callback: Callback, of: str, run: Run) -> Outcome:
-    """Tell `callback` how the execution `of` has ended. The log is written when this returns."""
+def run_callback(tools: Tools, receivers: Receivers, callback: Callback, of: str, run: Run) -> Outcome:
+    """Tell `callback` how the execution `of` has ended. The log is written when this returns.
+
+    While its host is left alone the attempt fails at once, unless an operator has asked for it.
+    """
+    if run.job.asked != run.job.attempt and (problem := receivers.why_not(callback)):
+        return _tried_again(problem, run)
+    began = time.monotonic()
+    result = _sent(tools, callback, of, run)
+    receivers.note(callback, result, began)
+    return result
+
+
+def _sent(tools: Tools, callback: Callback, of: str, run: Run) -> Outcome:
     try:
         facts = _facts(tools, callback, of)
     except ResponseError:  # a key of it is not what it should be, and will not become so
@@ -92,7 +130,7 @@ def _outcome(answer: Any, callback: Callback, run: Run) -> Outcome:
     if 200 <= status <= 299:
         return outcome.succeeded({"status": status}, run.secrets)
     said = f": {answer['said']}" if answer.get("said") else ""
-    problem = Failure("UnexpectedStatus", f"the answer is {named(status) if callback.url else status}{said}")
+    problem = Failure(_ANSWERED, f"the answer is {named(status) if callback.url else status}{said}")
     if status == _GONE:
         message = f"{problem.message}; it is not sent again"
         return outcome.failed(problem.kind, message, secrets=run.secrets)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from trigger.config.addresses import is_public
+from trigger.config.addresses import PORTS, is_public
 from trigger.config.model import HttpAction
 from trigger.errors import AnswerTimeout, ConnectionFailed
 from trigger.workflows.http_action import HttpExchange, failures, in_time
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 _EXCERPT = 2_000  # bytes of an answer that are looked at
 _NOT_SMTP = "the connection broke, or what came back is not SMTP"
 _LATE = 0.02  # seconds
-_MAIL_PORTS = {"smtp": 587, "smtps": 465}
 
 
 def deliver(letter: Mapping[str, Any], seconds: float) -> dict[str, Any]:
@@ -124,7 +123,7 @@ class _Mailing:
 
     def run(self) -> dict[str, Any]:
         host, scheme = str(self._url.hostname), self._url.scheme
-        port = self._url.port or _MAIL_PORTS[scheme]
+        port = self._url.port or PORTS[scheme]
         try:
             with _Server(self, scheme == "smtps") as server:
                 server.connect(host, port)

@@ -24,12 +24,12 @@ local other = queued[to]
 local its_state = type(other) == 'string' and redis.call('HGET', JOB .. other, 'status')
 if its_state == 'scheduled' then
   redis.call('ZADD', LEASED .. CALLBACK_QUEUE, 'XX', ms, other)
-  return other
+elseif not its_state or FINAL[its_state] then
+  local status = state == 'finished' and 'succeeded' or state == 'failed' and 'failed' or 'cancelled'
+  other = call_back(uid, to, status, about, api or '', tonumber(ttl or '') or 604800)
+  queued[to] = other
+  redis.call('HSET', job, 'callbacks', cjson.encode(queued))
 end
-if its_state and not FINAL[its_state] then
-  return other
-end
-local status = state == 'finished' and 'succeeded' or state == 'failed' and 'failed' or 'cancelled'
-queued[to] = call_back(uid, to, status, about, api or '', tonumber(ttl or '') or 604800)
-redis.call('HSET', job, 'callbacks', cjson.encode(queued))
-return queued[to]
+-- The attempt that is made though its host is left alone.
+redis.call('HSET', JOB .. other, 'asked', (tonumber(redis.call('HGET', JOB .. other, 'attempt') or '') or 0) + 1)
+return other

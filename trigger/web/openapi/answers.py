@@ -171,7 +171,7 @@ COMPONENTS: Mapping[str, Mapping[str, Any]] = {
         (errors.ExecutionEnded, "The execution has succeeded already: there is nothing to cancel"),
     ),
     "409-rerun": _refusal(
-        "Its API is gone from the config, or not enabled",
+        "Its API is gone from the config, or not enabled; or it is a callback",
         (errors.ApiNotAvailable, "The API shop/order is not enabled"),
     ),
     "409-resume": _refusal(
