@@ -54,7 +54,7 @@ def test_a_packed_call_must_know_the_arguments(redis: Redis) -> None:
 
 @pytest.mark.parametrize("path", sorted(lua.FOLDER.glob("*.lua")), ids=lambda path: path.stem)
 def test_each_file_can_be_loaded_by_redis(redis: Redis, path: Path) -> None:
-    numbers = ("ENTRY", "REMEMBERED", "KEPT", "KEPT_FOR", "USED_FOR", "REPEATED_FOR")
+    numbers = ("ENTRY", "REMEMBERED", "KEPT", "KEPT_FOR", "USED_FOR", "REPEATED_FOR", "MAX_NAMES")
     constants = {"FIELDS": ("a",), **dict.fromkeys(numbers, 1)}
     redis.script_load(load(path.stem, **constants).text)
     assert max(map(len, path.read_text().splitlines())) <= 120
