@@ -61,8 +61,8 @@ class Connections(dict["Connection", None]):
         return False
 
     def cut_idle(self) -> None:
-        """Cut off the connections on which no request has begun."""
-        for connection in [connection for connection in self if connection.idle]:
+        """Cut off the connections on which no request has begun, nor come without having been read."""
+        for connection in [connection for connection in self if connection.idle and not connection.peek()]:
             connection.cut()
 
 
@@ -163,15 +163,18 @@ class Connection(SocketUnreader):
         gevent.spawn(self._look, left)
 
     def _look(self, left: Callable[[], object]) -> None:
+        if self.peek() == b"":  # else it is the next request
+            left()
+
+    def peek(self) -> bytes | None:
+        """Return a byte of what has come and was not read yet, b"" at the end, None where nothing has come."""
         self.sock.settimeout(0.0)
         try:
-            if self.sock.recv(1, MSG_PEEK):
-                return  # the next request
+            return bytes(self.sock.recv(1, MSG_PEEK))
         except BlockingIOError:
-            return
+            return None
         except OSError:
-            pass
-        left()
+            return b""
 
     def part(self) -> None:
         """Close our side, and read on until the client has closed its own or its time is over."""

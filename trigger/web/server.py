@@ -215,9 +215,9 @@ class Worker(GeventWorker):
     def _finish(self, pools: Sequence[Pool], stopped: float) -> None:
         """Let what has begun end, within gunicorn's graceful_timeout."""
         while any(map(len, pools)) and time.monotonic() - stopped < self.cfg.graceful_timeout:
-            self._open.cut_idle()
             self.notify()
-            gevent.sleep(LOOK_SECONDS)
+            gevent.sleep(LOOK_SECONDS)  # in which what was accepted last gets its turn
+            self._open.cut_idle()
 
     def _serve(self, server: Any, sock: Any, client: Any) -> None:
         """Serve a connection until it is closed."""
