@@ -23,8 +23,11 @@ def test_a_minute_of_chaos_loses_nothing(tmp_path: Path) -> None:  # F46
     assert not report.left_over
     assert report.kills.total() >= SECONDS * 0.9
     assert report.accepted > 10 * SECONDS
-    # A run that was interrupted may have come to its end: of all, no more than one in a thousand.
-    assert report.duplicates <= 1 + report.accepted / 1000
+    # A run that was interrupted may have come to its end: of what was in hand when something was killed, and of all no
+    # more than one in a thousand. Of a minute that is six or seven, and three times their square root is chance.
+    assert report.duplicates <= report.kills["worker"] + report.kills["process"] + 2 * report.kills["redis"]
+    share = report.accepted / 1000
+    assert report.duplicates <= share + 3 * share**0.5
     assert report.unasked == 0
 
 
