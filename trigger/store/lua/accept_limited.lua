@@ -1,5 +1,5 @@
 -- Accepts a call of an API that has a rate, a debounce or a concurrency: as `accept`, but for what these say.
--- USES: accepting, cancelled, dropping
+-- USES: accepting, cancelled, dropping, taking_slots
 -- ARGV: queue, api, timeout, life, backlog, remember_for
 -- ARGV: meta, uid, uid_ms, created_at, data, body, remembered, digest, resumed
 --   As those of `accept`.

@@ -3,7 +3,7 @@
 -- ARGV: queue, grace, budget, error, exc_string, retention
 --   `grace` is how long a lease is, in ms; `budget` how many crashes an execution may have, and the next two are for
 --   a spent one; `retention` is in ms.
--- USES: worker
+-- USES: worker, taking_slots
 -- Answers {reaped uids, failed uids, due uids, milliseconds the oldest of those had no owner, entries put aside}.
 budget = tonumber(budget)
 local waiting, leased = WAITING .. queue, LEASED .. queue
