@@ -38,7 +38,7 @@ import threading
 import time
 import uuid
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -502,6 +502,22 @@ def _go_on(pid: int) -> None:
         pass
 
 
+def call_and_kill(
+    service: Service, folder: Path, seconds: float, seed: int, kinds: Sequence[type[Caller]]
+) -> tuple[list[Caller], list[tuple[float, str]]]:
+    """Has a caller of each kind send calls while processes are killed; the callers, whose journals are in the folder,
+    and what kill_for answers."""
+    over = threading.Event()
+    callers = [kind(service.port, folder / f"journal-{n}", seed + n, over) for n, kind in enumerate(kinds)]
+    for caller in callers:
+        caller.start()
+    killed = kill_for(seconds, service, seed)
+    over.set()
+    for caller in callers:
+        caller.join(60)
+    return callers, killed
+
+
 def run(folder: Path, seconds: float, seed: int, *, callbacks: bool = False) -> Report:
     """A run in a folder that exists and is empty; `log`, `evidence` and the callers' journals stay in it."""
     report = Report()
@@ -509,15 +525,7 @@ def run(folder: Path, seconds: float, seed: int, *, callbacks: bool = False) -> 
     service = Service(folder, config=CONFIG + (receiver.config if receiver else ""))
     try:
         service.wait_until_ready()
-        over = threading.Event()
-        kinds = [*[Caller] * CALLERS, Canceller]
-        callers = [kind(service.port, folder / f"journal-{n}", seed + n, over) for n, kind in enumerate(kinds)]
-        for caller in callers:
-            caller.start()
-        killed = kill_for(seconds, service, seed)
-        over.set()
-        for caller in callers:
-            caller.join(60)
+        callers, killed = call_and_kill(service, folder, seconds, seed, [*[Caller] * CALLERS, Canceller])
         began = time.monotonic()
         while not service.is_drained() and time.monotonic() < began + DRAIN_SECONDS:
             time.sleep(0.1)

@@ -25,7 +25,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from bench.chaos import CALLERS, Answer, Caller, Client, Service, kill_for
+from bench.chaos import CALLERS, Answer, Caller, Client, Service, call_and_kill
 from trigger.redis_server import private_redis_url
 from trigger.store.keys import HELD, SLOTS, SLOTTED
 
@@ -151,14 +151,7 @@ def concurrency(folder: Path, seconds: float, seed: int) -> bool:
     service = Service(folder, config=config, work=WORK)
     try:
         service.wait_until_ready()
-        over = threading.Event()
-        callers = [Caller(service.port, folder / f"journal-{n}", seed + n, over) for n in range(CALLERS)]
-        for caller in callers:
-            caller.start()
-        killed = kill_for(seconds, service, seed)
-        over.set()
-        for caller in callers:
-            caller.join(60)
+        _, killed = call_and_kill(service, folder, seconds, seed, [Caller] * CALLERS)
         drained = _drain(service)
         left = service.redis.keys(f"{SLOTS}*") + service.redis.keys(f"{HELD}*") + service.redis.keys(SLOTTED)
         uids = [uid for n in range(CALLERS) for uid in (folder / f"journal-{n}").read_text().split()]
